@@ -1,0 +1,2 @@
+export { ERROR_CODES, SallyportError } from './errors.ts';
+export type { ErrorCode } from './errors.ts';

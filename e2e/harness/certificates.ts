@@ -1,0 +1,102 @@
+import 'reflect-metadata';
+import { randomBytes, webcrypto } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+
+/** What is wrong with an upstream's certificate; `valid` is a leaf of the test's own authority for the names asked for. */
+export type CertificateKind =
+  | 'valid'
+  | 'expired'
+  | 'not-yet-valid'
+  | 'self-signed'
+  | 'wrong-name'
+  | 'foreign-authority';
+
+/** A private key and its certificate chain (leaf first), both PEM. */
+export interface Identity {
+  readonly key: string;
+  readonly cert: string;
+}
+
+/** A certificate authority of a test. */
+export interface TestAuthority {
+  /** Root certificate, PEM: what `--upstream-ca` takes. */
+  readonly certificatePem: string;
+  /** Issues a server certificate for DNS names and IP literals. */
+  issue(names: readonly string[], kind?: CertificateKind): Promise<Identity>;
+}
+
+const DAY_MS = 86_400_000;
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+
+x509.cryptoProvider.set(webcrypto as Crypto);
+
+function isIpLiteral(name: string): boolean {
+  return name.includes(':') || /^[0-9.]+$/.test(name);
+}
+
+async function createKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+async function exportKey(key: CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  return `-----BEGIN PRIVATE KEY-----\n${der.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END PRIVATE KEY-----\n`;
+}
+
+function newSerial(): string {
+  return `01${randomBytes(15).toString('hex')}`;
+}
+
+/** Makes a root with a key of its own; nothing is written to disk. */
+export async function createAuthority(commonName = 'Sallyport end-to-end test root'): Promise<TestAuthority> {
+  const keys = await createKeys();
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: newSerial(),
+    name: `CN=${commonName}`,
+    notBefore: new Date(Date.now() - DAY_MS),
+    notAfter: new Date(Date.now() + 30 * DAY_MS),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 1, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const certificatePem = `${root.toString('pem')}\n`;
+
+  async function issue(names: readonly string[], kind: CertificateKind = 'valid'): Promise<Identity> {
+    if (kind === 'foreign-authority') return (await createAuthority('A root nobody trusts')).issue(names);
+    const leafKeys = await createKeys();
+    const certifiedNames = kind === 'wrong-name' ? ['somebody-else.example'] : names;
+    const from = kind === 'expired' ? -10 : kind === 'not-yet-valid' ? 5 : -1;
+    const until = kind === 'expired' ? -2 : 20;
+    const common = {
+      serialNumber: newSerial(),
+      notBefore: new Date(Date.now() + from * DAY_MS),
+      notAfter: new Date(Date.now() + until * DAY_MS),
+      signingAlgorithm: ALGORITHM,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension(
+          certifiedNames.map((name) => ({ type: isIpLiteral(name) ? ('ip' as const) : ('dns' as const), value: name })),
+        ),
+      ],
+    };
+    const leaf =
+      kind === 'self-signed'
+        ? await x509.X509CertificateGenerator.createSelfSigned({ ...common, name: 'CN=self-signed', keys: leafKeys })
+        : await x509.X509CertificateGenerator.create({
+            ...common,
+            subject: 'CN=leaf',
+            issuer: root.subject,
+            publicKey: leafKeys.publicKey,
+            signingKey: keys.privateKey,
+          });
+    return { key: await exportKey(leafKeys.privateKey), cert: `${leaf.toString('pem')}\n` };
+  }
+
+  return { certificatePem, issue };
+}

@@ -1,0 +1,157 @@
+// What the npm scripts run, on the Node of the node modules: `node tools/tasks.ts TASK`.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { buildPackages } from './build.ts';
+import { addCounts, NO_TESTS, closingLine, runTests } from './test-run.ts';
+import type { TestCounts } from './test-run.ts';
+
+const FUZZ_SECONDS = 5;
+/** A fuzz target that does not keep to its own time is ended after this long. */
+const FUZZ_KILL_AFTER_MS = 120_000;
+
+interface Step {
+  readonly name: string;
+  /** Resolves to the tests that ran, or to whether a step that is no test run passed. */
+  readonly run: () => Promise<TestCounts | boolean>;
+}
+
+const node = process.execPath;
+
+/** Runs a program on this Node, in the foreground. */
+function runNode(args: readonly string[], timeoutMs?: number): Promise<boolean> {
+  const child = spawn(node, args, { stdio: 'inherit', ...(timeoutMs === undefined ? {} : { timeout: timeoutMs }) });
+  return new Promise((resolve) => {
+    child.on('error', () => resolve(false));
+    child.on('exit', (code) => resolve(code === 0));
+  });
+}
+
+/** Runs the program that a development dependency calls `name`, without npm or npx. */
+function runTool(packageName: string, program: string, ...args: string[]): Promise<boolean> {
+  return runNode([join('node_modules', packageName, program), ...args]);
+}
+
+/** All files below `directory` that end in `ending`, sorted. */
+function filesBelow(directory: string, ending: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith(ending) && !/(^|\/)(node_modules|dist)\//.test(file))
+    .map((file) => join(directory, file))
+    .sort();
+}
+
+function unitTestFiles(): string[] {
+  return ['packages', 'tools', 'fuzz', 'bench'].flatMap((directory) => filesBelow(directory, '.test.ts'));
+}
+
+/** The other Node that is supported, where its package is installed. */
+function olderNode(): string | undefined {
+  return [`node_modules/node-24-linux-${process.arch}/bin/node`].find((file) => existsSync(file));
+}
+
+function unitSteps(): Step[] {
+  const files = unitTestFiles();
+  const concurrency = availableParallelism();
+  const older = olderNode();
+  const steps: Step[] = [
+    {
+      name: `unit and property tests, Node ${process.versions.node}`,
+      run: () => runTests({ node, files, concurrency }),
+    },
+  ];
+  if (older !== undefined) {
+    steps.push({
+      name: 'unit and property tests, Node 24',
+      run: () => runTests({ node: older, files, concurrency, reporter: 'dot' }),
+    });
+  }
+  return steps;
+}
+
+function checkSteps(): Step[] {
+  return [
+    { name: 'format (oxfmt --check)', run: () => runTool('oxfmt', 'bin/oxfmt', '--check') },
+    {
+      name: 'lint (oxlint, with types)',
+      run: () => runTool('oxlint', 'bin/oxlint', '--type-aware', '--deny-warnings'),
+    },
+    { name: 'types (tsc)', run: () => runTool('typescript', 'bin/tsc', '-p', '.') },
+    { name: 'dead code (knip)', run: () => runTool('knip', 'bin/knip.js') },
+    ...unitSteps(),
+  ];
+}
+
+function e2eSteps(): Step[] {
+  const files = filesBelow('e2e', '.test.ts');
+  return [{ name: 'end to end', run: () => runTests({ node, files, concurrency: 1 }) }];
+}
+
+function fuzzSteps(args: readonly string[]): Step[] {
+  const targets = existsSync('fuzz') ? readdirSync('fuzz').filter((file) => /^[^.]+\.ts$/.test(file)) : [];
+  return targets.map((file) => ({
+    name: `fuzz ${file}`,
+    run: async () => {
+      const passed = await runNode(['--conditions=sallyport-source', join('fuzz', file), ...args], FUZZ_KILL_AFTER_MS);
+      return { ...NO_TESTS, passed: passed ? 1 : 0, failed: passed ? 0 : 1 };
+    },
+  }));
+}
+
+/**
+ * Runs steps one after another, each with its time.
+ *
+ * @returns The tests of all steps; a failed step that is no test run counts as one failed test.
+ */
+async function runSteps(steps: readonly Step[], stopAtFailure: boolean): Promise<TestCounts> {
+  let total = NO_TESTS;
+  for (const { name, run } of steps) {
+    process.stderr.write(`\n== ${name}\n`);
+    const startedMs = performance.now();
+    const result = await run();
+    const counts = typeof result === 'boolean' ? { ...NO_TESTS, failed: result ? 0 : 1 } : result;
+    total = addCounts(total, counts);
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+    process.stderr.write(`== ${name}: ${counts.failed === 0 ? 'ok' : 'FAILED'} (${seconds} s)\n`);
+    if (counts.failed > 0 && stopAtFailure) {
+      process.stderr.write(`\n${name} failed; the steps after it did not run.\n`);
+      break;
+    }
+  }
+  return total;
+}
+
+/** Runs steps, prints the closing line as the last one, and returns the exit status. */
+async function runAndCount(steps: readonly Step[], stopAtFailure: boolean): Promise<number> {
+  const total = await runSteps(steps, stopAtFailure);
+  process.stdout.write(`\n${closingLine(total)}\n`);
+  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+}
+
+async function main([task = '', ...args]: readonly string[]): Promise<number> {
+  const boundedFuzz = [`--seconds=${FUZZ_SECONDS}`];
+  switch (task) {
+    case 'check':
+      return runAndCount(checkSteps(), true);
+    case 'test':
+      return runAndCount([...checkSteps(), ...e2eSteps(), ...fuzzSteps(boundedFuzz)], false);
+    case 'unit':
+      return runAndCount(unitSteps(), false);
+    case 'e2e':
+      return runAndCount(e2eSteps(), false);
+    case 'fuzz':
+      return runAndCount(fuzzSteps(args.length > 0 ? args : boundedFuzz), false);
+    case 'build':
+      return (await buildPackages(process.cwd())) ? 0 : 1;
+    case 'format':
+      return (await runTool('oxfmt', 'bin/oxfmt')) ? 0 : 1;
+    case 'demo':
+      return (await runNode(['--conditions=sallyport-source', 'tools/demo.ts', ...args])) ? 0 : 1;
+    default:
+      process.stderr.write(`tools/run.sh: there is no task ${JSON.stringify(task)}.\n`);
+      return 2;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** How many tests ended how. Cancelled tests count as failed, "todo" ones as skipped. */
+export interface TestCounts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** The neutral element of `addCounts`. */
+export const NO_TESTS: TestCounts = { passed: 0, failed: 0, skipped: 0 };
+
+/** A run that says nothing reliable about its tests. */
+const BROKEN_RUN: TestCounts = { passed: 0, failed: 1, skipped: 0 };
+
+/** The sum of two counts. */
+export function addCounts(a: TestCounts, b: TestCounts): TestCounts {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
+}
+
+/** The line that CI reads. */
+export function closingLine({ passed, failed, skipped }: TestCounts): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
+/**
+ * The counts that tools/count-reporter.ts wrote, against the exit status of its run.
+ * Whatever does not fit together is a failure: no text, no test at all, a bad status without a failed test.
+ */
+export function readCounts(text: string, exitStatus: number | null): TestCounts {
+  const line = text.trim().split('\n').at(-1) ?? '';
+  const match = /^passed=(\d+) failed=(\d+) skipped=(\d+)$/.exec(line);
+  if (match === null) return BROKEN_RUN;
+  const [passed = 0, failed = 0, skipped = 0] = match.slice(1).map(Number);
+  const counts = { passed, failed, skipped };
+  if (passed + failed + skipped === 0) return BROKEN_RUN;
+  return exitStatus !== 0 && failed === 0 ? addCounts(counts, BROKEN_RUN) : counts;
+}
+
+/** One run of node:test. */
+export interface TestRun {
+  /** The Node to run. */
+  readonly node: string;
+  readonly files: readonly string[];
+  /** How many files at a time. */
+  readonly concurrency: number;
+  /** node:test's reporter for people; default "spec". */
+  readonly reporter?: 'spec' | 'dot';
+}
+
+/** Runs test files and counts their tests. A crashed runner, a file without tests and a run without files are failures. */
+export async function runTests({ node, files, concurrency, reporter = 'spec' }: TestRun): Promise<TestCounts> {
+  if (files.length === 0) return BROKEN_RUN;
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-counts-'));
+  const countsFile = join(directory, 'counts');
+  try {
+    const args = [
+      '--conditions=sallyport-source',
+      '--test',
+      `--test-concurrency=${concurrency}`,
+      `--test-reporter=${reporter}`,
+      '--test-reporter-destination=stdout',
+      `--test-reporter=${join(import.meta.dirname, 'count-reporter.ts')}`,
+      `--test-reporter-destination=${countsFile}`,
+      ...files,
+    ];
+    const child = spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const exitStatus = await new Promise<number | null>((resolve) => {
+      child.on('error', () => resolve(null));
+      child.on('exit', resolve);
+    });
+    return readCounts(readIfThere(countsFile), exitStatus);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -42,6 +42,12 @@ function canReadCheckout(caller: Caller): boolean {
   return probe.status === 0;
 }
 
+/** Whoever runs this process. */
+export function findPresentCaller(): Caller {
+  const { username, uid, gid } = userInfo();
+  return { kind: uid === 0 ? 'root' : 'user', name: username, uid, gid };
+}
+
 let ordinaryUser: Caller | undefined;
 
 /**
@@ -49,8 +55,8 @@ let ordinaryUser: Caller | undefined;
  * missing (and stays: it has no password, no home and no shell).
  */
 export function findOrdinaryUser(): Caller | undefined {
-  const present = userInfo();
-  if (present.uid !== 0) return { kind: 'user', name: present.username, uid: present.uid, gid: present.gid };
+  const present = findPresentCaller();
+  if (present.kind === 'user') return present;
   if (ordinaryUser !== undefined) return ordinaryUser;
   const wanted = process.env['SALLYPORT_E2E_USER'] ?? THROWAWAY_USER;
   // Test files run side by side, and useradd fails while another one holds the lock.
@@ -64,13 +70,13 @@ export function findOrdinaryUser(): Caller | undefined {
 /** The callers that this test process can be, with the reason for those that it cannot. */
 export function listCallers(): { readonly kind: CallerKind; readonly caller?: Caller; readonly skip?: string }[] {
   const user = findOrdinaryUser();
-  if (userInfo().uid !== 0) {
+  const root = findPresentCaller();
+  if (root.kind === 'user') {
     return [
       { kind: 'root', skip: 'the test process is not root; run it as root to test both' },
-      ...(user === undefined ? [] : [{ kind: 'user' as const, caller: user }]),
+      { kind: 'user', caller: root },
     ];
   }
-  const root: Caller = { kind: 'root', name: 'root', uid: 0, gid: 0 };
   if (user === undefined)
     return [
       { kind: 'root', caller: root },

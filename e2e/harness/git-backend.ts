@@ -6,9 +6,9 @@ import { join } from 'node:path';
 
 /** A bare repository served by smart HTTP, for those who know the password. */
 export interface GitRepository {
-  /** Folder that holds `repository.git`. */
+  /** Folder that holds it. */
   readonly root: string;
-  /** Below the upstream's origin: `/git/repository.git`. */
+  /** Path of its URL. */
   readonly path: string;
   readonly user: string;
   readonly password: string;
@@ -17,7 +17,7 @@ export interface GitRepository {
   [Symbol.dispose](): void;
 }
 
-const NAME = 'repository.git';
+const DEFAULT_PATH = '/git/repository.git';
 const IDENTITY = {
   GIT_AUTHOR_NAME: 'Test',
   GIT_AUTHOR_EMAIL: 'test@test.example',
@@ -28,10 +28,16 @@ const IDENTITY = {
 };
 
 /** Makes a bare repository with one commit on `main` (a file `hello.txt`) that accepts pushes. */
-export function createGitRepository(credential: { readonly user: string; readonly password: string }): GitRepository {
+export function createGitRepository(options: {
+  readonly user: string;
+  readonly password: string;
+  /** Path of its URL. Default `/git/repository.git`. */
+  readonly path?: string;
+}): GitRepository {
+  const path = options.path ?? DEFAULT_PATH;
   const root = mkdtempSync(join(tmpdir(), 'sallyport-git-'));
   const env = { PATH: process.env['PATH'], HOME: root, ...IDENTITY };
-  const bare = join(root, NAME);
+  const bare = join(root, path);
   const work = join(root, 'seed');
   const git = (cwd: string, ...args: string[]): string =>
     execFileSync('git', args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -44,14 +50,15 @@ export function createGitRepository(credential: { readonly user: string; readonl
   git(work, 'push', '--quiet', bare, 'main');
   return {
     root,
-    path: `/git/${NAME}`,
-    ...credential,
+    path,
+    user: options.user,
+    password: options.password,
     git: (...args) => git(bare, ...args),
     [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
   };
 }
 
-/** Answers one request below `/git/` by `git http-backend` (CGI, RFC 3875), or `401` without the right Basic credential. */
+/** Answers one request for the repository by `git http-backend` (CGI, RFC 3875), or `401` without the right Basic credential. */
 export function serveGit(
   request: IncomingMessage,
   response: ServerResponse,
@@ -74,7 +81,7 @@ export function serveGit(
       REMOTE_USER: repository.user,
       REMOTE_ADDR: '127.0.0.1',
       REQUEST_METHOD: request.method ?? 'GET',
-      PATH_INFO: url.pathname.slice('/git'.length),
+      PATH_INFO: url.pathname,
       QUERY_STRING: url.search.slice(1),
       CONTENT_TYPE: request.headers['content-type'] ?? '',
       CONTENT_LENGTH: String(body.length),

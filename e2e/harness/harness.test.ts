@@ -8,7 +8,7 @@ import { request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:tls';
 import * as zlib from 'node:zlib';
-import { createScene, listCallers } from './caller.ts';
+import { createScene, findPresentCaller, listCallers } from './caller.ts';
 import { assertNoCanary, findCanary, findSightings, newCanary } from './canary.ts';
 import type { CertificateKind } from './certificates.ts';
 import { createGitRepository } from './git-backend.ts';
@@ -155,7 +155,7 @@ test('createGitRepository() is cloned and pushed to with the password, and only 
   const canary = newCanary();
   using repository = createGitRepository({ user: 'x', password: canary.value });
   await using upstream = await startUpstream({ names: ['git.test.example'], git: repository });
-  using scene = createScene({ kind: 'user', name: 'self', uid: process.getuid!(), gid: process.getgid!() });
+  using scene = createScene(findPresentCaller());
   const env = {
     PATH: process.env['PATH'],
     HOME: scene.home,
@@ -180,7 +180,7 @@ test('createGitRepository() is cloned and pushed to with the password, and only 
 
 test('assertNoCanary() finds the value in files, names, links and encodings, and nothing where nothing is', () => {
   const canary = newCanary();
-  using scene = createScene({ kind: 'user', name: 'self', uid: process.getuid!(), gid: process.getgid!() });
+  using scene = createScene(findPresentCaller());
   const search = { outputs: { output: 'x' }, files: [scene.root] };
   assertNoCanary(canary, search);
   mkdirSync(join(scene.home, 'deep'));

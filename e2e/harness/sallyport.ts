@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHECKOUT } from './caller.ts';
 import type { Scene } from './caller.ts';
+import { SYSTEM_PATH } from './tools.ts';
 import { watchProcesses } from './process-watch.ts';
 import { assertNoCanary } from './canary.ts';
 import type { Canary, Sighting } from './canary.ts';
@@ -46,7 +47,6 @@ export interface SallyportResult {
 export type AuditLine = Readonly<Record<string, unknown>>;
 
 const DEFAULT_TIMEOUT_MS = 60_000;
-const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 function readAudit(file: string): AuditLine[] {
   if (!existsSync(file)) return [];

@@ -110,7 +110,7 @@ export async function handleRequest(
     return;
   }
   recorded.body = await readBody(request);
-  if (url.pathname.startsWith('/git/') && git !== undefined) {
+  if (git !== undefined && url.pathname.startsWith(`${git.path}/`)) {
     serveGit(request, response, recorded.body, git);
     return;
   }

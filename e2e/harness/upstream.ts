@@ -21,7 +21,7 @@ export interface UpstreamOptions {
   readonly certificate?: CertificateKind;
   /** Share one root among several upstreams. Default: a new one. */
   readonly authority?: TestAuthority;
-  /** Serves this repository below `/git/`. */
+  /** Serves this repository at its path. */
   readonly git?: GitRepository;
   /** Answers before the built-in endpoints; returns false to leave a request to them. */
   readonly handler?: (

@@ -56,6 +56,8 @@ test('drawTable() fits 120 columns and never shows the real value', () => {
   const verdicts = [
     judge(GOOD, REAL),
     judge({ ...GOOD, client: 'Python urllib', held: REAL, echoed: REAL, received: ['x'.repeat(200)] }, REAL),
+    judge({ ...GOOD, client: 'Python urllib', held: 'h'.repeat(99), echoed: `you sent ${'e'.repeat(99)}` }, REAL),
+    judge({ ...GOOD, client: 'Python urllib', unlisted: 'u'.repeat(99), failure: 'f'.repeat(99) }, REAL),
   ];
   const table = drawTable(verdicts);
   const lines = table.split('\n');

@@ -1,12 +1,6 @@
 import type { Verdict } from './verdict.ts';
 
-const HEADINGS = [
-  'client',
-  'environment in sandbox held',
-  'upstream received (masked)',
-  'echo came back as',
-  'unlisted host got',
-] as const;
+const HEADINGS = ['client', 'environment held', 'upstream received', 'echo came back as', 'unlisted host got'] as const;
 
 /** Draws the verdicts as a table that fits 120 columns; a wrong cell is marked `✘`. */
 export function drawTable(verdicts: readonly Verdict[]): string {

@@ -35,7 +35,7 @@ export interface Verdict {
 }
 
 const SHOWN_CHARACTERS = 4;
-const MAX_CELL_CHARACTERS = 26;
+const MAX_CELL_CHARACTERS = 20;
 
 /** Shows that a value is there without showing it. */
 export function mask(value: string): string {
@@ -67,7 +67,7 @@ function judgeReceived(seen: Observation, real: string): Cell {
   const [first] = seen.received;
   if (first === undefined) return cell('(nothing)', 'the upstream received no credential');
   const foreign = seen.received.find((value) => value !== real);
-  if (foreign === undefined) return cell(`${mask(first)} (real)`, undefined);
+  if (foreign === undefined) return cell(mask(first), undefined);
   return cell(shorten(foreign), 'the upstream received something else than the real value');
 }
 

@@ -56,7 +56,7 @@ function once(name: string, step: () => void): () => void {
 const go = findProgram('go', `${process.env['PATH']}:/usr/local/go/bin`);
 
 function buildGo(): void {
-  const env = { ...process.env, GOCACHE: join(built, '.go-cache'), GOFLAGS: '', GO111MODULE: 'off', CGO_ENABLED: '0' };
+  const env = { ...process.env, GOFLAGS: '', GO111MODULE: 'off', CGO_ENABLED: '0' };
   execFileSync(go!, ['build', '-o', join(built, 'go-client'), source('client.go')], { env, cwd: built });
 }
 

@@ -4,12 +4,15 @@
  * A local HTTPS server with an authority of its own stands for api.github.com and github.com; everything between it and the clients
  * is the product, run by its command line. The exit status is 0 only if every cell of the table is right.
  */
+import { constants, copyFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createScene, findPresentCaller } from '../e2e/harness/caller.ts';
 import { findSightings, newCanary } from '../e2e/harness/canary.ts';
 import { createAuthority } from '../e2e/harness/certificates.ts';
 import type { TestAuthority } from '../e2e/harness/certificates.ts';
 import { createGitRepository } from '../e2e/harness/git-backend.ts';
 import { sallyport } from '../e2e/harness/sallyport.ts';
+import { findHostNode } from '../e2e/harness/tools.ts';
 import { startUpstream } from '../e2e/harness/upstream.ts';
 import { receivedCredential } from '../e2e/harness/upstream-endpoints.ts';
 import { API_HOST, GIT_HOST, UNLISTED_HOST, VARIABLE, listClients } from './demo/clients.ts';
@@ -41,6 +44,15 @@ function absent(client: DemoClient, missing: string): Verdict {
     watchedProcessCount: 0,
   };
   return judge({ client: client.name, failure: missing, ...nothing }, newCanary().value);
+}
+
+/** A Node that a sandbox may see: the host's, else a copy of the one that runs this. */
+function provideNode(directory: string): string {
+  const found = findHostNode();
+  if (found !== undefined) return found;
+  const copy = join(directory, 'node');
+  copyFileSync(process.execPath, copy, constants.COPYFILE_FICLONE);
+  return copy;
 }
 
 /** Runs one client in a sandbox of its own, with a credential and an upstream of its own, and judges what was seen. */
@@ -105,7 +117,8 @@ async function demonstrate(client: DemoClient, authority: TestAuthority): Promis
 
 async function main(): Promise<number> {
   const startedAt = performance.now();
-  const clients = listClients(REPOSITORY_PATH);
+  using shared = createScene(findPresentCaller());
+  const clients = listClients(REPOSITORY_PATH, provideNode(shared.assets));
   process.stdout.write(
     `Four clients use a GitHub token that their sandboxes never hold. Each is run by the command line:\n\n` +
       `  ${VARIABLE}=ghp_… ./sallyport run --secret ${SECRET} -- ${clients.map(({ name }) => name).join(' | ')}\n\n` +

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { findHostNode, whyNotInside } from '../../e2e/harness/tools.ts';
+import { whyNotInside } from '../../e2e/harness/tools.ts';
 
 /** A client of the demonstration, as shell text that runs in the sandbox. */
 export interface DemoClient {
@@ -40,10 +40,10 @@ function needed(name: string, package_: string): string | undefined {
   return reason === undefined ? undefined : `${reason}; install it: apt-get install ${package_}`;
 }
 
-/** The clients of the demonstration; `repositoryPath` is what git clones from `GIT_HOST`. */
-export function listClients(repositoryPath: string, nodePath = findHostNode()): DemoClient[] {
+/** The clients of the demonstration; `repositoryPath` is what git clones from `GIT_HOST`, `nodePath` the Node to run inside. */
+export function listClients(repositoryPath: string, nodePath: string): DemoClient[] {
   const curl = `curl -sS -w ' %{http_code}\\n' -H "Authorization: Bearer $${VARIABLE}"`;
-  const nodeIsInside = nodePath?.startsWith('/usr/') === true;
+  const nodeIsInside = nodePath.startsWith('/usr/');
   const node = `${nodeIsInside ? 'node' : '/node/node'} --input-type=module -e '${NODE_SCRIPT.replaceAll("'", '"')}'`;
   const python = `/usr/bin/python3 -c '${PYTHON_SCRIPT}'`;
   const git = `git -c advice.detachedHead=false`;
@@ -56,11 +56,8 @@ export function listClients(repositoryPath: string, nodePath = findHostNode()): 
     { name: 'curl', missing: needed('curl', 'curl'), options: [], ...bothUrls(curl) },
     {
       name: 'Node fetch',
-      missing:
-        nodePath === undefined
-          ? 'no Node for the inside of the sandbox; install one: apt-get install nodejs'
-          : undefined,
-      options: nodePath === undefined || nodeIsInside ? [] : ['-v', `${join(nodePath, '..')}:/node:ro`],
+      missing: undefined,
+      options: nodeIsInside ? [] : ['-v', `${join(nodePath, '..')}:/node:ro`],
       ...bothUrls(node),
     },
     { name: 'Python urllib', missing: needed('python3', 'python3'), options: [], ...bothUrls(python) },

@@ -71,7 +71,16 @@ function provideTools(task, toolRoot) {
   const prefix = manager === 'apt' && !(task === 'cli' && triedRecently()) ? asRoot(path, toolRoot) : undefined;
   /** @param {string[]} args */
   const aptGet = (...args) => {
-    const [first = command, ...rest] = [...(prefix ?? []), command, '-o', 'DPkg::Lock::Timeout=300', '-qq', ...args];
+    const [first = command, ...rest] = [
+      ...(prefix ?? []),
+      command,
+      '-o',
+      'DPkg::Lock::Timeout=300',
+      '-o',
+      'Dpkg::Use-Pty=0',
+      '-qq',
+      ...args,
+    ];
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     return spawnSync(first, rest, { stdio: ['ignore', 2, 2], env }).status === 0;
   };

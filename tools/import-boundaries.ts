@@ -97,7 +97,7 @@ function readFacts(file: string, source: string): Facts {
   };
   new Visitor({
     ImportExpression(node) {
-      const text = node.source.type === 'Literal' ? node.source.value : '(computed)';
+      const text = node.source.type === 'Literal' ? String(node.source.value) : '(computed)';
       imports.push({ text, line: lineAt(node.start) });
     },
     TSImportType(node) {

@@ -54,13 +54,9 @@ export function matchesLock(root) {
     if (!path.startsWith('node_modules/')) return true;
     const found = present[path];
     if (found === undefined || !existsSync(join(root, path))) {
-      const fits = (/** @type {unknown} */ list, /** @type {string} */ own) =>
-        list === undefined || [list].flat().includes(own);
-      // Which C library this is matters to nobody here: an optional package for this system that is absent was for the other one.
-      return (
-        entry.optional === true &&
-        (entry.libc !== undefined || !fits(entry.os, process.platform) || !fits(entry.cpu, process.arch))
-      );
+      // Absent may be: optional packages for other systems, what only those need, and one of two for different C libraries.
+      const isForHere = [entry.os].flat().includes(process.platform) && [entry.cpu].flat().includes(process.arch);
+      return entry.optional === true && (!isForHere || entry.libc !== undefined);
     }
     return found.version === entry.version && found.integrity === entry.integrity;
   });

@@ -1,0 +1,173 @@
+// What `npm run build` and `npm pack` make is installed elsewhere and used there, by a command and by a TypeScript program.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
+
+const ROOT = join(import.meta.dirname, '..');
+const PACKAGES = ['sdk', 'runtime'] as const;
+const PROGRAM_TIMEOUT_MS = 180_000;
+
+let base: string;
+let checkout: string;
+let consumer: string;
+let tarballs: string[];
+
+/** Runs a program to its end and returns its standard output. */
+function run(cwd: string, command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, npm_config_audit: 'false', npm_config_fund: 'false', npm_config_loglevel: 'error' },
+    timeout: PROGRAM_TIMEOUT_MS,
+  });
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${error?.message ?? ''}\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+/** A copy of the packages, so that nothing is written to this checkout (which may belong to somebody else). */
+function copyCheckout(directory: string): void {
+  mkdirSync(join(directory, 'node_modules/@sallyport'), { recursive: true });
+  for (const file of ['package.json', 'tsconfig.json']) cpSync(join(ROOT, file), join(directory, file));
+  const isOutput = (path: string): boolean => /\/(?:dist|node_modules)$/.test(path);
+  for (const name of ['packages/sdk', 'packages/runtime']) {
+    cpSync(join(ROOT, name), join(directory, name), { recursive: true, filter: (path) => !isOutput(path) });
+  }
+  for (const name of readdirSync(join(ROOT, 'node_modules'))) {
+    if (name === '@sallyport' || name === 'sallyport' || name.startsWith('.')) continue;
+    symlinkSync(join(ROOT, 'node_modules', name), join(directory, 'node_modules', name));
+  }
+  symlinkSync(join(directory, 'packages/sdk'), join(directory, 'node_modules/@sallyport/sdk'));
+}
+
+before(() => {
+  base = mkdtempSync(join(tmpdir(), 'sallyport-packaging-'));
+  checkout = join(base, 'checkout');
+  consumer = join(base, 'consumer');
+  copyCheckout(checkout);
+  const build = `import { buildPackages } from ${JSON.stringify(join(ROOT, 'tools/build.ts'))}; process.exitCode = (await buildPackages('.')) ? 0 : 1;`;
+  run(checkout, process.execPath, '--input-type=module', '-e', build);
+  tarballs = PACKAGES.map((name) => {
+    const [tarball] = JSON.parse(
+      run(join(checkout, 'packages', name), 'npm', 'pack', '--json', '--pack-destination', base),
+    ) as [{ filename: string }];
+    return join(base, tarball.filename);
+  });
+  mkdirSync(consumer);
+  writeFileSync(join(consumer, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }\n');
+  run(consumer, 'npm', 'install', '--prefer-offline', '--ignore-scripts', ...tarballs);
+});
+
+after(() => rmSync(base, { recursive: true, force: true }));
+
+describe('npm pack', () => {
+  test('holds the build, the licence and the readme, and neither sources nor tests', () => {
+    for (const tarball of tarballs) {
+      const files = run(base, 'tar', '-tzf', tarball).trim().split('\n');
+      for (const name of ['package/LICENSE', 'package/README.md', 'package/dist/index.js', 'package/dist/index.d.ts']) {
+        assert.ok(files.includes(name), `${tarball} lacks ${name}`);
+      }
+      const strangers = files.filter((name) => /\.test\.|^package\/src\/|(?<!\.d)\.ts$/.test(name));
+      assert.deepEqual(strangers, []);
+    }
+  });
+
+  for (const name of PACKAGES) {
+    test(`publint has nothing to say about ${name}`, async () => {
+      const directory = join(checkout, 'packages', name);
+      const { messages, pkg } = await publint({ pkgDir: directory, strict: true });
+      assert.deepEqual(
+        messages.map((message) => formatMessage(message, pkg, { color: false })),
+        [],
+      );
+    });
+  }
+});
+
+describe('the installed packages', () => {
+  test('the command runs, through the link that npm makes and with any Node in PATH', () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/runtime/package.json'), 'utf8')) as {
+      version: string;
+    };
+    const command = join(consumer, 'node_modules/.bin/sallyport');
+    assert.match(run('/', command, '--version'), new RegExp(`\\b${version.replaceAll('.', '\\.')}\\b`));
+  });
+
+  test('the command says what is wrong with a Node that is too old', () => {
+    const old = join(base, 'old');
+    mkdirSync(old);
+    const preload = join(consumer, 'node_modules/sallyport/bin/preload.cjs');
+    const pretend = `Object.defineProperty(process.versions, 'node', { value: '20.20.2' }); require(${JSON.stringify(preload)});`;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', pretend], { encoding: 'utf8' });
+    assert.deepEqual([status, stdout], [125, '']);
+    assert.match(stderr, /this is Node 20\.20\.2 .* Node 24 or newer is needed/);
+  });
+
+  test('the command brings its own Node, and does with a new one in PATH where it was left out', () => {
+    const own = join(consumer, `node_modules/node-linux-${process.arch}`);
+    assert.ok(existsSync(join(own, 'bin/node')));
+    const away = join(base, 'away');
+    const bare = join(base, 'bare');
+    cpSync(join(consumer, 'node_modules'), join(away, 'node_modules'), {
+      recursive: true,
+      verbatimSymlinks: true,
+      filter: (path) => !/node_modules\/node-linux-/.test(path),
+    });
+    mkdirSync(bare);
+    symlinkSync(process.execPath, join(bare, 'node'));
+    const call = (path: string): ReturnType<typeof spawnSync> =>
+      spawnSync('/bin/sh', [join(away, 'node_modules/sallyport/bin/sallyport'), '--version'], {
+        encoding: 'utf8',
+        env: { PATH: path },
+      });
+    assert.equal(call(bare).status, 0, String(call(bare).stderr));
+    const without = call(base);
+    assert.equal(without.status, 125);
+    assert.match(String(without.stderr), /no "node" in PATH; install Node 24/);
+  });
+
+  test('both modules load and share one error class', () => {
+    const program = `
+      import * as runtime from 'sallyport';
+      import * as sdk from '@sallyport/sdk';
+      console.log(runtime.SallyportError === sdk.SallyportError, typeof sdk.SallyportError);`;
+    assert.equal(run(consumer, process.execPath, '--input-type=module', '-e', program).trim(), 'true function');
+  });
+
+  test('a TypeScript program finds the types of both', () => {
+    const program = `
+      import { SallyportError, type ErrorCode } from '@sallyport/sdk';
+      import { SallyportError as Same } from 'sallyport';
+      const code: ErrorCode = new SallyportError('USAGE', 'x').code;
+      const same: typeof Same = SallyportError;
+      // @ts-expect-error a code that does not exist
+      const wrong: ErrorCode = 'NO_SUCH_CODE';
+      console.log(code, same, wrong);\n`;
+    writeFileSync(join(consumer, 'program.ts'), program);
+    const options = {
+      module: 'nodenext',
+      target: 'es2024',
+      strict: true,
+      noEmit: true,
+      skipLibCheck: false,
+      types: [],
+      lib: ['es2024', 'dom'],
+    };
+    writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['program.ts'] }));
+    run(consumer, process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', '.');
+  });
+});

@@ -1,0 +1,186 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { SallyportError } from '@sallyport/sdk';
+import { stateDirectory } from '../engine/state-directory.ts';
+import type { RunPlan } from '../engine/plan.ts';
+import { parseBytes, parseCpus, parseDuration, parsePids } from '../sandbox/limits.ts';
+import { derivePlaceholder } from '../secrets/placeholder.ts';
+import { checkSecretValue, parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
+import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
+import { SecretValue } from '../secrets/secret-value.ts';
+import type { Reporter } from './report.ts';
+
+/** The options of `run` as Commander hands them over. */
+export interface RunFlags {
+  readonly secret: readonly string[];
+  readonly secretIn: readonly string[];
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  readonly tunnel: readonly string[];
+  readonly env: readonly string[];
+  readonly envFile: readonly string[];
+  readonly volume: readonly string[];
+  readonly workdir?: string;
+  readonly workspace: boolean;
+  readonly forceWorkspace?: boolean;
+  readonly gitWritable?: boolean;
+  readonly name?: string;
+  readonly memory?: string;
+  readonly cpus?: string;
+  readonly pids?: string;
+  readonly timeout?: string;
+  readonly runtime?: string;
+  readonly resolve: readonly string[];
+  readonly upstreamCa: readonly string[];
+  readonly audit?: string;
+  readonly timings?: boolean;
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+}
+
+/** What the plan takes from the host, as an argument so that tests can give their own. */
+export interface HostContext {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly cwd: string;
+}
+
+const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * Turns the options of `run` into a checked plan.
+ *
+ * @throws SallyportError with a usage code for whatever is malformed, unset or contradictory.
+ */
+export function planRun(flags: RunFlags, command: readonly string[], host: HostContext, reporter: Reporter): RunPlan {
+  const environment = planEnvironment(flags, host);
+  const inputs = flags.secret.map((text) => readSecret(text, host, reporter));
+  const locations = parseLocations(flags.secretIn.flatMap((list) => list.split(',')));
+  const secrets = createSecretSet({
+    inputs,
+    locations,
+    plainNames: [...environment.keys()],
+    placeholderFor: (env) => derivePlaceholder(env, randomBytes(32)),
+  }).secrets;
+  const set = secrets;
+  refuseVisibleValues(set, command, environment);
+  const name = flags.name ?? `run-${randomBytes(4).toString('hex')}`;
+  if (!NAME.test(name)) {
+    throw new SallyportError(
+      'INVALID_NAME',
+      `The sandbox name ${JSON.stringify(name.slice(0, 80))} is not usable: it needs 1 to 63 lower-case letters, digits and inner hyphens.`,
+    );
+  }
+  return {
+    name,
+    command,
+    secrets: set,
+    network: {
+      allow: flags.allow,
+      deny: flags.deny,
+      tunnel: flags.tunnel,
+      pins: flags.resolve.map((text) => parseResolve(text)),
+      upstreamCaFiles: flags.upstreamCa,
+    },
+    environment,
+    workspace: flags.workspace ? host.cwd : null,
+    forceWorkspace: flags.forceWorkspace === true,
+    gitWritable: flags.gitWritable === true,
+    volumes: flags.volume,
+    workdir: flags.workdir ?? null,
+    limits: {
+      memoryBytes: flags.memory === undefined ? null : parseBytes(flags.memory),
+      cpus: flags.cpus === undefined ? null : parseCpus(flags.cpus),
+      pids: flags.pids === undefined ? null : parsePids(flags.pids),
+    },
+    timeoutMs: flags.timeout === undefined ? null : parseDuration(flags.timeout),
+    runtime: flags.runtime ?? null,
+    auditFile: flags.audit ?? null,
+    stateDirectory: stateDirectory(host.environment),
+    timings: flags.timings === true,
+  };
+}
+
+function readSecret(text: string, host: HostContext, reporter: Reporter): SecretInput {
+  const spec = parseSecretSpec(text);
+  if (spec.kind === 'named') {
+    throw new SallyportError(
+      'NOT_SUPPORTED_YET',
+      `--secret ${spec.name}: stored secrets are not supported yet. Bind a host variable instead: --secret ${spec.name}@HOST.`,
+    );
+  }
+  for (const warning of spec.warnings) reporter.notice(warning);
+  if (spec.value !== undefined) return { env: spec.env, value: spec.value, hosts: spec.hosts };
+  const value = host.environment[spec.env];
+  if (value === undefined || value === '') {
+    throw new SallyportError(
+      'SECRET_SOURCE_UNSET',
+      `--secret ${spec.env}@…: the host variable ${spec.env} is ${value === undefined ? 'not set' : 'empty'}. Export it, or give the value: --secret ${spec.env}=VALUE@HOST.`,
+    );
+  }
+  checkSecretValue(value, spec.env);
+  return { env: spec.env, value: new SecretValue(value), hosts: spec.hosts };
+}
+
+function planEnvironment(flags: RunFlags, host: HostContext): ReadonlyMap<string, string> {
+  const environment = new Map<string, string>();
+  for (const file of flags.envFile) {
+    let text: string;
+    try {
+      text = readFileSync(file, 'utf8');
+    } catch (error) {
+      throw new SallyportError('UNREADABLE_FILE', `--env-file ${JSON.stringify(file)} cannot be read (${errorCode(error)}).`);
+    }
+    for (const [index, line] of text.split(/\r?\n/).entries()) {
+      if (line.trim() === '' || line.trimStart().startsWith('#')) continue;
+      addVariable(environment, line, host, `${file}:${index + 1}`);
+    }
+  }
+  for (const text of flags.env) addVariable(environment, text, host, '--env');
+  return environment;
+}
+
+function addVariable(environment: Map<string, string>, text: string, host: HostContext, origin: string): void {
+  const split = text.indexOf('=');
+  const name = split < 0 ? text : text.slice(0, split);
+  if (!ENVIRONMENT_NAME.test(name)) {
+    throw new SallyportError(
+      'INVALID_ENVIRONMENT',
+      `${origin}: ${JSON.stringify(name.slice(0, 80))} is not a variable name. Write NAME=VALUE, or NAME to pass the host's.`,
+    );
+  }
+  const value = split < 0 ? host.environment[name] : text.slice(split + 1);
+  // As docker run -e does: a variable that the host lacks is not passed.
+  if (value === undefined) return;
+  if (value.includes('\0')) throw new SallyportError('INVALID_ENVIRONMENT', `${origin}: the value of ${name} holds a NUL.`);
+  environment.set(name, value);
+}
+
+/** The value of a secret must not enter by another door: a shell that expanded it into the command, or a plain variable. */
+function refuseVisibleValues(
+  secrets: RunPlan['secrets'],
+  command: readonly string[],
+  environment: ReadonlyMap<string, string>,
+): void {
+  for (const secret of secrets) {
+    const value = secret.value.reveal();
+    if (command.some((word) => word.includes(value))) {
+      throw new SallyportError(
+        'SECRET_CONFLICT',
+        `The command holds the value of ${secret.env} itself, so the sandbox would see it. Keep the shell from expanding it (single quotes), or read the variable inside the sandbox.`,
+      );
+    }
+    for (const [name, text] of environment) {
+      if (text.includes(value)) {
+        throw new SallyportError(
+          'SECRET_CONFLICT',
+          `The plain variable ${name} holds the value of the secret ${secret.env}, so the sandbox would see it. Drop it from --env or --env-file.`,
+        );
+      }
+    }
+  }
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown error';
+}

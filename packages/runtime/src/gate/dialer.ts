@@ -1,0 +1,199 @@
+import { lookup } from 'node:dns/promises';
+import net from 'node:net';
+import tls from 'node:tls';
+import type { ErrorCode } from '@sallyport/sdk';
+import { isAddress } from '../policy/host-name.ts';
+import { decideAddress, pinnedAddress, type NetworkPolicy } from '../policy/network-policy.ts';
+import { explainTlsError } from '../tls/tls-error.ts';
+import { CONNECT_TIMEOUT_MS, MAX_ADDRESSES_TRIED } from './limits.ts';
+
+/** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
+export interface DialTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+}
+
+export interface DialFailure {
+  readonly outcome: 'failed';
+  readonly code: ErrorCode;
+  /** A sentence for people, free of peer-controlled text beyond what {@link explainTlsError} lets through. */
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+export type DialResult = { readonly outcome: 'connected'; readonly socket: net.Socket } | DialFailure;
+
+interface DialerOptions {
+  readonly policy: NetworkPolicy;
+  /** The trusted roots, made once and shared by all connections. */
+  readonly trust: () => tls.SecureContext;
+}
+
+interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * Step 4: reaches an upstream. It resolves the name itself, checks the class of every address and dials exactly the address that
+ * it checked, so there is nothing to rebind between check and use.
+ */
+export class Dialer {
+  readonly #policy: NetworkPolicy;
+  readonly #trust: () => tls.SecureContext;
+  /** TLS sessions to resume, by authority; one each, as TLS 1.3 tickets are for single use. */
+  readonly #sessions = new Map<string, Buffer>();
+
+  constructor(options: DialerOptions) {
+    this.#policy = options.policy;
+    this.#trust = options.trust;
+  }
+
+  /** Connects, and never throws: a failure is data, since the client is told of it in words. */
+  async dial(target: DialTarget): Promise<DialResult> {
+    const endpoints = await this.#resolve(target);
+    if ('outcome' in endpoints) return endpoints;
+    let failure: DialFailure | undefined;
+    for (const endpoint of endpoints) {
+      const result = target.secure
+        ? await this.#connectSecure(target, endpoint)
+        : await connect(net.connect({ host: endpoint.address, port: endpoint.port, allowHalfOpen: true }), target, 'connect');
+      if (result.outcome === 'connected') {
+        result.socket.setNoDelay(true);
+        return result;
+      }
+      // The first failure names the cause; a certificate that is wrong is not shopped around for.
+      failure ??= result;
+      if (result.code === 'UPSTREAM_TLS_FAILED') break;
+    }
+    return failure ?? unresolved(target.host);
+  }
+
+  async #resolve(target: DialTarget): Promise<readonly Endpoint[] | DialFailure> {
+    const pin = pinnedAddress(this.#policy, target.host, target.port);
+    let addresses: string[];
+    if (pin !== undefined) {
+      addresses = [pin.address];
+    } else if (isAddress(target.host)) {
+      addresses = [target.host];
+    } else {
+      try {
+        addresses = (await lookup(target.host, { all: true, order: 'verbatim' })).map((entry) => entry.address);
+      } catch {
+        return unresolved(target.host);
+      }
+    }
+    const allowed: Endpoint[] = [];
+    let refused: DialFailure | undefined;
+    for (const address of addresses.slice(0, MAX_ADDRESSES_TRIED)) {
+      const verdict = decideAddress(this.#policy, target.host, target.port, address);
+      switch (verdict.verdict) {
+        case 'allow':
+          allowed.push({ address, port: pin?.addressPort ?? target.port });
+          break;
+        case 'deny':
+          refused ??= {
+            outcome: 'failed',
+            code: 'ADDRESS_DENIED',
+            detail: `${target.host} resolves to ${address}, which is refused (${verdict.rule}).`,
+            remedy: verdict.remedy,
+          };
+          break;
+        default:
+          throw new TypeError(`unknown verdict ${String(verdict satisfies never)}`);
+      }
+    }
+    if (allowed.length > 0) return allowed;
+    return refused ?? unresolved(target.host);
+  }
+
+  async #connectSecure(target: DialTarget, endpoint: Endpoint): Promise<DialResult> {
+    const key = `${target.host}:${target.port}`;
+    const session = this.#sessions.get(key);
+    const socket = tls.connect({
+      host: endpoint.address,
+      port: endpoint.port,
+      // RFC 6066: no address in SNI; the certificate is then checked against the address.
+      servername: isAddress(target.host) ? '' : target.host,
+      checkServerIdentity: (_, certificate) => tls.checkServerIdentity(target.host, certificate),
+      secureContext: this.#trust(),
+      ALPNProtocols: ['http/1.1'],
+      // Explicit, so that no environment variable turns the check off.
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.2',
+      ...(session === undefined ? {} : { session }),
+    });
+    socket.on('session', (ticket: Buffer) => {
+      if (this.#sessions.size > 1024) this.#sessions.clear();
+      this.#sessions.set(key, ticket);
+    });
+    const result = await connect(socket, target, 'secureConnect');
+    if (result.outcome === 'failed') this.#sessions.delete(key);
+    return result;
+  }
+}
+
+function unresolved(host: string): DialFailure {
+  return {
+    outcome: 'failed',
+    code: 'UPSTREAM_UNRESOLVED',
+    detail: `The host name ${host} has no address that this machine can find.`,
+    remedy: 'Check the name and the resolver of the machine that runs Sallyport, or pin it: --resolve HOST:PORT:ADDRESS.',
+  };
+}
+
+function connect(socket: net.Socket, target: DialTarget, event: 'connect' | 'secureConnect'): Promise<DialResult> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      settle({
+        outcome: 'failed',
+        code: 'UPSTREAM_TIMEOUT',
+        detail: `${target.host}:${target.port} did not complete the connection within ${CONNECT_TIMEOUT_MS / 1000} s.`,
+      });
+    }, CONNECT_TIMEOUT_MS);
+    let tcpConnected = false;
+    const onConnect = (): void => {
+      tcpConnected = true;
+    };
+    const onReady = (): void => {
+      settle({ outcome: 'connected', socket });
+    };
+    const onError = (error: NodeJS.ErrnoException): void => {
+      settle(
+        tcpConnected && target.secure
+          ? {
+              outcome: 'failed',
+              code: 'UPSTREAM_TLS_FAILED',
+              detail: `TLS with ${target.host}:${target.port} failed: ${explainTlsError(error)}`,
+            }
+          : {
+              outcome: 'failed',
+              code: 'UPSTREAM_UNREACHABLE',
+              detail: `${target.host}:${target.port} cannot be reached (${error.code ?? 'connection failed'}).`,
+            },
+      );
+    };
+    const onClose = (): void => {
+      onError(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
+    };
+    const settle = (result: DialResult): void => {
+      clearTimeout(timer);
+      socket.removeListener('connect', onConnect);
+      socket.removeListener(event, onReady);
+      socket.removeListener('error', onError);
+      socket.removeListener('close', onClose);
+      if (result.outcome === 'failed') {
+        socket.on('error', () => {
+          // Already told; a late error of a discarded socket has no reader.
+        });
+        socket.destroy();
+      }
+      resolve(result);
+    };
+    if (event === 'secureConnect') socket.on('connect', onConnect);
+    socket.on(event, onReady);
+    socket.on('error', onError);
+    socket.on('close', onClose);
+  });
+}

@@ -1,0 +1,323 @@
+import type { ErrorCode } from '@sallyport/sdk';
+import { createBodyDecoder, type BodyDecoder } from '../http/body-decoder.ts';
+import { encodeLastChunk, encodeRequestHead } from '../http/encoder.ts';
+import type { Framing } from '../http/framing.ts';
+import { keepsAlive } from '../http/hop-by-hop.ts';
+import { HttpSyntaxError } from '../http/http-syntax-error.ts';
+import type { RequestHead } from '../http/message.ts';
+import type { ClientConnection } from './client-connection.ts';
+import type { DialFailure } from './dialer.ts';
+import { FAILED_DIAL_LIFETIME_MS } from './limits.ts';
+import type { Problem } from './problem.ts';
+import { rewriteRequest } from './request-rewrite.ts';
+import { ResponseRelay } from './response-relay.ts';
+import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
+import { writeChunk } from './write-chunk.ts';
+
+/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/**
+ * One request and its response: steps 5 to 10.
+ *
+ * The request's body streams to the upstream while the {@link ResponseRelay} streams back; either side that cannot take more stops
+ * the other's reading. An exchange ends exactly once, with one audit event.
+ */
+export class Exchange implements UpstreamListener {
+  readonly #client: ClientConnection;
+  readonly #head: RequestHead;
+  readonly #startedMs = performance.now();
+  #keepAlive: boolean;
+  #framing: Framing = { kind: 'none' };
+  #outgoing: RequestHead | null = null;
+  #decoder: BodyDecoder | null = null;
+  #upstream: UpstreamConnection | null = null;
+  #response: ResponseRelay | null = null;
+  /** Body bytes that came before the upstream was reached; reading is paused meanwhile. */
+  #early: Buffer[] = [];
+  #requestSent = false;
+  #requestComplete = false;
+  #ended = false;
+  #released: readonly string[] = [];
+  #stray: readonly string[] = [];
+  #rule: string;
+  #requestBytes = 0;
+
+  constructor(client: ClientConnection, head: RequestHead) {
+    this.#client = client;
+    this.#head = head;
+    // HTTP/1.0 clients get their answer on a connection of its own: they know no chunks.
+    this.#keepAlive = head.minor === 1 && keepsAlive(head);
+    this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
+  }
+
+  /** Whether the request has been read whole. */
+  get isRequestComplete(): boolean {
+    return this.#requestComplete;
+  }
+
+  start(): void {
+    const { purpose, context } = this.#client;
+    if (purpose.kind === 'refuse') {
+      this.#answer(purpose.problem, 'deny');
+      return;
+    }
+    const verdict = rewriteRequest(context, purpose.origin, this.#head);
+    if (verdict.verdict === 'answer') {
+      this.#answer(verdict.problem, 'deny');
+      return;
+    }
+    this.#released = verdict.released;
+    this.#stray = verdict.stray;
+    this.#outgoing = verdict.head;
+    this.#framing = verdict.framing;
+    this.#decoder = createBodyDecoder(verdict.framing, 'request');
+    this.#requestComplete = this.#decoder.isDone;
+    const idle = context.pool.takeIdle(verdict.authority);
+    if (idle === null) this.#dial();
+    else this.#attach(idle);
+  }
+
+  /** Takes body bytes of the client. Returns the offset after what belongs to this request. */
+  clientData(chunk: Buffer, start: number): number {
+    const decoder = this.#decoder;
+    let offset = start;
+    if (decoder === null || this.#ended) return chunk.length;
+    this.#client.wait('body');
+    while (offset < chunk.length && !decoder.isDone) {
+      offset = decoder.decode(chunk, offset);
+      if (decoder.data !== null) {
+        this.#requestBytes += decoder.data.length;
+        if (this.#requestSent) this.#sendData(decoder.data);
+        else this.#early.push(decoder.data);
+        if (this.#ended) return chunk.length;
+      }
+    }
+    if (!this.#requestSent) this.#client.pauseReading();
+    if (decoder.isDone && !this.#requestComplete) {
+      this.#requestComplete = true;
+      if (this.#requestSent) this.#finishRequest();
+    }
+    return offset;
+  }
+
+  clientDrain(): void {
+    this.#response?.clientDrain();
+  }
+
+  /** The client has left: nobody waits for the response. */
+  clientGone(): void {
+    if (this.#ended) return;
+    this.#upstream?.destroy();
+    this.#end('error', null);
+  }
+
+  /** The client has ended its side after the request: answer, then close. */
+  closeAfterResponse(): void {
+    this.#keepAlive = false;
+    if (this.#response !== null) this.#response.keepAlive = false;
+  }
+
+  /** A time limit has passed. */
+  expire(): void {
+    if (this.#ended) return;
+    this.#upstream?.destroy();
+    this.#end('error', 'UPSTREAM_TIMEOUT');
+  }
+
+  /** The request turned out to be malformed in its body. Returns whether the client has been told. */
+  refuse(problem: Problem): boolean {
+    if (this.#ended) return true;
+    this.#upstream?.destroy();
+    if (this.#response?.hasBegun === true) {
+      this.#client.socket.destroy();
+    } else {
+      this.#client.answer(problem, false);
+    }
+    this.#end('deny', problem.code, problem.status);
+    return true;
+  }
+
+  upstreamData(chunk: Buffer): void {
+    const response = this.#response;
+    if (response === null) {
+      // Bytes before the request was sent cannot be its answer.
+      this.#failUpstream('UPSTREAM_MALFORMED', 'The upstream spoke before it was asked.');
+      return;
+    }
+    this.#client.wait('body');
+    response.receive(chunk);
+  }
+
+  upstreamEnd(clean: boolean): void {
+    if (this.#ended) return;
+    const response = this.#response;
+    if (response === null || !response.hasReceived) {
+      const retriable =
+        this.#upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
+      this.#upstream = null;
+      if (retriable) {
+        this.#requestSent = false;
+        this.#response = null;
+        this.#dial();
+      } else {
+        this.#failUpstream('UPSTREAM_UNREACHABLE', 'The upstream closed the connection without an answer.');
+      }
+      return;
+    }
+    response.end(clean);
+  }
+
+  upstreamDrain(): void {
+    if (!this.#requestComplete) this.#client.resumeReading();
+  }
+
+  #dial(): void {
+    const { context, purpose } = this.#client;
+    const failed = this.#client.failedDial;
+    if (failed !== null && context.clock.nowMs - failed.atMs < FAILED_DIAL_LIFETIME_MS) {
+      this.#failDial(failed.failure);
+      return;
+    }
+    void context.pool.connect(purpose.origin).then((lease) => {
+      if (lease.outcome === 'failed') {
+        if (!this.#ended) this.#failDial(lease);
+      } else if (this.#ended) {
+        context.pool.release(lease.connection);
+      } else {
+        this.#attach(lease.connection);
+      }
+    });
+  }
+
+  #attach(upstream: UpstreamConnection): void {
+    this.#upstream = upstream;
+    upstream.lend(this);
+    const outgoing = this.#outgoing;
+    if (outgoing === null) throw new TypeError('a request is sent before it was rewritten');
+    this.#response = new ResponseRelay({
+      client: this.#client.socket,
+      upstream,
+      method: this.#head.method,
+      minor: this.#head.minor,
+      keepAlive: this.#keepAlive,
+      redactor: this.#client.context.redactor,
+      onComplete: () => this.#responseComplete(),
+      onFailure: (code, detail) => this.#failUpstream(code, detail),
+    });
+    let head: string;
+    try {
+      head = encodeRequestHead(outgoing);
+    } catch (error) {
+      if (!(error instanceof HttpSyntaxError)) throw error;
+      upstream.lend(null);
+      this.#client.context.pool.release(upstream);
+      this.#answer({ status: 500, code: 'INTERNAL', detail: 'The request cannot be written safely.' }, 'error');
+      return;
+    }
+    this.#requestSent = true;
+    this.#client.wait('response');
+    const early = this.#early;
+    if (early.length === 0 && this.#framing.kind === 'none') {
+      upstream.socket.write(head, 'latin1');
+      return;
+    }
+    upstream.socket.cork();
+    upstream.socket.write(head, 'latin1');
+    this.#early = [];
+    for (const data of early) this.#sendData(data);
+    if (this.#requestComplete) this.#finishRequest();
+    upstream.socket.uncork();
+    if (!this.#requestComplete) this.#client.resumeReading();
+  }
+
+  #sendData(data: Buffer): void {
+    const socket = this.#upstream?.socket;
+    if (socket === undefined) return;
+    let flowing: boolean;
+    if (this.#framing.kind !== 'chunked') {
+      flowing = socket.write(data);
+    } else {
+      flowing = writeChunk(socket, data);
+    }
+    if (!flowing && socket.writableNeedDrain) this.#client.pauseReading();
+  }
+
+  #finishRequest(): void {
+    if (this.#framing.kind === 'chunked') this.#upstream?.socket.write(encodeLastChunk(this.#decoder?.trailers), 'latin1');
+    this.#client.wait('response');
+    if (this.#response?.isComplete === true) this.#responseComplete();
+  }
+
+  #responseComplete(): void {
+    if (this.#ended) return;
+    const upstream = this.#upstream;
+    const response = this.#response;
+    if (upstream === null || response === null) return;
+    this.#upstream = null;
+    if (this.#requestComplete && response.upstreamReusable) {
+      upstream.used = true;
+      this.#client.context.pool.release(upstream);
+    } else {
+      upstream.destroy();
+    }
+    this.#end('allow', null);
+    // An answer that came before the request was whole leaves bytes behind which nobody will read.
+    this.#client.exchangeDone(this, response.keepAlive && this.#requestComplete);
+  }
+
+  #failDial(failure: DialFailure): void {
+    this.#answer(
+      {
+        status: failure.code === 'ADDRESS_DENIED' ? 403 : failure.code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
+        code: failure.code,
+        detail: failure.detail,
+        ...(failure.remedy === undefined ? {} : { remedy: failure.remedy }),
+      },
+      failure.code === 'ADDRESS_DENIED' ? 'deny' : 'error',
+    );
+  }
+
+  /** The upstream's answer cannot be passed on: said in words while that is possible, cut otherwise. */
+  #failUpstream(code: ErrorCode, detail: string): void {
+    if (this.#ended) return;
+    this.#upstream?.destroy();
+    this.#upstream = null;
+    if (this.#response?.hasBegun === true) {
+      // The client must not take what it got for the whole.
+      this.#end('error', code);
+      this.#client.socket.destroy();
+      return;
+    }
+    this.#answer({ status: 502, code, detail }, 'error');
+  }
+
+  #answer(problem: Problem, decision: 'deny' | 'error'): void {
+    if (this.#ended) return;
+    if (problem.rule !== undefined) this.#rule = problem.rule;
+    this.#end(decision, problem.code, problem.status);
+    this.#client.answer(problem, this.#head.method === 'HEAD');
+    this.#client.exchangeDone(this, false);
+  }
+
+  #end(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null, status?: number): void {
+    this.#ended = true;
+    this.#response?.dispose();
+    const origin = this.#client.purpose.origin;
+    this.#client.context.record.request({
+      decision,
+      code,
+      rule: this.#rule === '' ? null : this.#rule,
+      origin,
+      method: this.#head.method,
+      target: this.#head.target,
+      status: status ?? this.#response?.status ?? null,
+      requestBytes: this.#requestBytes,
+      responseBytes: this.#response?.bytes ?? 0,
+      durationMs: performance.now() - this.#startedMs,
+      secrets: this.#requestSent ? this.#released : [],
+      stray: this.#stray,
+      redactions: this.#response?.redactions ?? 0,
+    });
+  }
+}

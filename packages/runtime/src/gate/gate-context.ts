@@ -1,0 +1,28 @@
+import type { NetworkPolicy } from '../policy/network-policy.ts';
+import type { Redactor } from '../secrets/redact.ts';
+import type { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
+import type { LeafContexts } from '../tls/secure-contexts.ts';
+import type { Dialer } from './dialer.ts';
+import type { Recorder } from './record.ts';
+import type { RequestContext } from './request-rewrite.ts';
+import type { UpstreamPool } from './upstream-pool.ts';
+
+/** A monotonic clock that is read once for many events; good to {@link SWEEP_INTERVAL_MS}. */
+export interface CoarseClock {
+  nowMs: number;
+}
+
+/** Everything that the gate of one sandbox consults. */
+export interface GateContext extends RequestContext {
+  readonly policy: NetworkPolicy;
+  readonly zone: SyntheticAddresses;
+  readonly leafContexts: LeafContexts;
+  /** Null when the sandbox has nothing that must not come back. */
+  readonly redactor: Redactor | null;
+  /** Whether TLS is terminated: so while the sandbox has any placeholder secret. */
+  readonly intercepts: boolean;
+  readonly dialer: Dialer;
+  readonly pool: UpstreamPool;
+  readonly record: Recorder;
+  readonly clock: CoarseClock;
+}

@@ -1,0 +1,265 @@
+import net from 'node:net';
+import { decideHost } from '../policy/network-policy.ts';
+import { readHello } from './client-hello.ts';
+import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';
+import { identifyDestination, type OriginalDestination } from './destination.ts';
+import type { GateContext } from './gate-context.ts';
+import { decideInterception, denyHost, terminateTls } from './interception.ts';
+import { HEAD_TIMEOUT_MS, MAX_CONNECTIONS, RELAY_IDLE_TIMEOUT_MS, SWEEP_INTERVAL_MS } from './limits.ts';
+import { relay } from './relay.ts';
+
+/** A destination that has a name (or a literal address) to decide about. */
+interface KnownDestination {
+  readonly host: string;
+  readonly port: number;
+  readonly named: boolean;
+}
+
+/** What a connection does at present, as far as its time limit goes. */
+interface Phase {
+  deadlineMs: number;
+  client: ClientConnection | null;
+}
+
+/**
+ * The gate of one sandbox: takes accepted sockets and does not care who made them.
+ *
+ * `accept` is a request's whole journey down to the point where bytes flow: destination, network policy, ClientHello, interception,
+ * upstream first, then HTTP. Whatever goes wrong ends that connection and no other.
+ */
+export class Gate {
+  readonly #context: GateContext;
+  readonly #connections = new Map<net.Socket, Phase>();
+  readonly #sweeper: NodeJS.Timeout;
+  #closed = false;
+
+  constructor(context: GateContext) {
+    this.#context = context;
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
+    this.#sweeper.unref();
+  }
+
+  /** Connections that are open at this moment. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Takes a connection that the sandbox made. `socket` is paused; nothing of it has been read. */
+  accept(socket: net.Socket, original: OriginalDestination): void {
+    socket.on('error', () => socket.destroy());
+    if (this.#closed || this.#connections.size >= MAX_CONNECTIONS) {
+      socket.destroy();
+      return;
+    }
+    // The answer to a client that has closed its side is still wanted.
+    socket.allowHalfOpen = true;
+    socket.setNoDelay(true);
+    const phase: Phase = { deadlineMs: this.#context.clock.nowMs + HEAD_TIMEOUT_MS, client: null };
+    this.#connections.set(socket, phase);
+    socket.on('close', () => this.#connections.delete(socket));
+    const destination = identifyDestination(this.#context.zone, original);
+    if (destination.verdict === 'unknown') {
+      this.#recordRefused(destination.address, destination.port, 'no name stands for this address');
+      socket.resetAndDestroy();
+      return;
+    }
+    void this.#route(socket, phase, destination).catch(() => {
+      // A fault of ours closes this connection and leaks nothing about it.
+      this.#context.record.connection({
+        ...connectionOf(destination),
+        decision: 'error',
+        code: 'INTERNAL',
+        rule: null,
+      });
+      socket.destroy();
+    });
+  }
+
+  /** Closes every connection at once: no credential leaves afterwards. */
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#sweeper);
+    for (const socket of this.#connections.keys()) socket.destroy();
+    this.#context.pool.close();
+  }
+
+  async #route(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
+    const { host, port } = destination;
+    const network = decideHost(this.#context.policy, host, port);
+    const isDenied = network.verdict === 'deny';
+    // A denied port says something readable only where its protocol is known.
+    const protocol = network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
+    switch (protocol) {
+      case 'tls':
+        await this.#routeTls(socket, phase, destination);
+        return;
+      case 'http': {
+        const origin = { scheme: 'http', host, port } as const;
+        this.#serve(
+          socket,
+          phase,
+          isDenied
+            ? { kind: 'refuse', origin, problem: denyHost(host, port, network) }
+            : { kind: 'forward', origin, rule: network.rule },
+        );
+        return;
+      }
+      case 'tcp':
+        if (isDenied) {
+          this.#recordRefused(host, port, network.rule);
+          socket.resetAndDestroy();
+          return;
+        }
+        await this.#relay(socket, phase, destination, network.rule, 'tcp');
+        return;
+      default:
+        throw new TypeError(`unknown protocol ${String(protocol satisfies never)}`);
+    }
+  }
+
+  async #routeTls(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
+    const { host, port } = destination;
+    const read = await readHello(socket);
+    if (read.outcome === 'gone') {
+      socket.destroy();
+      return;
+    }
+    if (read.outcome === 'invalid') {
+      this.#context.record.connection({
+        ...connectionOf(destination),
+        decision: 'deny',
+        code: 'MALFORMED_REQUEST',
+        rule: `not a TLS ClientHello: ${read.reason}`,
+      });
+      socket.resetAndDestroy();
+      return;
+    }
+    const network = decideHost(this.#context.policy, host, port);
+    const verdict = decideInterception(network, destination, read.hello, this.#context.intercepts);
+    const origin = { scheme: 'https', host, port } as const;
+    const rule = network.rule;
+    switch (verdict.verdict) {
+      case 'tunnel':
+        await this.#relay(socket, phase, destination, rule, 'tunnel');
+        return;
+      case 'refuse':
+        await this.#terminate(socket, phase, verdict.leafHost, { kind: 'refuse', origin, problem: verdict.problem });
+        return;
+      case 'intercept': {
+        const purpose: ConnectionPurpose = { kind: 'forward', origin, rule };
+        const { pool, clock } = this.#context;
+        if (pool.hasIdle(origin)) {
+          await this.#terminate(socket, phase, verdict.leafHost, purpose);
+          return;
+        }
+        // Upstream first: what it is decides what the client gets. The leaf is made meanwhile.
+        const [lease] = await Promise.all([pool.connect(origin), this.#context.leafContexts.contextFor(verdict.leafHost)]);
+        if (lease.outcome === 'connected') pool.release(lease.connection);
+        const client = await this.#terminate(socket, phase, verdict.leafHost, purpose);
+        if (lease.outcome === 'failed' && client !== null) client.failedDial = { failure: lease, atMs: clock.nowMs };
+        return;
+      }
+      default:
+        throw new TypeError(`unknown verdict ${String(verdict satisfies never)}`);
+    }
+  }
+
+  async #terminate(
+    socket: net.Socket,
+    phase: Phase,
+    leafHost: string,
+    purpose: ConnectionPurpose,
+  ): Promise<ClientConnection | null> {
+    const secureContext = await this.#context.leafContexts.contextFor(leafHost);
+    if (socket.destroyed) return null;
+    const secure = terminateTls(socket, secureContext);
+    secure.on('_tlsError', () => {
+      this.#context.record.connection({
+        ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
+        decision: 'error',
+        code: 'MALFORMED_REQUEST',
+        rule: 'the client ended the TLS handshake',
+      });
+      socket.destroy();
+    });
+    secure.on('close', () => socket.destroy());
+    return this.#serve(secure, phase, purpose);
+  }
+
+  #serve(socket: net.Socket, phase: Phase, purpose: ConnectionPurpose): ClientConnection {
+    phase.client = new ClientConnection(socket, this.#context, purpose);
+    return phase.client;
+  }
+
+  /** Passes bytes through unread, to the host that was named: there is no credential in it. */
+  async #relay(
+    socket: net.Socket,
+    phase: Phase,
+    destination: KnownDestination,
+    rule: string,
+    kind: 'tunnel' | 'tcp',
+  ): Promise<void> {
+    const { clock, dialer, record } = this.#context;
+    const startedMs = performance.now();
+    const result = await dialer.dial({ host: destination.host, port: destination.port, secure: false });
+    if (result.outcome === 'failed') {
+      record.connection({
+        ...connectionOf(destination),
+        kind,
+        decision: result.code === 'ADDRESS_DENIED' ? 'deny' : 'error',
+        code: result.code,
+        rule,
+      });
+      socket.resetAndDestroy();
+      return;
+    }
+    if (socket.destroyed) {
+      result.socket.destroy();
+      return;
+    }
+    const touch = (): void => {
+      phase.deadlineMs = clock.nowMs + RELAY_IDLE_TIMEOUT_MS;
+    };
+    touch();
+    relay(socket, result.socket, touch, (counts) => {
+      record.connection({
+        ...connectionOf(destination),
+        kind,
+        decision: 'allow',
+        code: null,
+        rule,
+        requestBytes: counts.sent,
+        responseBytes: counts.received,
+        durationMs: performance.now() - startedMs,
+      });
+    });
+  }
+
+  #recordRefused(host: string, port: number, rule: string): void {
+    this.#context.record.connection({ ...connectionOf({ host, port }), decision: 'deny', code: 'HOST_DENIED', rule });
+  }
+
+  #sweep(): void {
+    const { clock, pool } = this.#context;
+    clock.nowMs = performance.now();
+    for (const [socket, phase] of this.#connections) {
+      if (phase.client !== null) {
+        if (phase.client.isOverdue(clock.nowMs)) phase.client.expire();
+      } else if (clock.nowMs > phase.deadlineMs) {
+        socket.destroy();
+      }
+    }
+    pool.sweep();
+  }
+}
+
+function connectionOf(destination: { readonly host: string; readonly port: number }) {
+  return {
+    kind: 'connection',
+    host: destination.host,
+    port: destination.port,
+    requestBytes: 0,
+    responseBytes: 0,
+    durationMs: 0,
+  } as const;
+}

@@ -1,0 +1,43 @@
+import type { ErrorCode } from '@sallyport/sdk';
+import { STATUS_CODES } from 'node:http';
+
+/**
+ * An answer of the gate itself: `application/problem+json` by RFC 9457.
+ *
+ * Every text is the gate's own or canonical (a host name, a rule of the command line), so a problem never reflects a value.
+ */
+export interface Problem {
+  readonly status: number;
+  readonly code: ErrorCode;
+  /** What happened, for people. */
+  readonly detail: string;
+  /** The rule that decided, where one did. */
+  readonly rule?: string;
+  /** What would change the outcome. */
+  readonly remedy?: string;
+}
+
+/** Renders a problem as a complete HTTP/1.1 response that ends its connection. `bodyless` is for HEAD requests. */
+export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
+  const title = STATUS_CODES[problem.status] ?? 'Error';
+  const body = Buffer.from(
+    `${JSON.stringify({
+      type: `urn:sallyport:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
+      title,
+      status: problem.status,
+      detail: problem.detail,
+      code: problem.code,
+      ...(problem.rule === undefined ? {} : { rule: problem.rule }),
+      ...(problem.remedy === undefined ? {} : { remedy: problem.remedy }),
+    })}\n`,
+  );
+  const head = Buffer.from(
+    `HTTP/1.1 ${problem.status} ${title}\r\n` +
+      'content-type: application/problem+json\r\n' +
+      `content-length: ${body.length}\r\n` +
+      'cache-control: no-store\r\n' +
+      'connection: close\r\n\r\n',
+    'latin1',
+  );
+  return bodyless ? head : Buffer.concat([head, body]);
+}

@@ -1,0 +1,332 @@
+import type net from 'node:net';
+import type { Transform } from 'node:stream';
+import type { ErrorCode } from '@sallyport/sdk';
+import { createBodyDecoder, type BodyDecoder } from '../http/body-decoder.ts';
+import { encodeLastChunk, encodeResponseHead } from '../http/encoder.ts';
+import { responseFraming, type Framing } from '../http/framing.ts';
+import { parseResponseHead } from '../http/head-parser.ts';
+import { HeadReader } from '../http/head-reader.ts';
+import { keepsAlive, removeHopByHop } from '../http/hop-by-hop.ts';
+import { HttpSyntaxError } from '../http/http-syntax-error.ts';
+import type { ResponseHead } from '../http/message.ts';
+import type { RedactionStream, Redactor } from '../secrets/redact.ts';
+import { createContentDecoder } from './content-decoder.ts';
+import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
+import { planResponseBody, redactHead, rewriteResponseHead, setResponseFraming, type Coding } from './response-rewrite.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
+import { writeChunk } from './write-chunk.ts';
+
+interface ResponseRelayOptions {
+  readonly client: net.Socket;
+  readonly upstream: UpstreamConnection;
+  readonly method: string;
+  readonly minor: 0 | 1;
+  readonly keepAlive: boolean;
+  readonly redactor: Redactor | null;
+  /** The last byte has been given to the client's socket. */
+  readonly onComplete: () => void;
+  /** The response cannot be passed on (any further). */
+  readonly onFailure: (code: ErrorCode, detail: string) => void;
+}
+
+/** How the body is framed towards the client. */
+type Outgoing = 'none' | 'length' | 'chunked' | 'until-close';
+
+/**
+ * Steps 8 and 9 on the way back: reads one response from the upstream, redacts head, body and trailers, and writes it to the client.
+ *
+ * It holds at most one measured body, or what the redaction stream holds back; a client that does not read stops the upstream.
+ */
+export class ResponseRelay {
+  /** Whether the client's connection can carry another exchange after this one. */
+  keepAlive: boolean;
+  /** The final status; null until its head has come. */
+  status: number | null = null;
+  /** Body bytes given to the client. */
+  bytes = 0;
+  /** Values found and replaced. */
+  redactions = 0;
+  /** Whether any byte of the upstream has come. */
+  hasReceived = false;
+  /** Whether the final head has been written to the client. */
+  hasBegun = false;
+  isComplete = false;
+  /** Whether the upstream's connection is between messages and stays open. */
+  upstreamReusable = false;
+
+  readonly #options: ResponseRelayOptions;
+  readonly #heads = new HeadReader('response', MAX_HEAD_BYTES);
+  #head: ResponseHead | null = null;
+  #body: BodyDecoder | null = null;
+  #bodyReceived = false;
+  #decoder: Transform | null = null;
+  #coding: Coding | null = null;
+  #stream: RedactionStream | null = null;
+  #measured: Buffer[] | null = null;
+  #outgoing: Outgoing = 'none';
+  #interim = 0;
+  #keepsUpstream = false;
+  #disposed = false;
+
+  constructor(options: ResponseRelayOptions) {
+    this.#options = options;
+    this.keepAlive = options.keepAlive;
+  }
+
+  /** Takes bytes of the upstream. */
+  receive(chunk: Buffer): void {
+    this.hasReceived = true;
+    const { client } = this.#options;
+    client.cork();
+    try {
+      let offset = 0;
+      while (offset < chunk.length && !this.#disposed) {
+        if (this.#body === null) {
+          const next = this.#heads.read(chunk, offset);
+          if (next === -1) break;
+          offset = next;
+          this.#begin(parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end));
+        } else if (this.#bodyReceived) {
+          // More than was announced: whatever it is, it is not the answer to another request.
+          this.#keepsUpstream = false;
+          this.upstreamReusable = false;
+          break;
+        } else {
+          offset = this.#body.decode(chunk, offset);
+          if (this.#body.data !== null) this.#data(this.#body.data);
+        }
+        if (this.#body?.isDone === true && !this.#bodyReceived && !this.#disposed) {
+          if (offset < chunk.length) this.#keepsUpstream = false;
+          this.#bodyEnd();
+        }
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      client.uncork();
+    }
+  }
+
+  /** The upstream's connection has ended. */
+  end(clean: boolean): void {
+    if (this.#disposed || this.#bodyReceived) return;
+    this.#keepsUpstream = false;
+    if (this.#body === null) {
+      this.#options.onFailure('UPSTREAM_MALFORMED', 'The upstream closed the connection in the middle of a response head.');
+      return;
+    }
+    try {
+      if (!clean) throw new HttpSyntaxError('TRUNCATED_BODY', 502, 'The upstream broke the connection in the middle of a response.');
+      this.#body.end();
+      this.#bodyEnd();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** The client can take more. */
+  clientDrain(): void {
+    if (this.#disposed) return;
+    if (this.#decoder === null) this.#options.upstream.socket.resume();
+    else this.#decoder.resume();
+  }
+
+  /** Lets go of everything; nothing is written afterwards. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#decoder?.destroy();
+    this.#measured = null;
+    // The upstream may be pooled: its next exchange must find it flowing.
+    this.#options.upstream.socket.resume();
+  }
+
+  #begin(head: ResponseHead): void {
+    const { redactor, minor, method } = this.#options;
+    if (head.status < 200) {
+      this.#passInterim(head);
+      return;
+    }
+    const framing = responseFraming(head, method);
+    const plan = planResponseBody(head, framing, redactor !== null);
+    this.#keepsUpstream = keepsAlive(head) && framing.kind !== 'until-close';
+    this.status = head.status;
+    if (plan.kind === 'refused') {
+      this.#options.onFailure('RESPONSE_UNREDACTABLE', `The response cannot be searched for credentials: ${plan.reason}.`);
+      return;
+    }
+    // The length of an answer to HEAD, or of a 304, speaks of another message; a coding that is taken off makes it wrong.
+    const bodyless = framing.kind === 'none';
+    this.redactions += rewriteResponseHead(head, plan, redactor);
+    this.#head = head;
+    this.#body = createBodyDecoder(framing, 'response');
+    switch (plan.kind) {
+      case 'none':
+        this.#writeHead(bodyless ? null : { kind: 'length', bytes: 0 });
+        break;
+      case 'verbatim':
+        this.#writeHead(clientFraming(framing, minor));
+        break;
+      case 'measured':
+        this.#measured = [];
+        break;
+      case 'streamed': {
+        const coding = plan.codings[0];
+        if (coding !== undefined) this.#coding = coding;
+        this.#stream = redactor === null ? null : redactor.stream();
+        this.#writeHead(clientFraming({ kind: 'chunked' }, minor));
+        break;
+      }
+      default:
+        throw new TypeError(`unknown plan ${String(plan satisfies never)}`);
+    }
+    if (this.#body.isDone) this.#bodyEnd();
+  }
+
+  #passInterim(head: ResponseHead): void {
+    if (head.status === 101) {
+      this.#options.onFailure('UPSTREAM_MALFORMED', 'The upstream switched protocols without being asked.');
+      return;
+    }
+    this.#interim += 1;
+    if (this.#interim > MAX_INTERIM_RESPONSES) {
+      this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream sent more than ${MAX_INTERIM_RESPONSES} interim responses.`);
+      return;
+    }
+    // An HTTP/1.0 client knows no interim responses (RFC 9110 section 15.2).
+    if (this.#options.minor === 0) return;
+    responseFraming(head, this.#options.method);
+    removeHopByHop(head.fields);
+    if (this.#options.redactor !== null) this.redactions += redactHead(head, this.#options.redactor);
+    head.minor = 1;
+    this.#options.client.write(encodeResponseHead(head), 'latin1');
+  }
+
+  /** Writes the final head; `framing` null leaves the framing fields as the upstream set them. */
+  #writeHead(framing: Framing | null): void {
+    const head = this.#head;
+    if (head === null) throw new TypeError('a response head is written before it came');
+    const text = this.#encodeHead(head, framing);
+    this.hasBegun = true;
+    this.#options.client.write(text, 'latin1');
+  }
+
+  #encodeHead(head: ResponseHead, framing: Framing | null): string {
+    if (framing === null) {
+      head.minor = 1;
+      if (!this.keepAlive) head.fields.push('Connection', 'close');
+    } else {
+      if (framing.kind === 'until-close') this.keepAlive = false;
+      this.#outgoing = framing.kind;
+      setResponseFraming(head, framing, { minor: this.#options.minor, keepAlive: this.keepAlive });
+    }
+    return encodeResponseHead(head);
+  }
+
+  #data(data: Buffer): void {
+    if (this.#measured !== null) {
+      this.#measured.push(data);
+      return;
+    }
+    if (this.#coding !== null) {
+      this.#decoder ??= this.#openDecoder(this.#coding, data[0] ?? 0);
+      if (!this.#decoder.write(data)) this.#options.upstream.socket.pause();
+      return;
+    }
+    this.#write(this.#stream === null ? data : this.#stream.push(data), this.#options.upstream.socket);
+  }
+
+  #openDecoder(coding: Coding, firstByte: number): Transform {
+    const decoder = createContentDecoder(coding, firstByte);
+    decoder.on('data', (data: Buffer) => {
+      if (!this.#disposed) this.#write(this.#stream === null ? data : this.#stream.push(data), decoder);
+    });
+    decoder.on('drain', () => {
+      if (!this.#disposed) this.#options.upstream.socket.resume();
+    });
+    decoder.on('end', () => {
+      if (!this.#disposed) this.#finish();
+    });
+    decoder.on('error', () => {
+      if (!this.#disposed) this.#options.onFailure('RESPONSE_UNREDACTABLE', 'The response does not decode as its content coding says.');
+    });
+    return decoder;
+  }
+
+  #write(data: Buffer, source: { pause(): unknown }): void {
+    if (data.length === 0) return;
+    this.bytes += data.length;
+    const { client } = this.#options;
+    const flowing = this.#outgoing === 'chunked' ? writeChunk(client, data) : client.write(data);
+    if (!flowing) source.pause();
+  }
+
+  #bodyEnd(): void {
+    this.#bodyReceived = true;
+    this.upstreamReusable = this.#keepsUpstream;
+    if (this.#decoder !== null) {
+      this.#decoder.end();
+      return;
+    }
+    this.#finish();
+  }
+
+  #finish(): void {
+    const { client } = this.#options;
+    if (this.#measured !== null) {
+      this.#writeMeasured(this.#measured);
+    } else {
+      if (this.#stream !== null) {
+        this.#write(this.#stream.end(), client);
+        this.redactions += this.#stream.matches;
+      }
+      if (this.#outgoing === 'chunked') client.write(encodeLastChunk(this.#cleanTrailers()), 'latin1');
+    }
+    this.isComplete = true;
+    this.#options.onComplete();
+  }
+
+  #writeMeasured(pieces: Buffer[]): void {
+    const { client, redactor } = this.#options;
+    const head = this.#head;
+    if (head === null) throw new TypeError('a body is measured before its head came');
+    const raw = pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
+    const stream = redactor?.stream();
+    let body = raw;
+    if (stream !== undefined) {
+      const first = stream.push(raw);
+      const last = stream.end();
+      body = last.length === 0 ? first : Buffer.concat([first, last]);
+      this.redactions += stream.matches;
+    }
+    const text = this.#encodeHead(head, { kind: 'length', bytes: body.length });
+    this.hasBegun = true;
+    this.bytes += body.length;
+    const joined = Buffer.allocUnsafe(text.length + body.length);
+    joined.write(text, 0, 'latin1');
+    body.copy(joined, text.length);
+    client.write(joined);
+  }
+
+  #cleanTrailers(): string[] {
+    const trailers = this.#body?.trailers ?? [];
+    const { redactor } = this.#options;
+    if (redactor === null) return trailers;
+    return trailers.map((text) => {
+      const clean = redactor.redactText(text);
+      if (clean !== text) this.redactions += 1;
+      return clean;
+    });
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof HttpSyntaxError)) throw error;
+    if (this.#disposed) return;
+    this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream's response breaks HTTP: ${error.message}`);
+  }
+}
+
+/** An HTTP/1.0 client gets a body of unknown length until the connection closes. */
+function clientFraming(framing: Framing, minor: 0 | 1): Framing {
+  if (framing.kind === 'length') return framing;
+  return minor === 0 ? { kind: 'until-close' } : { kind: 'chunked' };
+}

@@ -1,0 +1,104 @@
+import { fieldValue, fieldValues, removeField, setField } from '../http/fields.ts';
+import type { Framing } from '../http/framing.ts';
+import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
+import type { ResponseHead } from '../http/message.ts';
+import type { Redactor } from '../secrets/redact.ts';
+import { MAX_MEASURED_BODY_BYTES } from './limits.ts';
+
+/** A content coding that the gate decodes in order to redact. */
+export type Coding = 'gzip' | 'deflate' | 'br' | 'zstd';
+
+/** How the body of a response gets to the client. */
+export type BodyPlan =
+  | { readonly kind: 'none' }
+  /** As it came: nothing in this sandbox has to be kept from it. */
+  | { readonly kind: 'verbatim' }
+  /** Gathered whole, redacted, sent with its new length. */
+  | { readonly kind: 'measured' }
+  /** Decoded in this order, redacted and sent piece by piece. */
+  | { readonly kind: 'streamed'; readonly codings: readonly Coding[] }
+  /** Cannot be redacted, so it cannot be passed on. */
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** Decides how a body is passed on. `redacts` tells whether the sandbox has any value to keep out of it. Pure. */
+export function planResponseBody(head: ResponseHead, framing: Framing, redacts: boolean): BodyPlan {
+  if (framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === 0)) return { kind: 'none' };
+  if (!redacts) return { kind: 'verbatim' };
+  const codings: Coding[] = [];
+  for (const element of fieldValues(head.fields, 'content-encoding').join(',').split(',')) {
+    const coding = element.trim().toLowerCase();
+    switch (coding) {
+      case '':
+      case 'identity':
+        break;
+      case 'gzip':
+      case 'x-gzip':
+        codings.unshift('gzip');
+        break;
+      case 'deflate':
+      case 'br':
+      case 'zstd':
+        codings.unshift(coding);
+        break;
+      default:
+        return { kind: 'refused', reason: 'its content coding is not one of gzip, deflate, br and zstd' };
+    }
+  }
+  if (codings.length > 1) return { kind: 'refused', reason: 'it is encoded more than once' };
+  if (codings.length > 0) return { kind: 'streamed', codings };
+  const isEventStream = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+  if (framing.kind === 'length' && framing.bytes <= MAX_MEASURED_BODY_BYTES && !isEventStream) return { kind: 'measured' };
+  return { kind: 'streamed', codings };
+}
+
+/** What goes with a response beside its own head. */
+export interface ClientSide {
+  /** The minor version of the request: HTTP/1.0 clients know no chunks. */
+  readonly minor: 0 | 1;
+  readonly keepAlive: boolean;
+}
+
+/**
+ * Step 9 for a head: what concerns only the upstream connection is removed, every value becomes its placeholder, and the framing
+ * fields are set by {@link setResponseFraming} once the body's way is known. Changes `head` in place; returns the redactions made.
+ */
+export function rewriteResponseHead(head: ResponseHead, plan: BodyPlan, redactor: Redactor | null): number {
+  removeHopByHop(head.fields);
+  // Another protocol or port is another connection, which the gate decides about itself.
+  removeField(head.fields, 'alt-svc');
+  removeField(head.fields, 'alternate-protocol');
+  if (plan.kind === 'streamed' && plan.codings.length > 0) {
+    removeField(head.fields, 'content-encoding');
+    removeField(head.fields, 'content-md5');
+    removeField(head.fields, 'content-digest');
+    removeField(head.fields, 'repr-digest');
+    removeField(head.fields, 'digest');
+    const etag = fieldValue(head.fields, 'etag');
+    // The decoded form is another representation of the same thing (RFC 9110 section 8.8.3.3).
+    if (etag?.startsWith('"') === true) setField(head.fields, 'ETag', `W/${etag}`);
+  }
+  return redactor === null ? 0 : redactHead(head, redactor);
+}
+
+/** Redacts reason, field names and field values in place; returns how many values were found. */
+export function redactHead(head: ResponseHead, redactor: Redactor): number {
+  let found = 0;
+  const redact = (text: string): string => {
+    const clean = redactor.redactText(text);
+    if (clean !== text) found += 1;
+    return clean;
+  };
+  // One scan tells that there is nothing to do, which is nearly always so. NUL cannot be in a head, so nothing is joined by it.
+  const whole = `${head.reason}\0${head.fields.join('\0')}`;
+  if (redactor.redactText(whole) === whole) return 0;
+  head.reason = redact(head.reason);
+  for (let index = 0; index < head.fields.length; index += 1) head.fields[index] = redact(head.fields[index] as string);
+  return found;
+}
+
+/** Sets the fields that frame the body for the client, in place. */
+export function setResponseFraming(head: ResponseHead, framing: Framing, client: ClientSide): void {
+  setFraming(head.fields, framing);
+  if (!client.keepAlive) head.fields.push('Connection', 'close');
+  head.minor = 1;
+}

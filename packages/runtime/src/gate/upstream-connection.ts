@@ -1,0 +1,65 @@
+import type net from 'node:net';
+
+/** Receives what an upstream connection does while it carries an exchange. */
+export interface UpstreamListener {
+  upstreamData(chunk: Buffer): void;
+  /** No more data will come. `clean` tells an end that the upstream made from a connection that broke. */
+  upstreamEnd(clean: boolean): void;
+  upstreamDrain(): void;
+}
+
+/**
+ * One HTTP/1 connection to an upstream: idle in the pool, or lent to one exchange at a time.
+ *
+ * Bytes that come while it is idle were not asked for: such a connection is closed, or the next exchange would read them as its answer.
+ */
+export class UpstreamConnection {
+  readonly socket: net.Socket;
+  /** Which authority it proved to be. */
+  readonly key: string;
+  /** When it was put into the pool, in milliseconds of the monotonic clock. */
+  idleSinceMs = 0;
+  /** Whether an exchange was completed on it: only then may a request be sent again on another one when this fails. */
+  used = false;
+  closed = false;
+  #listener: UpstreamListener | null = null;
+  readonly #onClosed: (connection: UpstreamConnection) => void;
+
+  constructor(socket: net.Socket, key: string, onClosed: (connection: UpstreamConnection) => void) {
+    this.socket = socket;
+    this.key = key;
+    this.#onClosed = onClosed;
+    socket.on('data', (chunk: Buffer) => {
+      if (this.#listener === null) this.destroy();
+      else this.#listener.upstreamData(chunk);
+    });
+    socket.on('drain', () => this.#listener?.upstreamDrain());
+    const ended = (clean: boolean): void => {
+      if (this.closed) return;
+      const listener = this.#listener;
+      this.#markClosed();
+      listener?.upstreamEnd(clean);
+      socket.destroy();
+    };
+    socket.on('end', () => ended(true));
+    socket.on('error', () => ended(false));
+    socket.on('close', () => ended(false));
+  }
+
+  /** Lends the connection to an exchange, or takes it back with null. */
+  lend(listener: UpstreamListener | null): void {
+    this.#listener = listener;
+  }
+
+  destroy(): void {
+    this.#listener = null;
+    this.#markClosed();
+    this.socket.destroy();
+  }
+
+  #markClosed(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#onClosed(this);
+  }
+}

@@ -99,26 +99,27 @@ const ROWS: readonly ClientRow[] = [
     name: 'curl with a header',
     skip: whyNotInside('curl'),
     scheme: 'Bearer',
-    request: (url) => `curl -sS -i -H "Authorization: Bearer $API_TOKEN" '${url}'`,
+    request: (url) => `curl -sS -i -H "Authorization: Bearer $API_TOKEN" '${url.href}'`,
   },
   {
     name: 'curl with Basic',
     skip: whyNotInside('curl'),
     scheme: 'Basic',
-    request: (url) => `curl -sS -i -u "someone:$API_TOKEN" '${url}'`,
+    request: (url) => `curl -sS -i -u "someone:$API_TOKEN" '${url.href}'`,
   },
   {
     name: 'wget with a header',
     skip: whyNotInside('wget'),
     scheme: 'Bearer',
-    request: (url) => `wget -q -S -O - --content-on-error --header="Authorization: Bearer $API_TOKEN" '${url}' 2>&1`,
+    request: (url) =>
+      `wget -q -S -O - --content-on-error --header="Authorization: Bearer $API_TOKEN" '${url.href}' 2>&1`,
   },
   {
     name: 'wget with Basic',
     skip: whyNotInside('wget'),
     scheme: 'Basic',
     request: (url) =>
-      `wget -q -S -O - --content-on-error --auth-no-challenge --user=someone --password="$API_TOKEN" '${url}' 2>&1`,
+      `wget -q -S -O - --content-on-error --auth-no-challenge --user=someone --password="$API_TOKEN" '${url.href}' 2>&1`,
   },
   {
     name: 'openssl s_client',
@@ -135,14 +136,14 @@ const ROWS: readonly ClientRow[] = [
     build: copied('fetch.mjs'),
     options: nodeMount,
     scheme: 'Bearer',
-    request: (url) => `${nodeInside} ${INSIDE}/fetch.mjs '${url}'`,
+    request: (url) => `${nodeInside} ${INSIDE}/fetch.mjs '${url.href}'`,
   },
   {
     name: "Python's urllib",
     skip: whyNotInside('python3'),
     build: copied('with_urllib.py'),
     scheme: 'Bearer',
-    request: (url) => `/usr/bin/python3 ${INSIDE}/with_urllib.py '${url}'`,
+    request: (url) => `/usr/bin/python3 ${INSIDE}/with_urllib.py '${url.href}'`,
   },
   {
     name: "Python's requests",
@@ -154,21 +155,21 @@ const ROWS: readonly ClientRow[] = [
     build: once('requests', buildRequests),
     options: requestsIsInstalled ? [] : ['-e', `PYTHONPATH=${INSIDE}/python`],
     scheme: 'Basic',
-    request: (url) => `/usr/bin/python3 ${INSIDE}/with_requests.py '${url}'`,
+    request: (url) => `/usr/bin/python3 ${INSIDE}/with_requests.py '${url.href}'`,
   },
   {
     name: "Go's net/http",
     skip: go === undefined ? 'no Go toolchain (apt-get install golang)' : undefined,
     build: once('go', buildGo),
     scheme: 'Basic',
-    request: (url) => `${INSIDE}/go-client '${url}'`,
+    request: (url) => `${INSIDE}/go-client '${url.href}'`,
   },
   {
     name: "Java's HttpClient",
     skip: whyNotInside('java') ?? whyNotInside('javac'),
     build: once('java', () => void execFileSync('javac', ['--release', '11', '-d', built, source('Client.java')])),
     scheme: 'Bearer',
-    request: (url) => `java -cp ${INSIDE} Client '${url}'`,
+    request: (url) => `java -cp ${INSIDE} Client '${url.href}'`,
   },
 ];
 
@@ -225,9 +226,15 @@ for (const row of ROWS) {
         [
           'run',
           ...upstream.flags(),
-          ...['-v', `${built}:${INSIDE}:ro`],
+          '-v',
+          `${built}:${INSIDE}:ro`,
           ...(row.options ?? []),
-          ...['--secret', `API_TOKEN@${ALLOWED}`, '--', 'sh', '-c', script],
+          '--secret',
+          `API_TOKEN@${ALLOWED}`,
+          '--',
+          'sh',
+          '-c',
+          script,
         ],
         { scene, env: { API_TOKEN: canary.value }, canary },
       );
@@ -289,7 +296,10 @@ eachCaller(
       'echo @@end; true',
     ].join('\n');
     const person = ['AUTHOR', 'COMMITTER'].flatMap((role) => [
-      ...['-e', `GIT_${role}_NAME=Somebody`, '-e', `GIT_${role}_EMAIL=somebody@test.example`],
+      '-e',
+      `GIT_${role}_NAME=Somebody`,
+      '-e',
+      `GIT_${role}_EMAIL=somebody@test.example`,
     ]);
     const result = await sallyport(
       ['run', ...upstream.flags(), ...person, '--secret', `API_TOKEN@${ALLOWED}`, '--', 'sh', '-c', script],

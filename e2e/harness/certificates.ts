@@ -28,7 +28,7 @@ export interface TestAuthority {
 const DAY_MS = 86_400_000;
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
-x509.cryptoProvider.set(webcrypto as Crypto);
+x509.cryptoProvider.set(webcrypto);
 
 function isIpLiteral(name: string): boolean {
   return name.includes(':') || /^[0-9.]+$/.test(name);

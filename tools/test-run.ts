@@ -47,8 +47,8 @@ export interface TestRun {
   readonly files: readonly string[];
   /** How many files at a time. */
   readonly concurrency: number;
-  /** node:test's reporter for people; default "spec". */
-  readonly reporter?: 'spec' | 'dot';
+  /** node:test's reporter for people, or none; default "spec". */
+  readonly reporter?: 'spec' | 'dot' | 'none';
 }
 
 /** Runs test files and counts their tests. A crashed runner, a file without tests and a run without files are failures. */
@@ -61,13 +61,14 @@ export async function runTests({ node, files, concurrency, reporter = 'spec' }: 
       '--conditions=sallyport-source',
       '--test',
       `--test-concurrency=${concurrency}`,
-      `--test-reporter=${reporter}`,
-      '--test-reporter-destination=stdout',
+      ...(reporter === 'none' ? [] : [`--test-reporter=${reporter}`, '--test-reporter-destination=stdout']),
       `--test-reporter=${join(import.meta.dirname, 'count-reporter.ts')}`,
       `--test-reporter-destination=${countsFile}`,
       ...files,
     ];
-    const child = spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    // A runner within a test file would otherwise take itself for that file's process and run nothing.
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const child = spawn(node, args, { env, stdio: ['ignore', 'inherit', 'inherit'] });
     const exitStatus = await new Promise<number | null>((resolve) => {
       child.on('error', () => resolve(null));
       child.on('exit', resolve);

@@ -9,9 +9,12 @@ const MIN_NODE_MAJOR = 24;
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
-/** Whether nobody but this user and root can put files into `directory` or replace it: what it holds is run as code. */
+/**
+ * Whether nobody but this user and root can put files into `directory` or replace it: what it holds is run as code.
+ * @param {string} directory
+ */
 function isPrivate(directory) {
-  const uid = process.geteuid();
+  const uid = process.geteuid?.();
   for (let at = directory; ; at = path.dirname(at)) {
     const stats = fs.lstatSync(at);
     if (!stats.isDirectory() || (stats.uid !== uid && stats.uid !== 0)) return false;

@@ -1,20 +1,28 @@
-// Keeps package-lock.json complete: `node tools/lockfile.mjs` says what is missing, `--fix` puts it there.
+// Keeps package-lock.json complete: `node tools/lockfile.ts` says what is missing, `--fix` puts it there.
 //
 // npm leaves an optional package out of the lock file when the registry did not offer it at that moment (a mirror that
 // lacks other platforms, say). `npm ci` then calls the whole lock file out of date, on every machine. An entry with the
 // version that the dependent package asks for, limited to its platform, is all that `npm ci` wants.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
-const LOCK_FILE = join(dirname(dirname(fileURLToPath(import.meta.url))), 'package-lock.json');
+const LOCK_FILE = join(import.meta.dirname, '..', 'package-lock.json');
 const SYSTEMS = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32'];
 const PROCESSORS = ['arm', 'arm64', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'wasm32', 'x64'];
 
-/** @typedef {Record<string, any>} Packages The `packages` of a lock file. */
+/** What is read here of an entry under `packages` of a lock file. */
+interface LockEntry {
+  readonly version?: string;
+  readonly link?: boolean;
+  readonly dev?: boolean;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
 
-/** Whether `name` is found from the package at `path` upwards, as Node would. @param {Packages} packages @param {string} path @param {string} name */
-function isLocked(packages, path, name) {
+/** The `packages` of a lock file, by path. */
+export type LockedPackages = Readonly<Record<string, LockEntry>>;
+
+/** Whether `name` is found from the package at `path` upwards, as Node would. */
+function isLocked(packages: LockedPackages, path: string, name: string): boolean {
   for (let at = path; ; at = at.includes('/') ? at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/'))) : '') {
     const entry = packages[at === '' ? `node_modules/${name}` : `${at}/node_modules/${name}`];
     if (entry?.version !== undefined || entry?.link === true) return true;
@@ -22,14 +30,9 @@ function isLocked(packages, path, name) {
   }
 }
 
-/**
- * The entries that a lock file lacks, by path.
- * @param {Packages} packages
- * @returns {Record<string, object>}
- */
-export function missingEntries(packages) {
-  /** @type {Record<string, object>} */
-  const missing = {};
+/** The entries that a lock file lacks, by path, limited to the platform that their names tell. */
+export function missingEntries(packages: LockedPackages): Record<string, object> {
+  const missing: Record<string, object> = {};
   for (const [path, entry] of Object.entries(packages)) {
     for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
       if (isLocked(packages, path, name)) continue;
@@ -50,9 +53,8 @@ export function missingEntries(packages) {
   return missing;
 }
 
-/** @param {string[]} args @returns {number} The exit status. */
-function main(args) {
-  const lock = JSON.parse(readFileSync(LOCK_FILE, 'utf8'));
+function main(args: readonly string[]): number {
+  const lock = JSON.parse(readFileSync(LOCK_FILE, 'utf8')) as { packages: LockedPackages };
   const missing = missingEntries(lock.packages);
   for (const path of Object.keys(missing)) process.stdout.write(`${path} is not in package-lock.json\n`);
   if (Object.keys(missing).length === 0) return 0;
@@ -63,4 +65,4 @@ function main(args) {
   return 0;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));
+if (import.meta.main) process.exitCode = main(process.argv.slice(2));

@@ -1,0 +1,31 @@
+import { SallyportError } from '@sallyport/sdk';
+
+/** Random bytes that a placeholder is made from. */
+export const PLACEHOLDER_RANDOM_BYTES = 32;
+const RANDOM_CHARACTERS = 22;
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
+/**
+ * Makes the placeholder of an environment variable: `sp_ENV_` and 22 characters of base 62 (131 bits).
+ *
+ * The bytes are read as one number of 256 bits, so that the remainder's bias is below 2^-124 without a retry.
+ *
+ * @param randomBytes at least 32 bytes: random, or derived with a key to be stable across restarts.
+ * @throws SallyportError INTERNAL when there are fewer.
+ */
+export function derivePlaceholder(env: string, randomBytes: Uint8Array): string {
+  if (randomBytes.length < PLACEHOLDER_RANDOM_BYTES) {
+    throw new SallyportError(
+      'INTERNAL',
+      `A placeholder needs ${PLACEHOLDER_RANDOM_BYTES} random bytes, not ${randomBytes.length}.`,
+    );
+  }
+  let number = 0n;
+  for (const byte of randomBytes.subarray(0, PLACEHOLDER_RANDOM_BYTES)) number = (number << 8n) | BigInt(byte);
+  let characters = '';
+  for (let index = 0; index < RANDOM_CHARACTERS; index += 1) {
+    characters += BASE62.charAt(Number(number % 62n));
+    number /= 62n;
+  }
+  return `sp_${env}_${characters}`;
+}

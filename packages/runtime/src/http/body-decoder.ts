@@ -2,7 +2,7 @@ import { parseTrailerSection } from './head-parser.ts';
 import { HttpSyntaxError, malformedStatus, type HttpSyntaxCode, type MessageSide } from './http-syntax-error.ts';
 import type { Framing } from './framing.ts';
 import { CR, HEX_VALUE, IS_FIELD_VALUE, IS_TOKEN, LF } from './octets.ts';
-import { isForbiddenTrailer } from './trailers.ts';
+import { isForbiddenTrailer, isFramingField } from './trailers.ts';
 
 /** Limit for a trailer section, line ends included, in bytes. */
 export const MAX_TRAILER_BYTES = 16 * 1024;
@@ -327,6 +327,7 @@ class ChunkedDecoder implements BodyDecoder {
     const fields = parseTrailerSection(this.#trailerSection, 0, this.#trailerBytes, this.#side);
     const kept: string[] = [];
     for (let i = 0; i < fields.length; i += 2) {
+      if (isFramingField(fields[i]!)) throw this.#fail('TRAILER_FIELD', 'A trailer field would frame the message.');
       if (!isForbiddenTrailer(fields[i]!)) kept.push(fields[i]!, fields[i + 1]!);
     }
     return kept;

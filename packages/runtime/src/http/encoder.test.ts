@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { encodeChunkHead, encodeLastChunk, encodeRequestHead, encodeResponseHead } from './encoder.ts';
 import { parseRequestHead, parseResponseHead } from './head-parser.ts';
 import { HttpSyntaxError } from './http-syntax-error.ts';

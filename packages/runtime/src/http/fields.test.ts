@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { countField, equalsIgnoringCase, fieldValue, fieldValues, hasToken, removeField, setField } from './fields.ts';
 
 describe('equalsIgnoringCase()', () => {

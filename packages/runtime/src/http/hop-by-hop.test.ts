@@ -11,19 +11,8 @@ describe('removeHopByHop()', () => {
   test('9110 7.6.1 drops the fields of one connection', () => {
     assert.deepEqual(
       passed(
-        ...[
-          'Host',
-          'h',
-          'Connection',
-          'keep-alive',
-          'keep-ALIVE',
-          'timeout=5',
-          'Upgrade',
-          'h2c',
-          'HTTP2-Settings',
-          'AA',
-        ],
-        ...['Proxy-Authorization', 'x', 'Proxy-Connection', 'x', 'proxy-anything', 'x', 'Proxied', 'y', 'A', 'b'],
+        ...'Host h Connection keep-alive keep-ALIVE timeout=5 Upgrade h2c HTTP2-Settings AA'.split(' '),
+        ...'Proxy-Authorization x Proxy-Connection x proxy-anything x Proxied y A b'.split(' '),
       ),
       ['Host', 'h', 'Proxied', 'y', 'A', 'b'],
     );

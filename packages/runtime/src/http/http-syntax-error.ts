@@ -25,6 +25,7 @@ export type HttpSyntaxCode =
   | 'CHUNK_EXTENSION'
   | 'CHUNK_DATA'
   | 'TRAILERS_TOO_LARGE'
+  | 'TRAILER_FIELD'
   | 'TRUNCATED_BODY'
   | 'UNENCODABLE';
 

@@ -1,3 +1,5 @@
+import { equalsIgnoringCase } from './fields.ts';
+
 /**
  * Fields that are dropped from trailer sections and never written into one (RFC 9110 section 6.5.1): those that frame or route a
  * message, authenticate, modify a request, control a response or say how content is read, because a recipient that merges
@@ -50,4 +52,12 @@ const FORBIDDEN_TRAILERS = new Set([
 export function isForbiddenTrailer(name: string): boolean {
   const lowerName = name.toLowerCase();
   return FORBIDDEN_TRAILERS.has(lowerName) || lowerName.startsWith('proxy-');
+}
+
+/**
+ * Whether a field of that name, in any case, frames the message. In a trailer section that is an attack, not a slip: some parsers
+ * act on it, others refuse the message.
+ */
+export function isFramingField(name: string): boolean {
+  return equalsIgnoringCase(name, 'content-length') || equalsIgnoringCase(name, 'transfer-encoding');
 }

@@ -1,0 +1,454 @@
+import { alignedPlaceholder, compileForms, renderReplacement } from './forms.ts';
+import type { CompiledForms, Form, RedactionRule } from './forms.ts';
+import { EscapeReader, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES } from './matcher-escape.ts';
+import { Matcher } from './matcher.ts';
+
+export type { RedactionRule } from './forms.ts';
+
+const NOTHING = Buffer.alloc(0);
+
+const PERCENT = 0x25;
+const PLUS = 0x2b;
+const BACKSLASH = 0x5c;
+
+/** The longest escape of one byte, `\u0061`. */
+const BYTES_FOR_SYMBOL = 6;
+
+/** How many bytes are searched for another escape in this loop before the search is handed to `indexOf`. */
+const ESCAPE_LOOKAHEAD_BYTES = 48;
+
+/** A form that was found and what is to be written for it. */
+interface Tile {
+  readonly start: number;
+  /** Grows when other forms overlap it. */
+  end: number;
+  readonly form: Form;
+  readonly leftDigit: number;
+  rightDigit: number;
+  /** Whether the last base64 digit belongs to the next tile, which carries bits of both. */
+  shared: boolean;
+}
+
+/**
+ * Turns every form of every value back into its placeholder. Immutable; shared by all connections of a sandbox.
+ *
+ * The forms: the value itself; base64 and base64url of it inside anything, at all three alignments; hexadecimal in any case; any mix of
+ * percent escapes (with `+` for a space) and JSON escapes. The digits of base64 may themselves be escaped. The output decodes as the input
+ * did: inside base64 the alignment stays (the placeholder is padded with `_`), hexadecimal stays hexadecimal.
+ *
+ * Of overlapping forms the leftmost is replaced, of those the longest; what other forms cover beyond it is taken out with it, so
+ * no part of a value stays.
+ *
+ * Not found: base64 with line breaks inside, and any other transformation.
+ */
+export class Redactor {
+  readonly #forms: CompiledForms;
+
+  /** @throws SallyportError SECRET_VALUE_TOO_SHORT below 8 bytes of UTF-8, INVALID_SECRET_VALUE above 64 KiB. */
+  constructor(rules: readonly RedactionRule[]) {
+    this.#forms = compileForms(rules);
+  }
+
+  /** Redacts a header value or the like (one character a byte); the same string when nothing is found. */
+  redactText(latin1: string): string {
+    return this.redactTextCounted(latin1).text;
+  }
+
+  /** As {@link Redactor.redactText}, with the count of what was replaced. */
+  redactTextCounted(latin1: string): { readonly text: string; readonly matches: number } {
+    const { filter, plus } = this.#forms;
+    if (
+      filter !== undefined &&
+      !latin1.includes('%') &&
+      !latin1.includes('\\') &&
+      !(plus && latin1.includes('+')) &&
+      !filter.mayOccurIn(latin1)
+    ) {
+      return { text: latin1, matches: 0 };
+    }
+    const stream = this.stream();
+    const redacted = stream.finish(Buffer.from(latin1, 'latin1'));
+    return stream.matches === 0
+      ? { text: latin1, matches: 0 }
+      : { text: redacted.toString('latin1'), matches: stream.matches };
+  }
+
+  /** Redacts a whole body; the same instance when nothing is found. */
+  redactBytes(bytes: Buffer): Buffer {
+    return this.stream().finish(bytes);
+  }
+
+  /** Starts a body that comes in chunks. */
+  stream(): RedactionStream {
+    return new RedactionStream(this.#forms);
+  }
+}
+
+/**
+ * Redacts a body chunk by chunk. The output is the same for any chunking.
+ *
+ * Only bytes that may be the beginning of a form are held back, at most the longest form (six times the value).
+ */
+export class RedactionStream {
+  /** How many forms were replaced. */
+  matches = 0;
+
+  readonly #forms: CompiledForms;
+  readonly #reader: EscapeReader;
+  #matcher: Matcher | undefined;
+  /** Bytes held back; with room behind them in `#store`. */
+  #held: Buffer = NOTHING;
+  #store: Buffer = NOTHING;
+  /** Offset of the first held byte, or of the next chunk. */
+  #origin = 0;
+  /** Everything before this offset has been written or dropped. */
+  #done = 0;
+  #tiles: Tile[] = [];
+  #data: Buffer = NOTHING;
+  #pieces: Buffer[] = [];
+
+  constructor(forms: CompiledForms) {
+    this.#forms = forms;
+    this.#reader = new EscapeReader(forms.plus);
+  }
+
+  /** How many bytes are held back. */
+  get heldBytes(): number {
+    return this.#held.length;
+  }
+
+  /** Takes the next chunk; returns what can be passed on (the chunk itself where nothing is found or held). */
+  push(chunk: Buffer): Buffer {
+    return this.#process(chunk, false);
+  }
+
+  /** The end: returns what was held back. */
+  end(): Buffer {
+    return this.#process(NOTHING, true);
+  }
+
+  /** A last chunk and the end in one. */
+  finish(chunk: Buffer): Buffer {
+    return this.#process(chunk, true);
+  }
+
+  #process(chunk: Buffer, final: boolean): Buffer {
+    if (this.#forms.views[0]!.automaton.size === 1) {
+      return chunk;
+    }
+    const data = this.#join(chunk);
+    if (data.length === 0) {
+      return NOTHING;
+    }
+    this.#data = data;
+    this.#done = this.#origin;
+    const live = this.#search(data, data.length - chunk.length, final);
+    const end = this.#origin + data.length;
+    const keepFrom = Math.min(live, end, this.#tiles[0]?.start ?? end);
+    this.#emitRaw(keepFrom);
+    return this.#release(data, this.#done - this.#origin);
+  }
+
+  /** Puts the chunk behind the held bytes. */
+  #join(chunk: Buffer): Buffer {
+    const held = this.#held;
+    if (held.length === 0) {
+      return chunk;
+    }
+    if (chunk.length === 0) {
+      return held;
+    }
+    const length = held.length + chunk.length;
+    if (this.#store.length < length) {
+      // Room to grow is worth it only for small chunks behind a long beginning.
+      this.#store = Buffer.allocUnsafe(chunk.length < held.length ? length * 2 : length);
+      held.copy(this.#store);
+    }
+    chunk.copy(this.#store, held.length);
+    return this.#store.subarray(0, length);
+  }
+
+  #release(data: Buffer, released: number): Buffer {
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    this.#data = NOTHING;
+    this.#origin += released;
+    if (released === 0 && pieces.length === 0) {
+      if (this.#store.length === 0 || data.buffer !== this.#store.buffer || data.byteOffset !== this.#store.byteOffset) {
+        // The caller's chunk may be reused by it.
+        this.#store = Buffer.from(data);
+        this.#held = this.#store;
+      } else {
+        this.#held = data;
+      }
+      return NOTHING;
+    }
+    // The output may point into the store, so that one is given away.
+    this.#held = released === data.length ? NOTHING : Buffer.from(data.subarray(released));
+    this.#store = this.#held;
+    if (pieces.length === 0) {
+      return NOTHING;
+    }
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
+  }
+
+  /**
+   * Finds all forms in `data`, of which the bytes before `from` have been searched already.
+   *
+   * @returns where the earliest form begins that is not complete.
+   */
+  #search(data: Buffer, from: number, final: boolean): number {
+    const origin = this.#origin;
+    let index = from;
+    const matcher = this.#matcher;
+    if (matcher !== undefined && (matcher.stalled || matcher.position === origin + from)) {
+      index = this.#follow(data, matcher.position, final);
+    }
+    const { filter } = this.#forms;
+    if (filter === undefined) {
+      index = this.#follow(data, origin + data.length, final, origin + index);
+    } else {
+      index = this.#scan(data, index, final);
+    }
+    if (final) {
+      this.#commit(Number.POSITIVE_INFINITY);
+      return Number.POSITIVE_INFINITY;
+    }
+    return this.#searchTail(data, index);
+  }
+
+  /** Passes over everything that the filter rules out, and has the matcher look at the rest. Returns where it stopped. */
+  #scan(data: Buffer, from: number, final: boolean): number {
+    const filter = this.#forms.filter!;
+    const origin = this.#origin;
+    const end = data.length;
+    if (end - from < filter.window && !final && !this.#hasEscape(data, from)) {
+      return from;
+    }
+    const view = new DataView(data.buffer, data.byteOffset, data.length);
+    let index = from;
+    let gram = filter.find(view, index, end);
+    let escape = this.#findEscape(data, index);
+    while (gram !== -1 || escape !== -1) {
+      const isGram = gram !== -1 && (escape === -1 || gram <= escape);
+      const hit = isGram ? gram : escape;
+      const back = (isGram ? filter.reach : filter.window) + MAX_ESCAPE_BYTES;
+      const stopped = this.#follow(data, origin + hit + 1, final, origin + Math.max(0, hit - back));
+      if (stopped >= end) {
+        return stopped;
+      }
+      index = stopped;
+      if (gram !== -1 && gram < index) {
+        gram = filter.find(view, index, end);
+      }
+      if (escape !== -1 && escape < index) {
+        escape = this.#findEscape(data, index);
+      }
+    }
+    return index;
+  }
+
+  #hasEscape(data: Buffer, from: number): boolean {
+    for (let i = from; i < data.length; i++) {
+      if (this.#reader.starts(data[i]!)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** The next escape from `from` on that may belong to the first bytes of a form, or -1. */
+  #findEscape(data: Buffer, from: number): number {
+    const filter = this.#forms.filter!;
+    const reader = this.#reader;
+    const { ambiguous, plus } = this.#forms;
+    const end = data.length;
+    let index = from;
+    let percent = -2;
+    let backslash = -2;
+    let space = plus ? -2 : -1;
+    while (index < end) {
+      const near = Math.min(end, index + ESCAPE_LOOKAHEAD_BYTES);
+      while (index < near) {
+        const byte = data[index]!;
+        if (byte === BACKSLASH || byte === PERCENT || (plus && byte === PLUS)) {
+          break;
+        }
+        index++;
+      }
+      if (index === near && index < end) {
+        percent = percent !== -1 && percent < index ? data.indexOf(PERCENT, index) : percent;
+        backslash = backslash !== -1 && backslash < index ? data.indexOf(BACKSLASH, index) : backslash;
+        space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
+        index = earliest(earliest(percent, backslash), space);
+        if (index === -1) {
+          return -1;
+        }
+      }
+      if (index >= end) {
+        return -1;
+      }
+      const length = reader.read(data, index, end);
+      if (length === INCOMPLETE_ESCAPE) {
+        // The tail of the data is searched by itself.
+        return -1;
+      }
+      if (length > 0 && filter.mayHoldEscape(data, index, end, length, reader, ambiguous)) {
+        return index;
+      }
+      index++;
+    }
+    return -1;
+  }
+
+  /**
+   * Has the matcher read from `restart` (when it is not past that already) to `until` and on, until no form has begun.
+   *
+   * @returns the index where it stopped, `data.length` when it needs more.
+   */
+  #follow(data: Buffer, until: number, final: boolean, restart?: number): number {
+    const origin = this.#origin;
+    const end = origin + data.length;
+    this.#matcher ??= new Matcher(this.#forms, (start, stop, form, leftDigit, rightDigit) => {
+      this.#found(start, stop, form, leftDigit, rightDigit);
+    });
+    const matcher = this.#matcher;
+    if (restart !== undefined && restart > matcher.position) {
+      matcher.restart(restart);
+    }
+    while (matcher.position < end) {
+      if (matcher.position >= until && matcher.idle && this.#tiles.length === 0) {
+        return matcher.position - origin;
+      }
+      if (!matcher.step(data, origin, final)) {
+        break;
+      }
+      if (this.#tiles.length > 0) {
+        this.#commit(matcher.liveStart(data, origin));
+      }
+    }
+    return data.length;
+  }
+
+  /** Finds out what the end of `data` may be the beginning of. */
+  #searchTail(data: Buffer, from: number): number {
+    const origin = this.#origin;
+    const { filter, relevant } = this.#forms;
+    const matcher = this.#matcher;
+    if (from >= data.length) {
+      if (matcher === undefined) {
+        return Number.POSITIVE_INFINITY;
+      }
+      const live = matcher.liveStart(data, origin);
+      this.#commit(live);
+      return live;
+    }
+    if (filter === undefined) {
+      return Number.POSITIVE_INFINITY;
+    }
+    let span = filter.window;
+    const near = Math.max(from, data.length - span - MAX_ESCAPE_BYTES);
+    if (this.#hasEscape(data, near)) {
+      span = span * BYTES_FOR_SYMBOL + MAX_ESCAPE_BYTES;
+    }
+    let begin = data.length;
+    const limit = Math.max(from, data.length - span);
+    while (begin > limit && relevant[data[begin - 1]!] === 1) {
+      begin--;
+    }
+    if (begin === data.length) {
+      return Number.POSITIVE_INFINITY;
+    }
+    this.#follow(data, origin + data.length, false, origin + begin);
+    const live = this.#matcher!.liveStart(data, origin);
+    this.#commit(live);
+    return live;
+  }
+
+  /** Takes a form in, as {@link Redactor} says: leftmost, then longest; what overlaps is taken out with it. */
+  #found(start: number, end: number, form: Form, leftDigit: number, rightDigit: number): void {
+    const tiles = this.#tiles;
+    if (start < this.#done) {
+      tiles.length = 0;
+      this.#done = Math.max(this.#done, end);
+      return;
+    }
+    while (tiles.length > 0 && startsNoLater(start, end, tiles.at(-1)!)) {
+      tiles.pop();
+    }
+    const last = tiles.at(-1);
+    if (last === undefined || start >= last.end) {
+      const joined = last !== undefined && last.shared && start === last.end;
+      tiles.push({
+        start,
+        end,
+        form,
+        leftDigit: joined ? sharedDigit(last) : leftDigit,
+        rightDigit,
+        shared: false,
+      });
+      return;
+    }
+    if (start === last.end - 1 && isShareable(last) && form.kind === 'base64' && form.leftBits === 6 - last.form.rightBits) {
+      last.end--;
+      last.shared = true;
+      tiles.push({ start, end, form, leftDigit: sharedDigit(last), rightDigit, shared: false });
+      return;
+    }
+    last.end = Math.max(last.end, end);
+    if (last.shared) {
+      last.shared = false;
+      last.rightDigit = 0;
+    }
+  }
+
+  /** Writes all tiles that nothing can change any more: no form that is not complete begins before `live` . */
+  #commit(live: number): void {
+    const tiles = this.#tiles;
+    while (tiles.length > 0) {
+      const tile = tiles[0]!;
+      if (live <= tile.start || (isShareable(tile) && live === tile.end - 1) || (tile.shared && tiles.length === 1)) {
+        return;
+      }
+      this.#emitRaw(tile.start);
+      const matched = this.#data.subarray(tile.start - this.#origin, tile.end - this.#origin);
+      const right = tile.shared ? undefined : tile.rightDigit;
+      this.#pieces.push(renderReplacement(tile.form, matched, tile.leftDigit, right));
+      this.#done = tile.end;
+      this.matches++;
+      tiles.shift();
+    }
+  }
+
+  #emitRaw(until: number): void {
+    const from = this.#done - this.#origin;
+    const to = until - this.#origin;
+    if (to > from) {
+      this.#pieces.push(from === 0 && to === this.#data.length ? this.#data : this.#data.subarray(from, to));
+      this.#done = until;
+    }
+  }
+}
+
+function earliest(a: number, b: number): number {
+  if (a === -1) {
+    return b;
+  }
+  return b === -1 ? a : Math.min(a, b);
+}
+
+function startsNoLater(start: number, end: number, tile: Tile): boolean {
+  return start < tile.start || (start === tile.start && end > tile.end);
+}
+
+/** Whether the last digit of a tile may be the first one of the next. */
+function isShareable(tile: Tile): boolean {
+  return !tile.shared && tile.form.kind === 'base64' && tile.form.rightBits > 0;
+}
+
+/** A digit whose high bits are the last ones of the placeholder that stands for `tile`. */
+function sharedDigit(tile: Tile): number {
+  const placeholder = alignedPlaceholder(tile.form);
+  const own = placeholder.at(-1)! & ((1 << tile.form.rightBits) - 1);
+  return own << (6 - tile.form.rightBits);
+}

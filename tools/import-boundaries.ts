@@ -35,7 +35,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   audit: { folders: ['policy'] },
   stores: { folders: ['policy', 'secrets'] },
   airlock: { folders: ['policy'] },
-  sandbox: { folders: ['policy'] },
+  sandbox: { folders: ['policy', 'airlock'] },
   gate: { folders: ['policy', 'http', 'secrets', 'services', 'tls', 'dns', 'audit'] },
   engine: { folders: ALL_BELOW_ENGINE },
   daemon: { folders: [...ALL_BELOW_ENGINE, 'engine'] },
@@ -216,11 +216,11 @@ export function checkSource(file: string, source: string): string[] {
   return violations;
 }
 
-/** The source files of both packages that are published, so without tests, as paths from `root`. */
+/** The source files of both packages that are published, so without tests and what only those use, as paths from `root`. */
 export function sourceFiles(root: string): string[] {
   return ['packages/sdk/src', 'packages/runtime/src'].flatMap((directory) =>
     readdirSync(join(root, directory), { recursive: true, withFileTypes: true, encoding: 'utf8' })
-      .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
+      .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !/\.test(?:ing)?\.ts$/.test(entry.name))
       .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join('/')),
   );
 }

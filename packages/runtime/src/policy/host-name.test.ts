@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
 import { domainToASCII, domainToUnicode } from 'node:url';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import {
   canonicalAuthority,
   canonicalHost,
@@ -194,6 +194,9 @@ test('canonicalHost() refuses what is no host, and all that the URL parser would
     '\ufeffexample.com',
     'bu\u0308cher.example',
     '\u0130.com',
+    '\u0130ü.com',
+    '\u212aü.com',
+    '\u212b.com',
     '\u2100.com',
     '①.com',
     '㎏.com',
@@ -252,7 +255,7 @@ test('canonicalHost() never throws, is idempotent, and never changes an ASCII na
       // The parser that upstream clients use agrees, so no name means one thing here and another there.
       if (!isAddress(host)) assert.equal(domainToASCII(host), host);
       if (/^[\x20-\x7e]*$/.test(text) && !isAddress(host)) assert.equal(text.toLowerCase().replace(/\.$/, ''), host);
-      if (/[^\x00-\x7f]/.test(text)) assert.ok(host.includes('xn--'), 'Unicode never becomes a plain name');
+      if (/[\u0080-\uffff]/.test(text)) assert.ok(host.includes('xn--'), 'Unicode never becomes a plain name');
     }),
     { numRuns: 3000 },
   );

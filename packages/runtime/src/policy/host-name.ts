@@ -56,7 +56,8 @@ function toALabel(label: string): string | null {
   let lower = '';
   for (const character of label) {
     const folded = character.toLowerCase();
-    if (!isAscii(character) && (isAscii(folded) || folded.length !== character.length)) return null;
+    // U+0130 becomes two characters, the first of them ASCII.
+    if (folded.length !== character.length) return null;
     lower += folded;
   }
   const encoded = A_LABEL_PREFIX + encodePunycode(lower);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { SallyportError } from '@sallyport/sdk';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { canonicalHost, parseTarget } from './host-name.ts';
 import { HostIndex } from './host-index.ts';
 import {
@@ -204,7 +204,13 @@ test('parseHostPattern() says what is wrong and what would be right', () => {
 });
 
 test('parseHostPattern() warns of a wildcard over names of different customers, and of nothing else', () => {
-  for (const text of ['*.github.io', '*.githubusercontent.com', '**.s3.amazonaws.com', '**.blogspot.com']) {
+  for (const text of [
+    '*.github.io',
+    '*.githubusercontent.com',
+    '**.s3.amazonaws.com',
+    '**.blogspot.com',
+    '*.compute.amazonaws.com',
+  ]) {
     assert.match(parseHostPattern(text, 'secret').warning ?? '', /different customers/, text);
   }
   for (const text of ['*.example.com', 'octocat.github.io', '**.octocat.github.io', '**', '10.0.0.0/8']) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SallyportError, type ErrorCode } from '@sallyport/sdk';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseSecretSpec } from '../secrets/secret-spec.ts';
 import { classifyAddress } from './address-class.ts';
 import {
@@ -273,6 +273,8 @@ test('decideAddress() takes the literal address that a secret names for itself, 
   const policy = policyOf({ secret: ['A@127.0.0.1:8443'], allow: ['**:8443'] });
   assert.equal(decideAddress(policy, '127.0.0.1', 8443, '127.0.0.1').verdict, 'allow');
   assert.equal(decideAddress(policy, 'evil.test', 8443, '127.0.0.1').verdict, 'deny');
+  const named = policyOf({ secret: ['A@api.test:8443'] });
+  assert.equal(decideAddress(named, 'api.test', 8443, '127.0.0.1').verdict, 'deny', 'nor for its own name');
 });
 
 test('listeningPorts() is 80, 443 and every port that a rule names', () => {

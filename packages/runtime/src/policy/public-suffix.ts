@@ -10,37 +10,13 @@ import { parse } from 'tldts';
  */
 export type SuffixOwnership = 'registry' | 'shared' | 'own';
 
-/** Some rules of the list are wildcards themselves (`*.ck`): a label that no list names shows them. */
-const PROBE_LABEL = 'sallyport-probe';
-
-function suffixIn(
-  name: string,
-  allowPrivateDomains: boolean,
-): { isSuffix: boolean; isIcann: boolean; isPrivate: boolean } {
-  const result = parse(name, {
-    allowPrivateDomains,
-    detectIp: false,
-    extractHostname: false,
-    validateHostname: false,
-  });
-  return {
-    isSuffix: result.publicSuffix === name,
-    isIcann: result.isIcann === true,
-    isPrivate: result.isPrivate === true,
-  };
-}
-
 /** Classifies a canonical name as the suffix of a wildcard. */
 export function classifySuffix(suffix: string): SuffixOwnership {
   if (!suffix.includes('.')) return 'registry';
-  const names = [suffix, `${PROBE_LABEL}.${suffix}`];
-  for (const name of names) {
-    const icann = suffixIn(name, false);
-    if (icann.isSuffix && icann.isIcann) return 'registry';
-  }
-  for (const name of names) {
-    const both = suffixIn(name, true);
-    if (both.isSuffix && both.isPrivate) return 'shared';
-  }
-  return 'own';
+  const options = { detectIp: false, extractHostname: false, validateHostname: false };
+  // A base of a wildcard rule (`kawasaki.jp` of `*.kawasaki.jp`) counts as a suffix here, as it should.
+  const icann = parse(suffix, { ...options, allowPrivateDomains: false });
+  if (icann.isIcann === true && icann.publicSuffix === suffix) return 'registry';
+  const both = parse(suffix, { ...options, allowPrivateDomains: true });
+  return both.isPrivate === true && both.publicSuffix === suffix ? 'shared' : 'own';
 }

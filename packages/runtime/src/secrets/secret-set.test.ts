@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SallyportError, type ErrorCode } from '@sallyport/sdk';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Authority } from '../http/message.ts';
 import { derivePlaceholder, PLACEHOLDER_RANDOM_BYTES } from './placeholder.ts';
 import { boundTo, createSecretSet, indexSecrets, type SecretInput, type SecretSet } from './secret-set.ts';

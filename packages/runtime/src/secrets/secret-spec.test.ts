@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { SallyportError, type ErrorCode } from '@sallyport/sdk';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import {
   checkSecretValue,
   formatLocation,

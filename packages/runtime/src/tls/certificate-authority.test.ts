@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+
+import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
+import { derObjectIdentifier, derTime, derUnsignedInteger } from './der.ts';
+
+let authority: CertificateAuthority;
+const NOW = Date.UTC(2026, 10, 22, 9, 30, 0);
+
+before(async () => {
+  authority = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA', now: () => NOW });
+});
+
+const LONG = `${'a'.repeat(60)}.${'b'.repeat(60)}.example.com`;
+
+test('CertificateAuthority.create() makes an authority that signs leaves only', () => {
+  const certificate = new X509Certificate(authority.certificatePem);
+  assert.equal(certificate.ca, true);
+  assert.equal(certificate.subject, 'O=Sallyport\nCN=Sallyport  Test CA');
+  assert.equal(certificate.issuer, certificate.subject);
+  assert.ok(certificate.verify(certificate.publicKey));
+  assert.equal(certificate.publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
+  assert.ok(certificate.validFromDate.getTime() === NOW - 86_400_000);
+  assert.deepEqual(certificate.raw, authority.certificateDer);
+  assert.ok(!JSON.stringify(authority).includes('PRIVATE'));
+});
+
+test('issueLeaf() names the host', async () => {
+  const root = new X509Certificate(authority.certificatePem);
+  for (const [host, names, subject] of [
+    ['api.example.com', 'DNS:api.example.com', 'CN=api.example.com'],
+    ['xn--bcher-kva.example', 'DNS:xn--bcher-kva.example', 'CN=xn--bcher-kva.example'],
+    [LONG, `DNS:${LONG}`, 'O=Sallyport'],
+    ['192.0.2.7', 'IP Address:192.0.2.7', 'CN=192.0.2.7'],
+    ['2001:db8::1', 'IP Address:2001:DB8:0:0:0:0:0:1', 'CN=2001:db8::1'],
+  ] as const) {
+    const leaf = await authority.issueLeaf(host);
+    const certificate = new X509Certificate(leaf.certPem);
+    assert.equal(certificate.subjectAltName, names);
+    assert.equal(certificate.subject, subject);
+    assert.equal(certificate.ca, false);
+    assert.ok(certificate.checkIssued(root) && certificate.verify(root.publicKey));
+    assert.deepEqual(certificate.keyUsage, ['1.3.6.1.5.5.7.3.1']);
+    assert.equal(certificate.validToDate.getTime(), NOW + LEAF_LIFE_MS);
+    assert.equal(leaf.notAfterMs, NOW + LEAF_LIFE_MS);
+    const checked =
+      host.includes(':') || /^[0-9.]+$/.test(host) ? certificate.checkIP(host) : certificate.checkHost(host);
+    assert.ok(checked !== undefined, host);
+  }
+});
+
+test('issueLeaf() draws serial numbers that are positive, long and different', async () => {
+  const serials = new Set<string>();
+  for (let index = 0; index < 64; index += 1) {
+    serials.add(new X509Certificate((await authority.issueLeaf('a.example')).certPem).serialNumber);
+  }
+  assert.equal(serials.size, 64);
+  for (const serial of serials) {
+    assert.match(serial, /^[4-7][0-9A-F]{31}$/);
+  }
+});
+
+test('OpenSSL accepts the leaves in its strict mode and finds the authority by its file name', async (t) => {
+  if (spawnSync('openssl', ['version']).status !== 0) {
+    t.skip('openssl is not installed');
+    return;
+  }
+  const fresh = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA' });
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-ca-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, fresh.opensslFileName), fresh.certificatePem);
+  for (const [host, option] of [
+    ['api.example.com', '-verify_hostname'],
+    [LONG, '-verify_hostname'],
+    ['2001:db8::1', '-verify_ip'],
+  ] as const) {
+    const { certPem } = await fresh.issueLeaf(host);
+    const args = ['verify', '-x509_strict', '-purpose', 'sslserver', '-no-CAfile', '-CApath', directory, option, host];
+    const result = spawnSync('openssl', args, { input: certPem, encoding: 'utf8' });
+    assert.equal(result.stdout, 'stdin: OK\n', result.stderr);
+    const wrong = spawnSync('openssl', [...args.slice(0, -1), host === '2001:db8::1' ? '::2' : 'b.example'], {
+      input: certPem,
+    });
+    assert.notEqual(wrong.status, 0);
+  }
+});
+
+test('der encodes numbers, identifiers and times by the rules', () => {
+  assert.equal(derUnsignedInteger(Buffer.of(0)).toString('hex'), '020100');
+  assert.equal(derUnsignedInteger(Buffer.of(0, 0, 0x7f)).toString('hex'), '02017f');
+  assert.equal(derUnsignedInteger(Buffer.of(0x80)).toString('hex'), '02020080');
+  assert.equal(derObjectIdentifier('1.2.840.113549.1.1.11').toString('hex'), '06092a864886f70d01010b');
+  assert.equal(derTime(new Date(Date.UTC(2049, 11, 31, 23, 59, 59))).toString('latin1'), '\x17\x0d491231235959Z');
+  assert.equal(derTime(new Date(Date.UTC(2050, 0, 1))).toString('latin1'), '\x18\x0f20500101000000Z');
+});

@@ -1,0 +1,98 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
+
+import { LEAF_LIFE_MS } from './certificate-authority.ts';
+import type { CertificateAuthority } from './certificate-authority.ts';
+
+/** Contexts kept when nothing else is said. One costs about 20 KiB. */
+export const DEFAULT_LEAF_CONTEXT_CAPACITY = 256;
+
+/** A leaf is issued anew when this little of its life is left, in ms: long-lived connections and clocks ahead of ours. */
+const RENEW_BEFORE_END_MS = 24 * 60 * 60 * 1000;
+
+interface Entry {
+  readonly context: Promise<SecureContext>;
+  readonly renewAtMs: number;
+}
+
+/**
+ * The server-side TLS contexts of one sandbox: a leaf for each host, in a bounded least-recently-used cache.
+ *
+ * All share one ticket key, so that a session is resumed although its context was evicted in between; each has a session id context of its
+ * own, so that a ticket for one host does not resume at another.
+ */
+export class LeafContexts {
+  readonly #authority: CertificateAuthority;
+  readonly #capacity: number;
+  readonly #now: () => number;
+  readonly #ticketKeys: Buffer = randomBytes(48);
+  /** In order of use, the oldest first. */
+  readonly #entries = new Map<string, Entry>();
+
+  /**
+   * @param options.authority signs the leaves
+   * @param options.capacity the most contexts kept; default {@link DEFAULT_LEAF_CONTEXT_CAPACITY}
+   * @param options.now the clock, ms since 1970; default `Date.now`
+   */
+  constructor(options: { authority: CertificateAuthority; capacity?: number; now?: () => number }) {
+    this.#authority = options.authority;
+    this.#capacity = Math.max(1, options.capacity ?? DEFAULT_LEAF_CONTEXT_CAPACITY);
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** How many contexts are kept at this moment. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /**
+   * The context that presents a leaf for `host` (canonical name or address): TLS 1.2 and up. One creation at a time for each host.
+   *
+   * The first one in a process costs some ms of warming up: ask for a known host while the sandbox starts.
+   */
+  async contextFor(host: string): Promise<SecureContext> {
+    const known = this.#entries.get(host);
+    if (known !== undefined && this.#now() < known.renewAtMs) {
+      this.#entries.delete(host);
+      this.#entries.set(host, known);
+      return known.context;
+    }
+    const entry: Entry = {
+      context: this.#create(host),
+      renewAtMs: this.#now() + LEAF_LIFE_MS - RENEW_BEFORE_END_MS,
+    };
+    this.#entries.delete(host);
+    this.#entries.set(host, entry);
+    this.#evict();
+    try {
+      return await entry.context;
+    } catch (error) {
+      if (this.#entries.get(host) === entry) {
+        this.#entries.delete(host);
+      }
+      throw error;
+    }
+  }
+
+  async #create(host: string): Promise<SecureContext> {
+    const leaf = await this.#authority.issueLeaf(host);
+    return createSecureContext({
+      key: leaf.keyPem,
+      cert: leaf.certPem,
+      minVersion: 'TLSv1.2',
+      ticketKeys: this.#ticketKeys,
+      // OpenSSL takes 32 bytes at most, Node a string.
+      sessionIdContext: createHash('sha256').update(host).digest('hex').slice(0, 32),
+    });
+  }
+
+  #evict(): void {
+    for (const host of this.#entries.keys()) {
+      if (this.#entries.size <= this.#capacity) {
+        return;
+      }
+      this.#entries.delete(host);
+    }
+  }
+}

@@ -111,6 +111,7 @@ export function installModules(root, say) {
     '--ignore-scripts',
     '--include=dev',
     '--include=optional',
+    '--no-engine-strict',
     '--no-audit',
     '--no-fund',
     '--loglevel=error',

@@ -48,7 +48,8 @@ function unitTestFiles(): string[] {
 
 /** The other Node that is supported, where its package is installed. */
 function olderNode(): string | undefined {
-  return [`node_modules/node-24-linux-${process.arch}/bin/node`].find((file) => existsSync(file));
+  const file = `node_modules/node-24-linux-${process.arch}/bin/node`;
+  return existsSync(file) ? file : undefined;
 }
 
 function unitSteps(): Step[] {

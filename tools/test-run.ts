@@ -40,6 +40,9 @@ export function readCounts(text: string, exitStatus: number | null): TestCounts 
   return exitStatus !== 0 && failed === 0 ? addCounts(counts, BROKEN_RUN) : counts;
 }
 
+/** A single test, or a suite as a whole, that takes longer has hung: it fails, and the run goes on. */
+const TEST_TIMEOUT_MS = 15 * 60 * 1000;
+
 /** One run of node:test. */
 export interface TestRun {
   /** The Node to run. */
@@ -61,6 +64,7 @@ export async function runTests({ node, files, concurrency, reporter = 'spec' }: 
       '--conditions=sallyport-source',
       '--test',
       `--test-concurrency=${concurrency}`,
+      `--test-timeout=${TEST_TIMEOUT_MS}`,
       ...(reporter === 'none' ? [] : [`--test-reporter=${reporter}`, '--test-reporter-destination=stdout']),
       `--test-reporter=${join(import.meta.dirname, 'count-reporter.ts')}`,
       `--test-reporter-destination=${countsFile}`,

@@ -1,0 +1,194 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { existsSync, readFileSync } from 'node:fs';
+import type { Server } from 'node:net';
+import { SallyportError } from '@sallyport/sdk';
+import { openHolder, runInside } from './holder.ts';
+import type { EnterOptions, Holder } from './holder.ts';
+import { closeListeners, openListeners } from './listeners.ts';
+import type { Listeners } from './listeners.ts';
+import { namespaceFailure } from './namespace-diagnosis.ts';
+import { GATE_V4, GATE_V6, NETWORK_READY, networkProgram, ROOM_NETWORK_NAMESPACE, STAGE_READY } from './network.ts';
+import type { GateAddresses } from './network.ts';
+import { requireTools } from './required-tools.ts';
+
+/** What {@link openAirlock} needs. */
+export interface AirlockOptions {
+  /** TCP ports that the policy can use, each served on every address in the world. 53 beside DNS is possible. */
+  readonly ports: readonly number[];
+  /** Directories of control groups to remove when the airlock has ended, even after a `kill -9`. Default none. */
+  readonly cgroupDirectories?: readonly string[];
+  /** The Node binary that the listener helper runs on. Default: the one that runs this. */
+  readonly nodeBinary?: string;
+}
+
+/** Milliseconds that each phase of opening took, by name; phases overlap. */
+export type PhaseTimings = Record<string, number>;
+
+/** A private network whose every address is served by sockets of this process, and the namespaces to run a sandbox in. */
+export interface Airlock {
+  /** Process 1 of the airlock's process id namespace, as the host numbers it. */
+  readonly holderPid: number;
+  readonly holder: Holder;
+  /** The sandbox's network namespace: a path in the airlock's mount namespace. */
+  readonly roomNetworkNamespace: string;
+  readonly gateAddresses: GateAddresses;
+  /** One listening server for each port; connections arrive paused, with `allowHalfOpen`. Grows with `openPorts`. */
+  readonly servers: ReadonlyMap<number, Server>;
+  /** Bound to port 53 of the gate's addresses. Datagrams to any other address are refused by the kernel. */
+  readonly dnsUdp: readonly UdpSocket[];
+  readonly dnsTcp: readonly Server[];
+  readonly timings: PhaseTimings;
+  /** Settles when the airlock and everything in it are gone. */
+  readonly ended: Promise<void>;
+  /** Starts a program in the airlock's namespaces (not in the sandbox), as their uid 0, with an empty environment. */
+  enter(argv: readonly string[], options?: EnterOptions): ChildProcess;
+  /** Serves more ports; those that are served already are left alone. Returns the servers of the ports asked for. */
+  openPorts(ports: readonly number[]): Promise<ReadonlyMap<number, Server>>;
+  /** Closes the sockets, ends every process inside and waits until nothing is left. */
+  close(): Promise<void>;
+}
+
+/** An airlock being opened, for callers that overlap their own preparation with it. */
+export interface AirlockOpening {
+  /** The namespaces, with `/run/stage` made: files for the sandbox can be laid out, while the network is still set up. */
+  readonly staged: Promise<Holder>;
+  readonly opened: Promise<Airlock>;
+}
+
+/**
+ * Opens an airlock: two network namespaces joined by a veth pair, in one of which every address of the world is local.
+ *
+ * @throws SallyportError `USER_NAMESPACES_FORBIDDEN`, `TOOL_MISSING`, `AIRLOCK_FAILED`. Nothing is left behind then.
+ */
+export async function openAirlock(options: AirlockOptions): Promise<Airlock> {
+  return await beginAirlock(options).opened;
+}
+
+/** As {@link openAirlock}, with an earlier promise for what is there first. */
+export function beginAirlock(options: AirlockOptions): AirlockOpening {
+  const startedAt = performance.now();
+  const timings: PhaseTimings = {};
+  const mark = (phase: string) => (timings[phase] = performance.now() - startedAt);
+  let announceStage: (holder: Holder) => void = () => undefined;
+  let refuseStage: (error: unknown) => void = () => undefined;
+  const staged = new Promise<Holder>((resolve, reject) => {
+    announceStage = resolve;
+    refuseStage = reject;
+  });
+  // The caller may wait for `opened` alone, which reports the same failure.
+  staged.catch(() => undefined);
+
+  const open = async (): Promise<Airlock> => {
+    const tools = requireTools(['unshare', 'nsenter', 'mount', 'ip', 'tar', 'setpriv']);
+    checkPorts(options.ports);
+    const holder = await openHolder({ tools, cgroupDirectories: options.cgroupDirectories ?? [] });
+    mark('namespaces');
+    try {
+      const gateAddresses = findGateAddresses();
+      const ipv6 = gateAddresses.v6 !== undefined;
+      const networkReady = setUpNetwork(holder, tools, ipv6, (line) => {
+        mark(line);
+        if (line === STAGE_READY) announceStage(holder);
+      });
+      const dnsAddresses = ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4];
+      const [listening] = await Promise.allSettled([
+        openListeners(holder, { ports: options.ports, dnsAddresses, ipv6 }, networkReady, options.nodeBinary),
+        networkReady,
+      ]);
+      // A failed network is the cause when both failed.
+      await networkReady;
+      if (listening.status === 'rejected') throw listening.reason;
+      mark('listeners');
+      return assemble(holder, listening.value, gateAddresses, timings, options);
+    } catch (error) {
+      await holder.close();
+      throw error;
+    }
+  };
+  const opened = open();
+  opened.catch(refuseStage);
+  return { staged, opened };
+}
+
+async function setUpNetwork(
+  holder: Holder,
+  tools: { readonly ip: string; readonly mount: string },
+  ipv6: boolean,
+  onLine: (line: string) => void,
+): Promise<void> {
+  let seen = '';
+  let complete = false;
+  const { stderr } = await runInside(holder, ['/bin/sh', '-ec', networkProgram(tools, ipv6)], {
+    onOutput: (text) => {
+      const lines = (seen + text).split('\n');
+      seen = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line === NETWORK_READY) complete = true;
+        onLine(line);
+      }
+    },
+  });
+  if (!complete) throw namespaceFailure(stderr, process.geteuid?.() === 0);
+}
+
+function assemble(
+  holder: Holder,
+  listeners: Listeners,
+  gateAddresses: GateAddresses,
+  timings: PhaseTimings,
+  options: AirlockOptions,
+): Airlock {
+  let queue: Promise<unknown> = Promise.resolve();
+  const openMore = async (ports: readonly number[]) => {
+    checkPorts(ports);
+    const missing = [...new Set(ports)].filter((port) => !listeners.servers.has(port));
+    if (missing.includes(53)) {
+      throw new SallyportError('AIRLOCK_FAILED', 'Port 53 can only be opened when the sandbox starts, beside its DNS.');
+    }
+    if (missing.length > 0) {
+      const request = { ports: missing, dnsAddresses: [], ipv6: gateAddresses.v6 !== undefined };
+      const more = await openListeners(holder, request, Promise.resolve(), options.nodeBinary);
+      for (const [port, server] of more.servers) listeners.servers.set(port, server);
+    }
+    return new Map([...listeners.servers].filter(([port]) => ports.includes(port)));
+  };
+  return {
+    holderPid: holder.pid,
+    holder,
+    roomNetworkNamespace: ROOM_NETWORK_NAMESPACE,
+    gateAddresses,
+    servers: listeners.servers,
+    dnsUdp: listeners.dnsUdp,
+    dnsTcp: listeners.dnsTcp,
+    timings,
+    ended: holder.ended,
+    enter: (argv, enterOptions) => holder.enter(argv, enterOptions),
+    openPorts(ports) {
+      // One at a time: two helpers that open the same port would collide.
+      const result = queue.then(async () => await openMore(ports));
+      queue = result.catch(() => undefined);
+      return result;
+    },
+    async close() {
+      closeListeners(listeners);
+      await holder.close();
+    },
+  };
+}
+
+function checkPorts(ports: readonly number[]): void {
+  for (const port of ports) {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw new SallyportError('AIRLOCK_FAILED', `${JSON.stringify(port)} is not a TCP port. Use 1 to 65535.`);
+    }
+  }
+}
+
+/** The addresses that gates have on this machine: fresh network namespaces have IPv6 unless the kernel's defaults say no. */
+export function findGateAddresses(): GateAddresses {
+  const setting = '/proc/sys/net/ipv6/conf/default/disable_ipv6';
+  const ipv6 =
+    existsSync('/proc/net/if_inet6') && existsSync(setting) && readFileSync(setting, 'latin1').trim() === '0';
+  return { v4: GATE_V4, v6: ipv6 ? GATE_V6 : undefined };
+}

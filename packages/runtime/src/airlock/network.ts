@@ -1,0 +1,69 @@
+/** The gate's addresses in every sandbox's private network: the only neighbor that a sandbox has. */
+export interface GateAddresses {
+  readonly v4: string;
+  /** Absent where the host's kernel has IPv6 switched off. */
+  readonly v6: string | undefined;
+}
+
+export const GATE_V4 = '10.0.2.1';
+export const GATE_V6 = 'fd00::1';
+export const ROOM_V4 = '10.0.2.15';
+export const ROOM_V6 = 'fd00::15';
+
+/** The largest that a veth carries: fewer, larger segments between the sandbox and the gate. */
+const LINK_MTU_BYTES = 65_520;
+
+/** The network namespace of the sandbox, as a path inside the holder's mount namespace. */
+export const ROOM_NETWORK_NAMESPACE = '/run/netns/room';
+
+/** The folder, inside the holder's mount namespace, in which everything for the OCI runtime is laid out. */
+export const STAGE_DIRECTORY = '/run/stage';
+
+/**
+ * How many user namespaces may exist below the airlock's: the container's, and the one that its command runs in.
+ * A third, made by the sandboxed program, is refused by the kernel whatever system call asks for it.
+ */
+const MAX_CHILD_USER_NAMESPACES = 2;
+
+/**
+ * A line on standard output that says that the private `/proc`, `/run` and the stage exist.
+ * The network follows; both parts are independent from here on.
+ */
+export const STAGE_READY = 'stage';
+
+/** A line on standard output that says that the network is complete. */
+export const NETWORK_READY = 'network';
+
+/**
+ * The shell program that turns the holder's bare namespaces into an airlock; it runs inside them as their uid 0.
+ *
+ * "AnyIP": the two `local` routes make every address in the world local to the airlock, so that a connection to any of
+ * them arrives at a listener there. There is no interface out. Echo requests are ignored, or the airlock itself would
+ * answer pings on behalf of the world.
+ */
+export function networkProgram(tools: { readonly ip: string; readonly mount: string }, ipv6: boolean): string {
+  const onlyV6 = (line: string) => (ipv6 ? `${line}\n` : '');
+  return `
+${tools.mount} -t proc -o nosuid,nodev,noexec proc /proc
+${tools.mount} -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run
+mkdir -p ${STAGE_DIRECTORY}
+echo ${MAX_CHILD_USER_NAMESPACES} > /proc/sys/user/max_user_namespaces
+echo ${STAGE_READY}
+${tools.ip} netns add room
+${tools.ip} -batch - <<'END'
+link set lo up
+link add gate type veth peer name eth0 netns room
+link set gate up mtu ${LINK_MTU_BYTES}
+addr add ${GATE_V4}/24 dev gate
+${onlyV6(`addr add ${GATE_V6}/64 dev gate nodad`)}route add local 0.0.0.0/0 dev lo table main
+${onlyV6('route add local ::/0 dev lo table main')}END
+${tools.ip} -n room -batch - <<'END'
+link set lo up
+link set eth0 up mtu ${LINK_MTU_BYTES}
+addr add ${ROOM_V4}/24 dev eth0
+${onlyV6(`addr add ${ROOM_V6}/64 dev eth0 nodad`)}route add default via ${GATE_V4}
+${onlyV6(`route add default via ${GATE_V6}`)}END
+echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all
+${onlyV6('echo 1 > /proc/sys/net/ipv6/icmp/echo_ignore_all')}echo ${NETWORK_READY}
+`;
+}

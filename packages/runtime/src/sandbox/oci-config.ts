@@ -1,0 +1,143 @@
+import type { Identity } from './identity.ts';
+import type { Limits } from './limits.ts';
+import type { SeccompFilter } from './seccomp.ts';
+
+/** A bind mount of the container; the source is a path in the airlock's mount namespace. */
+export interface ContainerMount {
+  readonly source: string;
+  readonly destination: string;
+  readonly options: readonly string[];
+}
+
+/** What {@link buildOciConfig} is made from. */
+export interface ContainerDescription {
+  readonly hostName: string;
+  readonly identity: Identity;
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly workingDirectory: string;
+  readonly terminal: boolean;
+  readonly mounts: readonly ContainerMount[];
+  /** Empty in-memory directories that the command may write to. */
+  readonly scratchDirectories: readonly string[];
+  readonly roomNetworkNamespace: string;
+  readonly seccomp: SeccompFilter;
+  readonly limits: Limits;
+  readonly pidsByResourceLimit: boolean;
+  /** Absolute paths inside the container. */
+  readonly tools: { readonly unshare: string; readonly setpriv: string; readonly tini: string };
+}
+
+/** Parts of `/proc` that tell of, or reach, the whole machine; hidden. Those that do not exist are skipped. */
+const MASKED_PATHS = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/config.gz',
+  '/proc/interrupts',
+  '/proc/kallsyms',
+  '/proc/kcore',
+  '/proc/key-users',
+  '/proc/keys',
+  '/proc/kmsg',
+  '/proc/kpagecgroup',
+  '/proc/kpagecount',
+  '/proc/kpageflags',
+  '/proc/latency_stats',
+  '/proc/modules',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/vmallocinfo',
+];
+
+const READ_ONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+/**
+ * The OCI runtime's `config.json` (runtime specification 1.0.2).
+ *
+ * Runtimes insist on uid 0 in the container's user namespace, while the command is to be an ordinary user with a single
+ * id to be mapped. So the container maps 0, and its first process makes the command's own user namespace below: `unshare`
+ * maps the user's id, `setpriv` drops the capabilities that this brings, `tini` reaps and passes signals on. The one
+ * capability given, CAP_SETFCAP, is what the kernel asks for before uid 0 may be mapped to another id (Linux 5.12); the
+ * command's namespace does not inherit it. What the command might ever regain, it holds over a namespace that owns nothing.
+ */
+export function buildOciConfig(description: ContainerDescription): object {
+  const { identity, tools, limits } = description;
+  const capabilities = ['CAP_SETFCAP'];
+  const idMapping = [{ containerID: 0, hostID: 0, size: 1 }];
+  const coreDumps = { type: 'RLIMIT_CORE', hard: 0, soft: 0 };
+  const processes = { type: 'RLIMIT_NPROC', hard: limits.pids, soft: limits.pids };
+  return {
+    ociVersion: '1.0.2',
+    hostname: description.hostName,
+    root: { path: 'rootfs', readonly: true },
+    process: {
+      terminal: description.terminal,
+      user: { uid: 0, gid: 0 },
+      args: [
+        tools.unshare,
+        '--user',
+        `--map-user=${identity.uid}`,
+        `--map-group=${identity.gid}`,
+        '--keep-caps',
+        tools.setpriv,
+        '--bounding-set=-all',
+        '--inh-caps=-all',
+        '--ambient-caps=-all',
+        tools.tini,
+        '-g',
+        '--',
+        ...description.command,
+      ],
+      env: Object.entries(description.environment).map(([name, value]) => `${name}=${value}`),
+      cwd: description.workingDirectory,
+      noNewPrivileges: true,
+      capabilities: {
+        bounding: capabilities,
+        effective: capabilities,
+        permitted: capabilities,
+        inheritable: capabilities,
+        ambient: capabilities,
+      },
+      rlimits: description.pidsByResourceLimit ? [coreDumps, processes] : [coreDumps],
+    },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=65536k'] },
+      {
+        destination: '/dev/pts',
+        type: 'devpts',
+        source: 'devpts',
+        options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620'],
+      },
+      ...['/dev/shm', ...description.scratchDirectories].map((destination) => ({
+        destination,
+        type: 'tmpfs',
+        source: 'tmpfs',
+        options: [
+          'nosuid',
+          'nodev',
+          destination === identity.home || destination === '/run' ? 'mode=755' : 'mode=1777',
+        ],
+      })),
+      ...description.mounts.map((mount) => ({ ...mount, type: 'bind' })),
+    ],
+    linux: {
+      uidMappings: idMapping,
+      gidMappings: idMapping,
+      namespaces: [
+        { type: 'user' },
+        { type: 'pid' },
+        { type: 'mount' },
+        { type: 'ipc' },
+        { type: 'uts' },
+        { type: 'cgroup' },
+        { type: 'network', path: description.roomNetworkNamespace },
+      ],
+      maskedPaths: MASKED_PATHS,
+      readonlyPaths: READ_ONLY_PATHS,
+      seccomp: description.seccomp,
+    },
+  };
+}

@@ -1,0 +1,264 @@
+import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { constants, release } from 'node:os';
+import { SallyportError } from '@sallyport/sdk';
+import { findGateAddresses } from '../airlock/airlock.ts';
+import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
+import { runInside } from '../airlock/holder.ts';
+import type { Holder } from '../airlock/holder.ts';
+import { printable } from '../airlock/namespace-diagnosis.ts';
+import { ROOM_NETWORK_NAMESPACE, STAGE_DIRECTORY } from '../airlock/network.ts';
+import { requireTools } from '../airlock/required-tools.ts';
+import type { ExitStatus, RunningSandbox, SandboxBackend, SandboxSpec } from './backend.ts';
+import { layOutTrust, readHostTrust, STAGED_JAVA_TRUST_STORE } from './ca-trust.ts';
+import type { Cgroups } from './cgroup.ts';
+import { baseEnvironment } from './environment.ts';
+import { currentCaller, sandboxIdentity } from './identity.ts';
+import { checkMountSources } from './mount-sources.ts';
+import { hasSubmounts, lockedOptions, parseMountTable } from './mount-table.ts';
+import { buildOciConfig } from './oci-config.ts';
+import type { ContainerMount } from './oci-config.ts';
+import { describeRootFileSystem, SCRATCH_DIRECTORIES } from './root-file-system.ts';
+import type { RuntimeChoice } from './runtime-choice.ts';
+import { readSeccompProfile, resolveSeccomp } from './seccomp.ts';
+import { layOutStage, planStage, STAGED_ROOT } from './stage.ts';
+import { planStreams, relayStreams } from './streams.ts';
+
+/** The container's name to the runtime; each airlock has its own runtime state, so one name serves all. */
+const CONTAINER = 'sandbox';
+const RUNTIME_STATE = '/run/runtime';
+const RUNTIME_LOG = `${STAGE_DIRECTORY}/runtime.log`;
+
+/** A sandbox whose files are laid out and mounted, waiting for its network. */
+export interface PreparedSandbox {
+  readonly notices: readonly string[];
+  readonly timings: PhaseTimings;
+  /** Starts the command. The airlock must be open: its listeners are what the command can reach. */
+  start(airlock: Airlock): Promise<RunningSandbox>;
+}
+
+/** Sandboxes run by an OCI runtime (`runc`, `crun`, `runsc`) in the airlock's namespaces. */
+export class OciRuntimeBackend implements SandboxBackend {
+  readonly name: string;
+  readonly #runtime: RuntimeChoice;
+  readonly #cgroups: Cgroups | undefined;
+
+  /** @param cgroups groups that the sandbox is put into; made for this one sandbox. */
+  constructor(runtime: RuntimeChoice, cgroups?: Cgroups) {
+    this.name = runtime.name;
+    this.#runtime = runtime;
+    this.#cgroups = cgroups;
+  }
+
+  async start(spec: SandboxSpec, airlock: Airlock): Promise<RunningSandbox> {
+    return await (await this.prepare(spec, airlock.holder)).start(airlock);
+  }
+
+  /** As the first half of {@link start}, while the airlock's network is still being set up. */
+  async prepare(spec: SandboxSpec, holder: Holder): Promise<PreparedSandbox> {
+    const startedAt = performance.now();
+    const timings: PhaseTimings = {};
+    const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
+    const identity = sandboxIdentity(currentCaller());
+    const sources = checkMountSources(spec);
+    const workspace =
+      spec.workspace === undefined
+        ? undefined
+        : sources.find((source) => !source.readOnly && source.source === source.destination)?.destination;
+    const table = parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
+    const seccomp = resolveSeccomp(readSeccompProfile(), { arch: process.arch, kernel: release() });
+    const root = describeRootFileSystem(identity, spec.name, findGateAddresses());
+    const trust = layOutTrust(spec.trust, readHostTrust());
+    timings['description'] = performance.now() - startedAt;
+
+    const plan = planStage(sources, workspace, spec.gitWritable ?? false);
+    const stage = await layOutStage(holder, plan, [...root.files, ...trust.files], table, tools);
+    timings['stage files'] = performance.now() - startedAt;
+
+    const streams = planStreams(spec.streams ?? { stdin: 0, stdout: 1, stderr: 2 }, this.#runtime.copiesStreams);
+    const hostMounts = root.hostDirectories.map((path): ContainerMount => ({
+      source: path,
+      destination: path,
+      options: [
+        ...new Set([
+          'rbind',
+          hasSubmounts(path, table) ? 'rro' : 'ro',
+          'nosuid',
+          'nodev',
+          ...lockedOptions(path, table),
+        ]),
+      ],
+    }));
+    const javaMounts = trust.javaTrustStores.map((path): ContainerMount => ({
+      source: `${STAGED_ROOT}${STAGED_JAVA_TRUST_STORE}`,
+      destination: path,
+      options: ['bind', 'ro', 'nosuid', 'nodev'],
+    }));
+    const config = buildOciConfig({
+      hostName: spec.name,
+      identity,
+      command: spec.command,
+      environment: {
+        ...baseEnvironment(identity, spec.name, streams.terminal),
+        ...trust.environment,
+        ...spec.environment,
+      },
+      workingDirectory: spec.workingDirectory ?? workspace ?? identity.home,
+      terminal: streams.terminal,
+      mounts: [...hostMounts, ...javaMounts, ...stage.mounts],
+      scratchDirectories: [...SCRATCH_DIRECTORIES, identity.home],
+      roomNetworkNamespace: ROOM_NETWORK_NAMESPACE,
+      seccomp,
+      limits: spec.limits,
+      pidsByResourceLimit: this.#cgroups?.pidsByResourceLimit ?? true,
+      tools,
+    });
+    const notices = [...this.#runtime.notices, ...(this.#cgroups?.notices ?? []), ...stage.notices];
+    return {
+      notices,
+      timings,
+      start: async (airlock) => await this.#launch(airlock, config, streams, notices, timings),
+    };
+  }
+
+  async #launch(
+    airlock: Airlock,
+    config: object,
+    streams: ReturnType<typeof planStreams>,
+    notices: readonly string[],
+    timings: PhaseTimings,
+  ): Promise<RunningSandbox> {
+    const startedAt = performance.now();
+    const runtime = this.#runtime;
+    const global = [...runtime.globalArguments, '--root', RUNTIME_STATE, '--log', RUNTIME_LOG];
+    const child = airlock.enter(
+      [
+        '/bin/sh',
+        '-ec',
+        // The configuration comes on a descriptor of its own: standard input is the command's.
+        `cd ${STAGE_DIRECTORY}; cat <&3 > config.json; exec 3<&-; exec "$@"`,
+        'sallyport-runtime',
+        runtime.path,
+        ...global,
+        'run',
+        '--bundle',
+        STAGE_DIRECTORY,
+        CONTAINER,
+      ],
+      {
+        stdio: [...streams.stdio, 'pipe'],
+        env: { ...RUNTIME_ENVIRONMENT },
+        detached: !streams.terminal,
+        cgroupProcs: this.#cgroups?.procsFiles ?? [],
+      },
+    );
+    const configuration = child.stdio[3];
+    if (configuration !== null && configuration !== undefined && 'end' in configuration) {
+      configuration.on('error', () => undefined);
+      configuration.end(JSON.stringify(config));
+    }
+    const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+      child.once('error', () => resolve({ code: 125, signal: null }));
+      child.once('exit', (code, signal) => resolve({ code, signal }));
+    });
+    const relayed = relayStreams(child, streams);
+    timings['runtime started'] = performance.now() - startedAt;
+    let waiting: Promise<ExitStatus> | undefined;
+    const wait = async (): Promise<ExitStatus> => {
+      const { code, signal } = await exited;
+      await relayed;
+      const status = code ?? 128 + (signal === null ? 0 : (constants.signals[signal] ?? 0));
+      if (status !== 0) await this.#throwRuntimeFailure(airlock);
+      return { code: status, outOfMemory: this.#cgroups?.outOfMemory() ?? false };
+    };
+    return {
+      pid: child.pid ?? 0,
+      notices,
+      timings,
+      stdin: child.stdin ?? undefined,
+      stdout: streams.relayed.has(1) ? undefined : (child.stdout ?? undefined),
+      stderr: streams.relayed.has(2) ? undefined : (child.stderr ?? undefined),
+      wait: () => (waiting ??= wait()),
+      signal: async (signal) => await this.#signal(airlock, child, signal),
+    };
+  }
+
+  /** The runtime's log has errors only when the command never ran: everything else it says by its exit status. */
+  async #throwRuntimeFailure(airlock: Airlock): Promise<void> {
+    let log: string;
+    try {
+      log = (await runInside(airlock.holder, ['cat', RUNTIME_LOG])).stdout;
+    } catch {
+      // The airlock is gone, and the sandbox with it: it was ended from outside, which its status says.
+      return;
+    }
+    const messages = log.split('\n').flatMap((line) => errorMessage(line));
+    const [message] = messages;
+    if (message === undefined) return;
+    throw new SallyportError(
+      'SANDBOX_FAILED',
+      `${this.name} could not start the sandbox: ${JSON.stringify(printable(message))}. ` +
+        'Check the working directory and the volumes; "--verbose" tells more.',
+    );
+  }
+
+  async #signal(airlock: Airlock, child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+    const isOver = () => child.exitCode !== null || child.signalCode !== null;
+    const runtimePid = await findRuntime(child.pid ?? 0, isOver);
+    if (runtimePid === undefined || isOver()) return;
+    if (signal === 'SIGKILL') {
+      const argv = [
+        this.#runtime.path,
+        ...this.#runtime.globalArguments,
+        '--root',
+        RUNTIME_STATE,
+        'kill',
+        CONTAINER,
+        'KILL',
+      ];
+      const { status } = await runInside(airlock.holder, argv);
+      if (status === 0 || isOver()) return;
+    }
+    try {
+      process.kill(runtimePid, signal);
+    } catch {
+      // It has ended in between.
+    }
+  }
+}
+
+/** `XDG_RUNTIME_DIR` is where rootless runtimes keep state; `USER` is absent, or runc would take itself for the host's root. */
+const RUNTIME_ENVIRONMENT = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  XDG_RUNTIME_DIR: '/run',
+  LC_ALL: 'C',
+};
+
+const FIND_INTERVAL_MS = 5;
+const FIND_ATTEMPTS = 400;
+
+/** `nsenter` forks, does not pass signals on, and so has one child: the runtime. */
+async function findRuntime(nsenterPid: number, isOver: () => boolean): Promise<number | undefined> {
+  for (let attempt = 0; attempt < FIND_ATTEMPTS && !isOver(); attempt++) {
+    try {
+      const children = readFileSync(`/proc/${nsenterPid}/task/${nsenterPid}/children`, 'latin1').trim();
+      const pid = Number(children.split(' ')[0]);
+      if (children !== '' && Number.isSafeInteger(pid)) return pid;
+    } catch {
+      return undefined;
+    }
+    await new Promise((resolve) => setTimeout(resolve, FIND_INTERVAL_MS));
+  }
+  return undefined;
+}
+
+function errorMessage(line: string): string[] {
+  if (line.trim() === '') return [];
+  try {
+    const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown };
+    return (level === 'error' || level === 'fatal') && typeof msg === 'string' ? [msg] : [];
+  } catch {
+    // A runtime that logs plain text logs nothing but failures.
+    return [line];
+  }
+}

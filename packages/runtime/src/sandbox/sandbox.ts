@@ -1,0 +1,99 @@
+import { beginAirlock } from '../airlock/airlock.ts';
+import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
+import type { ExitStatus, RunningSandbox, SandboxSpec } from './backend.ts';
+import { createCgroups, planCgroups } from './cgroup.ts';
+import { checkMountSources } from './mount-sources.ts';
+import { OciRuntimeBackend } from './oci-runtime.ts';
+import { chooseRuntime } from './runtime-choice.ts';
+
+/** A sandbox being started: its airlock opens while its files are laid out. */
+export interface SandboxLaunch {
+  /** The airlock, for the gate to attach to before {@link start}. */
+  readonly airlock: Promise<Airlock>;
+  /**
+   * Starts the command; call it once the gate serves the airlock's sockets.
+   *
+   * @throws SallyportError whatever {@link launchSandbox} lists. The airlock is closed then.
+   */
+  start(): Promise<RunningSandbox>;
+  /** Ends everything and waits until nothing is left: processes, mounts, namespaces, control groups. */
+  close(): Promise<void>;
+}
+
+/** What {@link launchSandbox} needs beside the sandbox itself. */
+export interface LaunchOptions {
+  /** `runc`, `crun`, `runsc` or a path. Default `runc`. */
+  readonly runtime?: string;
+  /** Where a relative runtime path starts. Default: this process's working directory. */
+  readonly directory?: string;
+  /** TCP ports that the policy can use. */
+  readonly ports: readonly number[];
+}
+
+/**
+ * Begins a sandbox. Bad input is reported at once; the rest happens in parallel, in the background, until `start` is called.
+ *
+ * @param spec may be given by a promise for what takes time to make (the CA): the airlock is opened meanwhile.
+ * @throws SallyportError `WORKSPACE_REFUSED`, `MOUNT_REFUSED`, `INVALID_MOUNT`, `RUNTIME_UNKNOWN`, `TOOL_MISSING`; later, by
+ *   the promises, also `USER_NAMESPACES_FORBIDDEN`, `AIRLOCK_FAILED`, `SANDBOX_FAILED`.
+ */
+export function launchSandbox(
+  spec: SandboxSpec,
+  options: LaunchOptions,
+  trust?: Promise<SandboxSpec['trust']>,
+): SandboxLaunch {
+  const runtime = chooseRuntime(options.runtime ?? 'runc', options.directory ?? process.cwd());
+  checkMountSources(spec);
+  const plan = planCgroups(`sallyport-${process.pid}-${(launchCount += 1)}`);
+  const opening = beginAirlock({ ports: options.ports, cgroupDirectories: plan.directories });
+  const cgroups = createCgroups(plan, spec.limits);
+  const prepare = async () => {
+    const holder = await opening.staged;
+    const complete = trust === undefined ? spec : { ...spec, trust: await trust };
+    return await new OciRuntimeBackend(runtime, cgroups).prepare(complete, holder);
+  };
+  const prepared = prepare();
+  prepared.catch(() => undefined);
+  opening.opened.catch(() => cgroups.remove());
+  const close = async () => {
+    await opening.opened.then((airlock) => airlock.close()).catch(() => undefined);
+    cgroups.remove();
+  };
+  return {
+    airlock: opening.opened,
+    close,
+    async start() {
+      try {
+        const airlock = await opening.opened;
+        return await (await prepared).start(airlock);
+      } catch (error) {
+        await close();
+        throw error;
+      }
+    },
+  };
+}
+
+let launchCount = 0;
+
+/**
+ * Runs a sandbox to its end and removes it: `launchSandbox` for callers that need nothing in between.
+ *
+ * @param attach connects the gate to the airlock before the command starts.
+ */
+export async function runSandbox(
+  spec: SandboxSpec,
+  options: LaunchOptions,
+  attach: (airlock: Airlock) => void | Promise<void>,
+): Promise<ExitStatus & { readonly notices: readonly string[]; readonly timings: PhaseTimings }> {
+  const launch = launchSandbox(spec, options);
+  try {
+    const airlock = await launch.airlock;
+    await attach(airlock);
+    const sandbox = await launch.start();
+    const status = await sandbox.wait();
+    return { ...status, notices: sandbox.notices, timings: { ...airlock.timings, ...sandbox.timings } };
+  } finally {
+    await launch.close();
+  }
+}

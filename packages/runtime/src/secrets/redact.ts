@@ -27,6 +27,8 @@ interface Tile {
   rightDigit: number;
   /** Whether the last base64 digit belongs to the next tile, which carries bits of both. */
   shared: boolean;
+  /** Whether it took in what overlapped it. */
+  grown: boolean;
 }
 
 /**
@@ -138,7 +140,7 @@ export class RedactionStream {
     }
     const data = this.#join(chunk);
     if (data.length === 0) {
-      return NOTHING;
+      return chunk;
     }
     this.#data = data;
     this.#done = this.#origin;
@@ -201,7 +203,11 @@ export class RedactionStream {
     const origin = this.#origin;
     let index = from;
     const matcher = this.#matcher;
-    if (matcher !== undefined && (matcher.stalled || matcher.position === origin + from)) {
+    if (matcher !== undefined && matcher.stalled && matcher.position < origin) {
+      // The escape turned out not to belong to any form, and what came before it has been written.
+      matcher.restart(origin);
+      index = this.#follow(data, origin, final);
+    } else if (matcher !== undefined && (matcher.stalled || matcher.position === origin + from)) {
       index = this.#follow(data, matcher.position, final);
     }
     const { filter } = this.#forms;
@@ -386,17 +392,19 @@ export class RedactionStream {
         leftDigit: joined ? sharedDigit(last) : leftDigit,
         rightDigit,
         shared: false,
+        grown: false,
       });
       return;
     }
     if (start === last.end - 1 && isShareable(last) && form.kind === 'base64' && form.leftBits === 6 - last.form.rightBits) {
       last.end--;
       last.shared = true;
-      tiles.push({ start, end, form, leftDigit: sharedDigit(last), rightDigit, shared: false });
+      tiles.push({ start, end, form, leftDigit: sharedDigit(last), rightDigit, shared: false, grown: false });
       return;
     }
-    last.end = Math.max(last.end, end);
-    if (last.shared) {
+    if (end > last.end || last.shared) {
+      last.end = Math.max(last.end, end);
+      last.grown = true;
       last.shared = false;
       last.rightDigit = 0;
     }
@@ -443,7 +451,7 @@ function startsNoLater(start: number, end: number, tile: Tile): boolean {
 
 /** Whether the last digit of a tile may be the first one of the next. */
 function isShareable(tile: Tile): boolean {
-  return !tile.shared && tile.form.kind === 'base64' && tile.form.rightBits > 0;
+  return !tile.shared && !tile.grown && tile.form.kind === 'base64' && tile.form.rightBits > 0;
 }
 
 /** A digit whose high bits are the last ones of the placeholder that stands for `tile`. */

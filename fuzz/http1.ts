@@ -7,6 +7,7 @@
  */
 import { METHODS } from 'node:http';
 import { parseArgs } from 'node:util';
+import { hasToken } from '../packages/runtime/src/http/fields.ts';
 import { isForbiddenTrailer } from '../packages/runtime/src/http/trailers.ts';
 import { H11Oracle } from './http1/h11.ts';
 import { LlhttpOracle } from './http1/llhttp.ts';
@@ -104,7 +105,7 @@ function compare(oracle: string, ours: Reading, theirs: Reading, explained: Reco
   for (const [index, request] of ours.requests.entries()) {
     const other = theirs.requests[index];
     if (other === undefined) {
-      const reason = explain(oracle, request, theirs.end);
+      const reason = explain(oracle, request, theirs);
       if (reason === null) return `${oracle} does not accept request ${index + 1}`;
       explained[reason] = (explained[reason] ?? 0) + 1;
       return null;
@@ -140,12 +141,19 @@ function asH11Gives(fields: readonly string[]): string[] {
 }
 
 /** Why an oracle may refuse what we accept, or null when that is a finding. */
-function explain(oracle: string, request: SeenRequest, end: Reading['end']): string | null {
+function explain(oracle: string, request: SeenRequest, { requests, end }: Reading): string | null {
+  const last = requests.at(-1);
   if (oracle === 'llhttp' && end.startsWith('refused HPE_INVALID_METHOD') && !METHODS.includes(request.method)) {
     return 'llhttp knows only some methods, we pass on any token';
   }
   if (oracle === 'h11' && end === 'refused no request line received') {
     return 'h11 ignores no empty line before a request, we ignore one (RFC 9112 section 2.2)';
+  }
+  if (oracle === 'llhttp' && last !== undefined && hasToken(last.trailers, 'connection', 'close')) {
+    return 'llhttp obeys Connection in trailers, we drop it';
+  }
+  if (oracle === 'llhttp' && last !== undefined && hasToken(last.fields, 'connection', 'upgrade')) {
+    return 'llhttp takes what follows an upgrade for another protocol, we drop the Upgrade field';
   }
   if (end === 'stopped') return `${oracle} reads no further, where we keep an HTTP/1.0 connection or ignore an upgrade`;
   return null;

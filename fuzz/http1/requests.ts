@@ -236,7 +236,7 @@ function generateRequest(random: Random): string {
 
   const method = isOdd() ? random.pick(METHODS) : random.pick(['GET', 'POST']);
   const target = isOdd() ? random.pick(TARGETS) : '/a';
-  const version = isOdd() ? random.pick(VERSIONS) : 'HTTP/1.1';
+  const version = isOdd() ? random.pick(random.oneIn(2) ? ['HTTP/1.0'] : VERSIONS) : 'HTTP/1.1';
   const space = (): string => (random.oneIn(rarity * 4) ? random.pick(['', '  ', '\t', '\x0b', '\r']) : ' ');
   let head = `${random.oneIn(rarity * 4) ? random.pick(LINE_ENDS) : ''}${method}${space()}${target}${space()}${version}${lineEnd()}`;
   const field = (name: string, value: string): string => {
@@ -255,6 +255,14 @@ function generateRequest(random: Random): string {
     head += field('Transfer-Encoding', isOdd() ? random.pick(CODINGS) : 'chunked');
     body = generateChunks(random, rarity);
   }
+  // A second framing field that contradicts the first, or repeats it.
+  if (isOdd() && kind !== 0) {
+    const isLength = random.oneIn(2);
+    head += field(
+      isLength ? 'Content-Length' : 'Transfer-Encoding',
+      isLength ? String(random.pick([content, body]).length) : 'chunked',
+    );
+  }
   for (let extra = random.oneIn(2) ? random.below(4) : 0; extra > 0; extra--) {
     const name = isOdd()
       ? random.pick(ODD_NAMES)
@@ -271,7 +279,7 @@ function generateRequest(random: Random): string {
 function generateChunks(random: Random, rarity: number): string {
   let text = '';
   for (let count = random.below(4); count > 0; count--) {
-    const data = random.pick(['a', 'abc', 'abcde', '\r\n\r', '0123456789']);
+    const data = random.pick(['a', 'abc', 'abcde', '\r\n\r', '0123456789', 'abcdefghijklmnopqrstuvwxyz']);
     const size = random.oneIn(rarity) ? random.pick(SIZES) : data.length.toString(16);
     text += `${size}${random.oneIn(rarity * 2) ? random.pick(LINE_ENDS) : '\r\n'}${data}`;
     text += random.oneIn(rarity * 2) ? random.pick(LINE_ENDS) : '\r\n';

@@ -1,9 +1,6 @@
 import { equalsIgnoringCase, hasToken } from './fields.ts';
 import type { Framing } from './framing.ts';
 
-/** Fields about one connection, which an intermediary never passes on (RFC 9110 section 7.6.1). `proxy-…` and `te` are apart. */
-const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'upgrade', 'http2-settings']);
-
 /**
  * End-to-end fields that `Connection` cannot take away by naming them. RFC 9110 section 7.6.1 forbids a sender to name a field
  * that is meant for all recipients; a peer that does so wants a later hop to miss a credential, an origin, a length, a condition
@@ -76,12 +73,11 @@ export function removeHopByHop(fields: string[]): void {
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
     let value = fields[i + 1]!;
-    const lowerName = name.toLowerCase();
-    if (lowerName === 'te') {
+    if (equalsIgnoringCase(name, 'te')) {
       if (!passesTrailers || hasTe) continue;
       hasTe = true;
       value = 'trailers';
-    } else if (HOP_BY_HOP.has(lowerName) || lowerName.startsWith('proxy-') || named?.has(lowerName) === true) {
+    } else if (isHopByHop(name) || named?.has(name.toLowerCase()) === true) {
       continue;
     }
     fields[kept] = name;
@@ -89,6 +85,22 @@ export function removeHopByHop(fields: string[]): void {
     kept += 2;
   }
   fields.length = kept;
+}
+
+/** Whether a field is about one connection whatever `Connection` says. By length, because this looks at every field of every head. */
+function isHopByHop(name: string): boolean {
+  switch (name.length) {
+    case 7:
+      if (equalsIgnoringCase(name, 'upgrade')) return true;
+      break;
+    case 10:
+      if (equalsIgnoringCase(name, 'connection') || equalsIgnoringCase(name, 'keep-alive')) return true;
+      break;
+    case 14:
+      if (equalsIgnoringCase(name, 'http2-settings')) return true;
+      break;
+  }
+  return name.length > 6 && equalsIgnoringCase(name.slice(0, 6), 'proxy-');
 }
 
 function addNamed(named: Set<string> | undefined, list: string): Set<string> | undefined {

@@ -6,108 +6,69 @@
  * `node --conditions=sallyport-source fuzz/http1.ts [--seed S] [--iterations N] [--seconds T] [--verbose]`
  */
 import { METHODS } from 'node:http';
-import { parseArgs } from 'node:util';
 import { hasToken } from '../packages/runtime/src/http/fields.ts';
 import { isForbiddenTrailer } from '../packages/runtime/src/http/trailers.ts';
+import { type CaseLog, type Report, runFromCommandLine, runTarget } from './http1/driver.ts';
 import { H11Oracle } from './http1/h11.ts';
 import { LlhttpOracle } from './http1/llhttp.ts';
+import { Random } from './http1/random.ts';
 import { readWithOurs, type Reading, type SeenRequest } from './http1/reading.ts';
-import { generateConnection, Random } from './http1/requests.ts';
-
-/** Cases that are with the oracles at the same time. */
-const BATCH_CASES = 128;
-const MAX_FINDINGS = 20;
-
-/** One input that parsers read differently, or that only we accept. */
-export interface Finding {
-  /** The seed of this one case: `run(seed, 1)` repeats it. */
-  readonly seed: number;
-  readonly problem: string;
-  /** The connection's bytes as a Latin-1 string. */
-  readonly input: string;
-}
-
-/** What a run did. */
-export interface Report {
-  readonly cases: number;
-  /** Requests that we accepted, sentinels included. */
-  readonly accepted: number;
-  /** How often an oracle refused, for a known reason, what we accept. */
-  readonly explained: Readonly<Record<string, number>>;
-  readonly oracles: readonly string[];
-  readonly findings: readonly Finding[];
-}
+import { generateConnection } from './http1/requests.ts';
 
 /** Runs `iterations` cases, the first with the given seed, each later one with the next; ends early after `deadlineMs` or 20 findings. */
 export async function run(seed: number, iterations: number, deadlineMs = Number.POSITIVE_INFINITY): Promise<Report> {
-  const h11 = H11Oracle.start();
+  const h11 = H11Oracle.start<Reading>('requests');
   const llhttp = new LlhttpOracle();
-  const findings: Finding[] = [];
-  const explained: Record<string, number> = {};
-  const started = performance.now();
-  let cases = 0;
-  let accepted = 0;
-  try {
-    while (cases < iterations && findings.length < MAX_FINDINGS && performance.now() - started < deadlineMs) {
-      const batch = Array.from({ length: Math.min(BATCH_CASES, iterations - cases) }, (_, index) => {
-        const caseSeed = (seed + cases + index) >>> 0;
-        const input = generateConnection(new Random(caseSeed));
-        const bytes = Buffer.from(input, 'latin1');
-        return { caseSeed, input, bytes, fromH11: h11?.read(bytes) };
-      });
-      for (const { caseSeed, input, bytes, fromH11 } of batch) {
-        const report = (problem: string): void => void findings.push({ seed: caseSeed, problem, input });
-        const ours = readOurs(bytes, caseSeed, report);
-        const theirs = [{ name: llhttp.name, reading: await llhttp.read(bytes) }];
-        if (fromH11 !== undefined) theirs.push({ name: 'h11', reading: await fromH11 });
-        if (ours === null) continue;
-        accepted += ours.requests.length;
-        for (const { name, reading } of theirs) {
-          const problem = compare(name, ours, reading, explained);
-          if (problem !== null) report(`${problem} (ours: ${ours.end}, ${name}: ${reading.end})`);
-        }
+  const begin = (caseSeed: number) => {
+    const input = generateConnection(new Random(caseSeed));
+    const bytes = Buffer.from(input, 'latin1');
+    const fromH11 = h11?.read(bytes);
+    const judge = async (log: CaseLog): Promise<void> => {
+      const ours = readOurs(bytes, caseSeed, log);
+      const theirs = [{ name: 'llhttp', reading: await llhttp.read(bytes) }];
+      if (fromH11 !== undefined) theirs.push({ name: 'h11', reading: await fromH11 });
+      if (ours === null) return;
+      log.accept(ours.requests.length);
+      for (const { name, reading } of theirs) {
+        const problem = compare(name, ours, reading, log);
+        if (problem !== null) log.find(`${problem} (ours: ${ours.end}, ${name}: ${reading.end})`);
       }
-      cases += batch.length;
-    }
-  } finally {
+    };
+    return { input, judge };
+  };
+  const close = (): void => {
     h11?.close();
     llhttp.close();
-  }
-  return { cases, accepted, explained, oracles: ['llhttp', ...(h11 === null ? [] : ['h11'])], findings };
+  };
+  const oracles = ['llhttp', ...(h11 === null ? [] : ['h11'])];
+  return await runTarget({ oracles, begin, close }, seed, iterations, deadlineMs);
 }
 
 /** Our reading of the input; a finding when its chunking matters or when anything but HttpSyntaxError is thrown. */
-function readOurs(bytes: Buffer, seed: number, report: (problem: string) => void): Reading | null {
+function readOurs(bytes: Buffer, seed: number, log: CaseLog): Reading | null {
   try {
     // Copies, because the decoder may move bytes.
     const ours = readWithOurs([Buffer.from(bytes)]);
-    const random = new Random(~seed);
-    const chunks: Buffer[] = [];
-    for (let at = 0; at < bytes.length;) {
-      const length = 1 + random.below(random.pick([2, 10, 100]));
-      chunks.push(Buffer.from(bytes.subarray(at, at + length)));
-      at += length;
-    }
-    const inChunks = readWithOurs(chunks);
+    const inChunks = readWithOurs(new Random(~seed).cut(bytes));
     // A bare LF is seen before the line it is in is complete, so only the reason may differ.
     const isSame =
       JSON.stringify(ours.requests) === JSON.stringify(inChunks.requests) &&
       ours.end.startsWith('refused') === inChunks.end.startsWith('refused');
-    if (!isSame) report(`the chunking matters: ${ours.end} or ${inChunks.end}`);
+    if (!isSame) log.find(`the chunking matters: ${ours.end} or ${inChunks.end}`);
     return ours;
   } catch (error) {
-    report(`our codec threw ${String(error)}`);
+    log.find(`our codec threw ${String(error)}`);
     return null;
   }
 }
 
-function compare(oracle: string, ours: Reading, theirs: Reading, explained: Record<string, number>): string | null {
+function compare(oracle: string, ours: Reading, theirs: Reading, log: CaseLog): string | null {
   for (const [index, request] of ours.requests.entries()) {
     const other = theirs.requests[index];
     if (other === undefined) {
       const reason = explain(oracle, request, theirs);
       if (reason === null) return `${oracle} does not accept request ${index + 1}`;
-      explained[reason] = (explained[reason] ?? 0) + 1;
+      log.explain(reason);
       return null;
     }
     const difference = differenceOf(oracle, request, other);
@@ -159,30 +120,4 @@ function explain(oracle: string, request: SeenRequest, { requests, end }: Readin
   return null;
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string' },
-      iterations: { type: 'string' },
-      seconds: { type: 'string' },
-      verbose: { type: 'boolean', default: false },
-    },
-  });
-  const seed = Number(values.seed ?? Date.now() % 2 ** 32);
-  const seconds = Number(values.seconds ?? Number.POSITIVE_INFINITY);
-  const iterations = Number(values.iterations ?? (values.seconds === undefined ? 10_000 : Number.POSITIVE_INFINITY));
-  const report = await run(seed, iterations, seconds * 1000);
-  const { findings } = report;
-  console.log(
-    `http1: seed ${seed}, ${report.cases} cases, ${report.accepted} requests accepted, oracles ${report.oracles.join(' and ')}, ${findings.length} findings`,
-  );
-  if (values.verbose) console.log(report.explained);
-  for (const finding of findings) {
-    console.log(
-      `- ${finding.problem}\n  ${JSON.stringify(finding.input)}\n  repeat: --seed ${finding.seed} --iterations 1`,
-    );
-  }
-  if (findings.length > 0) process.exitCode = 1;
-}
-
-if (import.meta.main) await main();
+if (import.meta.main) await runFromCommandLine('http1', run);

@@ -2,25 +2,23 @@ import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import type { Reading } from './reading.ts';
 
 /** Python's h11 as an oracle, in a process of its own. */
-export class H11Oracle {
-  readonly name = 'h11';
+export class H11Oracle<Answer> {
   readonly #process: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #waiting: PromiseWithResolvers<Reading>[] = [];
+  readonly #waiting: PromiseWithResolvers<Answer>[] = [];
 
   /** Null where python3 or h11 is missing. */
-  static start(): H11Oracle | null {
+  static start<Answer>(side: 'requests' | 'responses'): H11Oracle<Answer> | null {
     const probe = spawnSync('python3', ['-c', 'import h11'], { stdio: 'ignore' });
-    return probe.status === 0 ? new H11Oracle() : null;
+    return probe.status === 0 ? new H11Oracle<Answer>(side) : null;
   }
 
-  private constructor() {
+  private constructor(side: string) {
     const script = join(import.meta.dirname, 'h11_oracle.py');
-    this.#process = spawn('python3', [script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#process = spawn('python3', [script, side], { stdio: ['pipe', 'pipe', 'inherit'] });
     createInterface({ input: this.#process.stdout }).on('line', (line) => {
-      this.#waiting.shift()?.resolve(JSON.parse(line) as Reading);
+      this.#waiting.shift()?.resolve(JSON.parse(line) as Answer);
     });
     this.#process.on('exit', () => {
       for (const waiting of this.#waiting) waiting.reject(new Error('The h11 process ended early.'));
@@ -28,8 +26,8 @@ export class H11Oracle {
   }
 
   /** Reads one connection; calls may overlap. */
-  read(bytes: Buffer): Promise<Reading> {
-    const answer = Promise.withResolvers<Reading>();
+  read(bytes: Buffer): Promise<Answer> {
+    const answer = Promise.withResolvers<Answer>();
     this.#waiting.push(answer);
     const prefix = Buffer.alloc(4);
     prefix.writeUInt32BE(bytes.length);

@@ -7,7 +7,7 @@ import sys
 import h11
 
 
-def read(data):
+def read_requests(data):
     requests = []
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1024 * 1024)
     current = None
@@ -49,7 +49,36 @@ def read(data):
         return {"requests": requests, "end": "refused " + str(error)}
 
 
+def read_response(data):
+    """The first byte of a case chooses the method of the request that the response answers."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1024 * 1024)
+    method = "HEAD" if data[:1] == b"H" else "GET"
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
+    connection.send(h11.EndOfMessage())
+    seen = None
+    try:
+        connection.receive_data(data[1:])
+        connection.receive_data(b"")
+        while True:
+            event = connection.next_event()
+            if type(event) is h11.Response:
+                fields = [text.decode("latin1") for pair in event.headers.raw_items() for text in pair]
+                seen = {"status": event.status_code, "fields": fields, "body": ""}
+            elif type(event) is h11.Data:
+                seen["body"] += bytes(event.data).decode("latin1")
+            elif type(event) is h11.EndOfMessage:
+                return {"response": seen, "end": "complete"}
+            elif type(event) is h11.InformationalResponse:
+                if event.status_code == 101:
+                    return {"response": None, "end": "switched"}
+            else:
+                return {"response": None, "end": "incomplete"}
+    except h11.RemoteProtocolError as error:
+        return {"response": None, "end": "refused " + str(error)}
+
+
 def main():
+    read = read_response if sys.argv[1] == "responses" else read_requests
     stream = sys.stdin.buffer
     while True:
         prefix = stream.read(4)

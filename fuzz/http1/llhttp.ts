@@ -8,7 +8,6 @@ const TURNS_AFTER_FAULT = 5;
 
 /** Node's own HTTP/1 server (llhttp, strict) as an oracle, over in-memory streams. */
 export class LlhttpOracle {
-  readonly name = 'llhttp';
   readonly #server: Server;
   #requests: (SeenRequest | null)[] = [];
   #end: Reading['end'] = 'clean';

@@ -1,27 +1,4 @@
-/** A small seeded generator (mulberry32): the same seed gives the same cases everywhere. */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** An integer from 0 to `limit` - 1. */
-  below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  }
-
-  oneIn(count: number): boolean {
-    return this.below(count) === 0;
-  }
-
-  pick<Item>(items: readonly Item[]): Item {
-    return items[this.below(items.length)]!;
-  }
-}
+import type { Random } from './random.ts';
 
 /** Follows every generated input, so that a request that swallowed too much or too little shows. */
 export const SENTINEL = 'GET /sentinel HTTP/1.1\r\nHost: s\r\n\r\n';
@@ -222,23 +199,30 @@ export function generateConnection(random: Random): string {
   let text = '';
   const requests = random.oneIn(4) ? 2 : 1;
   for (let i = 0; i < requests; i++) text += generateRequest(random);
-  if (random.oneIn(3)) {
-    for (let left = 1 + random.below(3); left > 0; left--) text = mutate(random, text);
-  }
-  return text + SENTINEL;
+  return mutateSome(random, text) + SENTINEL;
 }
 
 function generateRequest(random: Random): string {
+  return generateMessage(random, (isOdd, space) => {
+    const method = isOdd() ? random.pick(METHODS) : random.pick(['GET', 'POST']);
+    const target = isOdd() ? random.pick(TARGETS) : '/a';
+    const version = isOdd() ? random.pick(random.oneIn(2) ? ['HTTP/1.0'] : VERSIONS) : 'HTTP/1.1';
+    return `${method}${space()}${target}${space()}${version}`;
+  });
+}
+
+/** One message of which few places are odd. `startLine` is given whether a place is to be odd, and what to put for a space. */
+export function generateMessage(
+  random: Random,
+  startLine: (isOdd: () => boolean, space: () => string) => string,
+): string {
   // How seldom a place is odd: with many odd places in each request nearly all would be refused at once.
   const rarity = random.pick([4, 8, 16, 1000]);
   const isOdd = (): boolean => random.oneIn(rarity);
   const lineEnd = (): string => (random.oneIn(rarity * 4) ? random.pick(LINE_ENDS) : '\r\n');
 
-  const method = isOdd() ? random.pick(METHODS) : random.pick(['GET', 'POST']);
-  const target = isOdd() ? random.pick(TARGETS) : '/a';
-  const version = isOdd() ? random.pick(random.oneIn(2) ? ['HTTP/1.0'] : VERSIONS) : 'HTTP/1.1';
   const space = (): string => (random.oneIn(rarity * 4) ? random.pick(['', '  ', '\t', '\x0b', '\r']) : ' ');
-  let head = `${random.oneIn(rarity * 4) ? random.pick(LINE_ENDS) : ''}${method}${space()}${target}${space()}${version}${lineEnd()}`;
+  let head = `${random.oneIn(rarity * 4) ? random.pick(LINE_ENDS) : ''}${startLine(isOdd, space)}${lineEnd()}`;
   const field = (name: string, value: string): string => {
     const colon = random.oneIn(rarity * 2) ? random.pick([':', ' :', '\t:', ' ', ': \t ', ':\0', '::', ';']) : ': ';
     return `${name}${colon}${value}${lineEnd()}`;
@@ -292,6 +276,14 @@ function generateChunks(random: Random, rarity: number): string {
     text += `${random.pick(random.oneIn(rarity) ? ODD_NAMES : NAMES)}: ${random.pick(random.oneIn(rarity) ? VALUES : ['a', '3'])}\r\n`;
   }
   return text + (random.oneIn(rarity * 2) ? random.pick(LINE_ENDS) : '\r\n');
+}
+
+/** Mutates one text in three, in up to three places. */
+export function mutateSome(random: Random, text: string): string {
+  if (!random.oneIn(3)) return text;
+  let mutated = text;
+  for (let left = 1 + random.below(3); left > 0; left--) mutated = mutate(random, mutated);
+  return mutated;
 }
 
 function mutate(random: Random, text: string): string {

@@ -65,7 +65,7 @@ export class CertificateAuthority {
     this.#publicKeyInfo = keys.publicKey.export({ type: 'spki', format: 'der' });
     this.#leafPublicKeyInfo = leafKeys.publicKey.export({ type: 'spki', format: 'der' });
     // SEC1 is what OpenSSL decodes fastest; it is decoded again for every host's context.
-    this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' }).toString();
+    this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' });
     this.#now = now;
     const at = now();
     this.certificateDer = encodeCertificate({

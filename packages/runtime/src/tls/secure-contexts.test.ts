@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { before, test } from 'node:test';
 import { TLSSocket, connect } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
@@ -64,11 +64,12 @@ test('contextFor() tries again after a failure, and issues anew before a leaf en
 test('contextFor() serves real clients: TLS 1.2 and up, resumption for the same host alone', async () => {
   const contexts = new LeafContexts({ authority, capacity: 1 });
   let host = 'a.example';
-  const server = createServer(async (socket) => {
+  async function serve(socket: Socket): Promise<void> {
     const tls = new TLSSocket(socket, { isServer: true, secureContext: await contexts.contextFor(host) });
     tls.on('error', () => undefined);
     tls.end('x');
-  }).listen(0, '127.0.0.1');
+  }
+  const server = createServer((socket) => void serve(socket)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
 

@@ -79,7 +79,8 @@ export async function runFromCommandLine(
       verbose: { type: 'boolean', default: false },
     },
   });
-  const seed = Number(values.seed ?? Date.now() % 2 ** 32);
+  // The same cases each time unless asked otherwise: the gate must not fail by chance on what it did not change.
+  const seed = Number(values.seed ?? 1);
   const seconds = Number(values.seconds ?? Number.POSITIVE_INFINITY);
   const iterations = Number(values.iterations ?? (values.seconds === undefined ? 10_000 : Number.POSITIVE_INFINITY));
   const { cases, accepted, explained, oracles, findings } = await run(seed, iterations, seconds * 1000);

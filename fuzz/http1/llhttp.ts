@@ -6,6 +6,14 @@ import type { Reading, SeenRequest } from './reading.ts';
 const MAX_TURNS = 100;
 const TURNS_AFTER_FAULT = 5;
 
+/**
+ * llhttp strips only spaces after `chunked`, not HTAB, and then sees an unknown coding. We strip both, as RFC 9110 section 5.5
+ * says, and write the value anew without them, so that nobody behind us can tell the difference.
+ */
+export function hasTabAfterChunked(input: string): boolean {
+  return /chunked *\t[ \t]*\r\n/i.test(input);
+}
+
 /** Node's own HTTP/1 server (llhttp, strict) as an oracle, over in-memory streams. */
 export class LlhttpOracle {
   readonly #server: Server;

@@ -183,6 +183,8 @@ describe('parseResponseHead()', () => {
     ['9112 4 sign', line('HTTP/1.1 +20 OK'), '502 STATUS_LINE'],
     ['9110 15 status 099', line('HTTP/1.1 099 OK'), '502 STATUS_LINE'],
     ['9110 15 status 600', line('HTTP/1.1 600 OK'), '502 STATUS_LINE'],
+    ['9110 15.2 interim response in HTTP/1.0', line('HTTP/1.0 103 Early Hints'), '502 STATUS_LINE'],
+    ['9110 15.2 interim response in HTTP/1.1', line('HTTP/1.1 103 Early Hints'), 'accepted'],
     ['9112 4 NUL in the reason', line('HTTP/1.1 200 O\0K'), '502 STATUS_LINE'],
     ['9112 4 bare CR in the reason', line('HTTP/1.1 200 O\rK'), '502 STATUS_LINE'],
     ['9112 4 bare LF after the reason', 'HTTP/1.1 200 OK\nA: b\r\n\r\n', '502 STATUS_LINE'],

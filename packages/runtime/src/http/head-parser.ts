@@ -137,6 +137,10 @@ export function parseResponseHead(
   if (bytes[at] !== SP || hundreds < 1 || hundreds > 5 || tens === -1 || units === -1) {
     throw new HttpSyntaxError('STATUS_LINE', 502, 'The status line has no status code from 100 to 599.');
   }
+  // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2): some clients take one for the final response.
+  if (hundreds === 1 && minor === 0) {
+    throw new HttpSyntaxError('STATUS_LINE', 502, 'The status line announces an interim response in HTTP/1.0.');
+  }
   at += 4;
 
   let reasonStart = at;

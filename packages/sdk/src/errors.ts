@@ -48,6 +48,7 @@ export const ERROR_CODES = [
   'RESPONSE_UNREDACTABLE',
   'VALUE_NOT_CARRIABLE',
   'CAPACITY',
+  'CLIENT_TIMEOUT',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

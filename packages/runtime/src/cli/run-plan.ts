@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import { stateDirectory } from '../engine/state-directory.ts';
 import type { RunPlan } from '../engine/plan.ts';
-import { parseBytes, parseCpus, parseDuration, parsePids } from '../sandbox/limits.ts';
-import { derivePlaceholder } from '../secrets/placeholder.ts';
+import { DEFAULT_PIDS, parseCpus, parseDuration, parseMemory, parsePids } from '../sandbox/limits.ts';
+import { derivePlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
 import { checkSecretValue, parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
+import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
-import { SecretValue } from '../secrets/secret-value.ts';
 import type { Reporter } from './report.ts';
 
 /** The options of `run` as Commander hands them over. */
@@ -55,15 +55,14 @@ const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 export function planRun(flags: RunFlags, command: readonly string[], host: HostContext, reporter: Reporter): RunPlan {
   const environment = planEnvironment(flags, host);
   const inputs = flags.secret.map((text) => readSecret(text, host, reporter));
-  const locations = parseLocations(flags.secretIn.flatMap((list) => list.split(',')));
+  const locations = parseLocations(flags.secretIn);
   const secrets = createSecretSet({
     inputs,
     locations,
     plainNames: [...environment.keys()],
-    placeholderFor: (env) => derivePlaceholder(env, randomBytes(32)),
-  }).secrets;
-  const set = secrets;
-  refuseVisibleValues(set, command, environment);
+    placeholderFor: (env) => derivePlaceholder(env, randomBytes(PLACEHOLDER_RANDOM_BYTES)),
+  });
+  refuseExposure(secrets, command, environment);
   const name = flags.name ?? `run-${randomBytes(4).toString('hex')}`;
   if (!NAME.test(name)) {
     throw new SallyportError(
@@ -74,7 +73,7 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
   return {
     name,
     command,
-    secrets: set,
+    secrets,
     network: {
       allow: flags.allow,
       deny: flags.deny,
@@ -82,6 +81,8 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
       pins: flags.resolve.map((text) => parseResolve(text)),
       upstreamCaFiles: flags.upstreamCa,
     },
+    directory: host.cwd,
+    startedAt: new Date(),
     environment,
     workspace: flags.workspace ? host.cwd : null,
     forceWorkspace: flags.forceWorkspace === true,
@@ -89,9 +90,9 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
     volumes: flags.volume,
     workdir: flags.workdir ?? null,
     limits: {
-      memoryBytes: flags.memory === undefined ? null : parseBytes(flags.memory),
-      cpus: flags.cpus === undefined ? null : parseCpus(flags.cpus),
-      pids: flags.pids === undefined ? null : parsePids(flags.pids),
+      memoryBytes: flags.memory === undefined ? undefined : parseMemory(flags.memory),
+      cpus: flags.cpus === undefined ? undefined : parseCpus(flags.cpus),
+      pids: flags.pids === undefined ? DEFAULT_PIDS : parsePids(flags.pids),
     },
     timeoutMs: flags.timeout === undefined ? null : parseDuration(flags.timeout),
     runtime: flags.runtime ?? null,
@@ -118,8 +119,7 @@ function readSecret(text: string, host: HostContext, reporter: Reporter): Secret
       `--secret ${spec.env}@…: the host variable ${spec.env} is ${value === undefined ? 'not set' : 'empty'}. Export it, or give the value: --secret ${spec.env}=VALUE@HOST.`,
     );
   }
-  checkSecretValue(value, spec.env);
-  return { env: spec.env, value: new SecretValue(value), hosts: spec.hosts };
+  return { env: spec.env, value: checkSecretValue(value, spec.env), hosts: spec.hosts };
 }
 
 function planEnvironment(flags: RunFlags, host: HostContext): ReadonlyMap<string, string> {
@@ -154,31 +154,6 @@ function addVariable(environment: Map<string, string>, text: string, host: HostC
   if (value === undefined) return;
   if (value.includes('\0')) throw new SallyportError('INVALID_ENVIRONMENT', `${origin}: the value of ${name} holds a NUL.`);
   environment.set(name, value);
-}
-
-/** The value of a secret must not enter by another door: a shell that expanded it into the command, or a plain variable. */
-function refuseVisibleValues(
-  secrets: RunPlan['secrets'],
-  command: readonly string[],
-  environment: ReadonlyMap<string, string>,
-): void {
-  for (const secret of secrets) {
-    const value = secret.value.reveal();
-    if (command.some((word) => word.includes(value))) {
-      throw new SallyportError(
-        'SECRET_CONFLICT',
-        `The command holds the value of ${secret.env} itself, so the sandbox would see it. Keep the shell from expanding it (single quotes), or read the variable inside the sandbox.`,
-      );
-    }
-    for (const [name, text] of environment) {
-      if (text.includes(value)) {
-        throw new SallyportError(
-          'SECRET_CONFLICT',
-          `The plain variable ${name} holds the value of the secret ${secret.env}, so the sandbox would see it. Drop it from --env or --env-file.`,
-        );
-      }
-    }
-  }
 }
 
 function errorCode(error: unknown): string {

@@ -1,18 +1,12 @@
-import type { BoundSecret } from '../secrets/bound-secret.ts';
-import type { ResolvePin } from '../secrets/secret-spec.ts';
-
-/** A mount of a host path. */
-export interface PlannedMount {
-  readonly source: string;
-  readonly destination: string;
-  readonly readOnly: boolean;
-}
+import type { ResolvePin } from '../policy/resolve-pin.ts';
+import type { Limits } from '../sandbox/limits.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
 
 /** Everything that one `run` needs to know, checked and canonical; made by the command line, later by the API as well. */
 export interface RunPlan {
   readonly name: string;
   readonly command: readonly string[];
-  readonly secrets: readonly BoundSecret[];
+  readonly secrets: SecretSet;
   readonly network: {
     readonly allow: readonly string[];
     readonly deny: readonly string[];
@@ -20,6 +14,9 @@ export interface RunPlan {
     readonly pins: readonly ResolvePin[];
     readonly upstreamCaFiles: readonly string[];
   };
+  /** Where relative paths of the plan start. */
+  readonly directory: string;
+  readonly startedAt: Date;
   /** Plain environment of the sandbox, without placeholders and CA variables. */
   readonly environment: ReadonlyMap<string, string>;
   /** The directory that is mounted read-write at its own path; null for none. */
@@ -29,11 +26,7 @@ export interface RunPlan {
   /** Mounts as written on the command line: `SRC:DST[:ro]`. */
   readonly volumes: readonly string[];
   readonly workdir: string | null;
-  readonly limits: {
-    readonly memoryBytes: number | null;
-    readonly cpus: number | null;
-    readonly pids: number | null;
-  };
+  readonly limits: Limits;
   readonly timeoutMs: number | null;
   /** The OCI runtime asked for: a name or a path; null for the default. */
   readonly runtime: string | null;

@@ -5,15 +5,7 @@ import { parseRequestHead } from '../http/head-parser.ts';
 import type { Authority } from '../http/message.ts';
 import { Exchange } from './exchange.ts';
 import type { GateContext } from './gate-context.ts';
-import {
-  BODY_IDLE_TIMEOUT_MS,
-  CLIENT_IDLE_TIMEOUT_MS,
-  HEAD_TIMEOUT_MS,
-  LINGER_TIMEOUT_MS,
-  MAX_HEAD_BYTES,
-  MAX_LINGER_BYTES,
-  RESPONSE_HEAD_TIMEOUT_MS,
-} from './limits.ts';
+import { MAX_HEAD_BYTES, MAX_LINGER_BYTES, type TimeLimits } from './limits.ts';
 import { encodeProblem, type Problem } from './problem.ts';
 import type { DialFailure } from './dialer.ts';
 
@@ -22,8 +14,15 @@ export type ConnectionPurpose =
   | { readonly kind: 'forward'; readonly origin: Authority; readonly rule: string }
   | { readonly kind: 'refuse'; readonly origin: Authority; readonly problem: Problem };
 
-/** What the connection waits for; each state has its own time limit. */
+/** What the connection waits for; each has its own time limit. */
 export type Waiting = 'head' | 'idle' | 'body' | 'response';
+
+const LIMIT_OF = {
+  head: 'headMs',
+  idle: 'clientIdleMs',
+  body: 'bodyIdleMs',
+  response: 'responseHeadMs',
+} as const satisfies Record<Waiting, keyof TimeLimits>;
 
 /**
  * The client's side of one HTTP/1 connection: heads in, one exchange at a time, responses out.
@@ -37,18 +36,21 @@ export class ClientConnection {
   /** A dial that failed while the connection was opened, told to the first request. */
   failedDial: { readonly failure: DialFailure; readonly atMs: number } | null = null;
   #deadlineMs: number;
+  #waiting: Waiting = 'head';
   readonly #heads = new HeadReader('request', MAX_HEAD_BYTES);
   #exchange: Exchange | null = null;
   /** Bytes of a further request, kept while the present exchange goes on. */
   #stashed: Buffer | null = null;
   #lingeredBytes = -1;
   #ended = false;
+  /** The client has closed its side: what it has sent is still answered. */
+  #inputEnded = false;
 
   constructor(socket: net.Socket, context: GateContext, purpose: ConnectionPurpose) {
     this.socket = socket;
     this.context = context;
     this.purpose = purpose;
-    this.#deadlineMs = context.clock.nowMs + HEAD_TIMEOUT_MS;
+    this.#deadlineMs = context.clock.nowMs + context.timeLimits.headMs;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('drain', () => this.#exchange?.clientDrain());
     socket.on('end', () => this.#onEnd());
@@ -66,40 +68,31 @@ export class ClientConnection {
     return nowMs > this.#deadlineMs;
   }
 
-  /** Ends an overdue connection: a request head that never came whole is answered with 408, anything else is cut. */
+  /** Ends an overdue connection, in words where somebody waits for an answer. */
   expire(): void {
-    if (this.#exchange === null && this.#heads.isPending && this.#lingeredBytes < 0) {
-      this.answer(
-        { status: 408, code: 'MALFORMED_REQUEST', detail: `The request head did not arrive within ${HEAD_TIMEOUT_MS / 1000} s.` },
-        false,
-      );
-      return;
-    }
     const exchange = this.#exchange;
-    this.#exchange = null;
-    exchange?.expire();
-    this.socket.destroy();
+    if (this.#ended || this.#lingeredBytes >= 0) {
+      this.socket.destroy();
+    } else if (exchange !== null) {
+      exchange.expire(this.#waiting);
+    } else if (this.#heads.isPending) {
+      const problem: Problem = {
+        status: 408,
+        code: 'CLIENT_TIMEOUT',
+        detail: `The request head did not arrive whole within ${this.context.timeLimits.headMs / 1000} s.`,
+      };
+      this.context.record.malformed(this.purpose.origin, problem);
+      this.answer(problem, false);
+    } else {
+      this.socket.end();
+      this.socket.destroySoon();
+    }
   }
 
   /** Restarts the time limit. */
   wait(forWhat: Waiting): void {
-    const now = this.context.clock.nowMs;
-    switch (forWhat) {
-      case 'head':
-        this.#deadlineMs = now + HEAD_TIMEOUT_MS;
-        return;
-      case 'idle':
-        this.#deadlineMs = now + CLIENT_IDLE_TIMEOUT_MS;
-        return;
-      case 'body':
-        this.#deadlineMs = now + BODY_IDLE_TIMEOUT_MS;
-        return;
-      case 'response':
-        this.#deadlineMs = now + RESPONSE_HEAD_TIMEOUT_MS;
-        return;
-      default:
-        throw new TypeError(`unknown wait ${String(forWhat satisfies never)}`);
-    }
+    this.#waiting = forWhat;
+    this.#deadlineMs = this.context.clock.nowMs + this.context.timeLimits[LIMIT_OF[forWhat]];
   }
 
   pauseReading(): void {
@@ -129,7 +122,8 @@ export class ClientConnection {
     this.wait('idle');
     const stashed = this.#stashed;
     if (stashed === null) {
-      this.socket.resume();
+      if (this.#inputEnded) this.#linger();
+      else this.socket.resume();
       return;
     }
     this.#stashed = null;
@@ -137,7 +131,8 @@ export class ClientConnection {
     setImmediate(() => {
       if (this.#ended || this.#lingeredBytes >= 0) return;
       this.#read(stashed, 0);
-      if (this.#stashed === null) this.socket.resume();
+      if (this.#inputEnded) this.#endInput();
+      else if (this.#stashed === null) this.socket.resume();
     });
   }
 
@@ -197,23 +192,24 @@ export class ClientConnection {
   }
 
   #onEnd(): void {
-    if (this.#exchange === null || !this.#exchange.isRequestComplete) {
-      // Nothing more can be asked for, or a request stays incomplete for ever.
-      const exchange = this.#exchange;
-      this.#exchange = null;
-      exchange?.clientGone();
-      this.socket.end();
-      return;
-    }
-    // A client may close its side after the request and still wait for the answer.
-    this.#exchange.closeAfterResponse();
+    this.#inputEnded = true;
+    this.#endInput();
+  }
+
+  /** Nothing more will come: a request that is whole is answered, one that is not never will be. */
+  #endInput(): void {
+    const exchange = this.#exchange;
+    if (exchange?.isRequestComplete === true) return;
+    this.#exchange = null;
+    exchange?.clientGone();
+    if (this.#lingeredBytes < 0) this.#linger();
   }
 
   /** Ends our side, and reads on for a while: closing with unread bytes would reset the connection under the answer. */
   #linger(): void {
     this.#lingeredBytes = 0;
     this.#stashed = null;
-    this.#deadlineMs = this.context.clock.nowMs + LINGER_TIMEOUT_MS;
+    this.#deadlineMs = this.context.clock.nowMs + this.context.timeLimits.lingerMs;
     this.socket.end();
     this.socket.resume();
   }

@@ -5,7 +5,7 @@ import type { ErrorCode } from '@sallyport/sdk';
 import { isAddress } from '../policy/host-name.ts';
 import { decideAddress, pinnedAddress, type NetworkPolicy } from '../policy/network-policy.ts';
 import { explainTlsError } from '../tls/tls-error.ts';
-import { CONNECT_TIMEOUT_MS, MAX_ADDRESSES_TRIED } from './limits.ts';
+import { CONNECT_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
 export interface DialTarget {
@@ -125,7 +125,7 @@ export class Dialer {
       ...(session === undefined ? {} : { session }),
     });
     socket.on('session', (ticket: Buffer) => {
-      if (this.#sessions.size > 1024) this.#sessions.clear();
+      if (this.#sessions.size >= MAX_REMEMBERED_SESSIONS) this.#sessions.clear();
       this.#sessions.set(key, ticket);
     });
     const result = await connect(socket, target, 'secureConnect');

@@ -5,9 +5,8 @@ import type { Framing } from '../http/framing.ts';
 import { keepsAlive } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead } from '../http/message.ts';
-import type { ClientConnection } from './client-connection.ts';
+import type { ClientConnection, Waiting } from './client-connection.ts';
 import type { DialFailure } from './dialer.ts';
-import { FAILED_DIAL_LIFETIME_MS } from './limits.ts';
 import type { Problem } from './problem.ts';
 import { rewriteRequest } from './request-rewrite.ts';
 import { ResponseRelay } from './response-relay.ts';
@@ -27,7 +26,7 @@ export class Exchange implements UpstreamListener {
   readonly #client: ClientConnection;
   readonly #head: RequestHead;
   readonly #startedMs = performance.now();
-  #keepAlive: boolean;
+  readonly #keepAlive: boolean;
   #framing: Framing = { kind: 'none' };
   #outgoing: RequestHead | null = null;
   #decoder: BodyDecoder | null = null;
@@ -38,8 +37,8 @@ export class Exchange implements UpstreamListener {
   #requestSent = false;
   #requestComplete = false;
   #ended = false;
-  #released: readonly string[] = [];
-  #stray: readonly string[] = [];
+  #released: string[] = [];
+  #stray: string[] = [];
   #rule: string;
   #requestBytes = 0;
 
@@ -112,17 +111,15 @@ export class Exchange implements UpstreamListener {
     this.#end('error', null);
   }
 
-  /** The client has ended its side after the request: answer, then close. */
-  closeAfterResponse(): void {
-    this.#keepAlive = false;
-    if (this.#response !== null) this.#response.keepAlive = false;
-  }
-
   /** A time limit has passed. */
-  expire(): void {
+  expire(waiting: Waiting): void {
     if (this.#ended) return;
-    this.#upstream?.destroy();
-    this.#end('error', 'UPSTREAM_TIMEOUT');
+    if (!this.#requestComplete) {
+      this.refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
+    } else {
+      const what = waiting === 'response' ? 'did not answer' : 'stopped in the middle of its answer';
+      this.#failUpstream('UPSTREAM_TIMEOUT', `The upstream ${what} within the time limit.`, 504);
+    }
   }
 
   /** The request turned out to be malformed in its body. Returns whether the client has been told. */
@@ -175,7 +172,7 @@ export class Exchange implements UpstreamListener {
   #dial(): void {
     const { context, purpose } = this.#client;
     const failed = this.#client.failedDial;
-    if (failed !== null && context.clock.nowMs - failed.atMs < FAILED_DIAL_LIFETIME_MS) {
+    if (failed !== null && context.clock.nowMs - failed.atMs < context.timeLimits.failedDialMs) {
       this.#failDial(failed.failure);
       return;
     }
@@ -279,7 +276,7 @@ export class Exchange implements UpstreamListener {
   }
 
   /** The upstream's answer cannot be passed on: said in words while that is possible, cut otherwise. */
-  #failUpstream(code: ErrorCode, detail: string): void {
+  #failUpstream(code: ErrorCode, detail: string, status = 502): void {
     if (this.#ended) return;
     this.#upstream?.destroy();
     this.#upstream = null;
@@ -289,7 +286,7 @@ export class Exchange implements UpstreamListener {
       this.#client.socket.destroy();
       return;
     }
-    this.#answer({ status: 502, code, detail }, 'error');
+    this.#answer({ status, code, detail }, 'error');
   }
 
   #answer(problem: Problem, decision: 'deny' | 'error'): void {

@@ -3,11 +3,12 @@ import type { Redactor } from '../secrets/redact.ts';
 import type { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { LeafContexts } from '../tls/secure-contexts.ts';
 import type { Dialer } from './dialer.ts';
+import type { TimeLimits } from './limits.ts';
 import type { Recorder } from './record.ts';
 import type { RequestContext } from './request-rewrite.ts';
 import type { UpstreamPool } from './upstream-pool.ts';
 
-/** A monotonic clock that is read once for many events; good to {@link SWEEP_INTERVAL_MS}. */
+/** A monotonic clock that is read once for many events; good to {@link TimeLimits.sweepMs}. */
 export interface CoarseClock {
   nowMs: number;
 }
@@ -25,4 +26,5 @@ export interface GateContext extends RequestContext {
   readonly pool: UpstreamPool;
   readonly record: Recorder;
   readonly clock: CoarseClock;
+  readonly timeLimits: TimeLimits;
 }

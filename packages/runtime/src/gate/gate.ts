@@ -5,7 +5,7 @@ import { ClientConnection, type ConnectionPurpose } from './client-connection.ts
 import { identifyDestination, type OriginalDestination } from './destination.ts';
 import type { GateContext } from './gate-context.ts';
 import { decideInterception, denyHost, terminateTls } from './interception.ts';
-import { HEAD_TIMEOUT_MS, MAX_CONNECTIONS, RELAY_IDLE_TIMEOUT_MS, SWEEP_INTERVAL_MS } from './limits.ts';
+import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
 
 /** A destination that has a name (or a literal address) to decide about. */
@@ -35,7 +35,7 @@ export class Gate {
 
   constructor(context: GateContext) {
     this.#context = context;
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
+    this.#sweeper = setInterval(() => this.#sweep(), context.timeLimits.sweepMs);
     this.#sweeper.unref();
   }
 
@@ -54,7 +54,7 @@ export class Gate {
     // The answer to a client that has closed its side is still wanted.
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);
-    const phase: Phase = { deadlineMs: this.#context.clock.nowMs + HEAD_TIMEOUT_MS, client: null };
+    const phase: Phase = { deadlineMs: this.#context.clock.nowMs + this.#context.timeLimits.headMs, client: null };
     this.#connections.set(socket, phase);
     socket.on('close', () => this.#connections.delete(socket));
     const destination = identifyDestination(this.#context.zone, original);
@@ -199,7 +199,7 @@ export class Gate {
     rule: string,
     kind: 'tunnel' | 'tcp',
   ): Promise<void> {
-    const { clock, dialer, record } = this.#context;
+    const { clock, dialer, record, timeLimits } = this.#context;
     const startedMs = performance.now();
     const result = await dialer.dial({ host: destination.host, port: destination.port, secure: false });
     if (result.outcome === 'failed') {
@@ -218,7 +218,7 @@ export class Gate {
       return;
     }
     const touch = (): void => {
-      phase.deadlineMs = clock.nowMs + RELAY_IDLE_TIMEOUT_MS;
+      phase.deadlineMs = clock.nowMs + timeLimits.relayIdleMs;
     };
     touch();
     relay(socket, result.socket, touch, (counts) => {

@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import tls from 'node:tls';
-import { canonicalHost } from '../policy/host-name.ts';
+import { canonicalWireHost } from '../policy/host-name.ts';
 import type { HostVerdict } from '../policy/network-policy.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
 import type { Problem } from './problem.ts';
@@ -23,7 +23,7 @@ export function decideInterception(
   intercepts: boolean,
 ): InterceptionVerdict {
   const { host, port, named } = destination;
-  const serverName = hello.serverName === null ? null : canonicalHost(hello.serverName);
+  const serverName = hello.serverName === null ? null : canonicalWireHost(hello.serverName);
   const leafHost = serverName ?? host;
   if (network.verdict === 'deny') return { verdict: 'refuse', leafHost, problem: denyHost(host, port, network) };
   if (named && hello.serverName === null) {

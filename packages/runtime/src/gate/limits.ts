@@ -1,29 +1,17 @@
-/** Constant limits of the gate. Times are milliseconds, sizes are bytes; each bounds what one sandbox can hold of the host. */
+/** Constant limits of the gate, in bytes unless a name says otherwise; each bounds what one sandbox can hold of the host. */
 
 /** Connections of one sandbox at a time; further ones are closed at once. */
 export const MAX_CONNECTIONS = 8192;
-/** Time for the ClientHello, the TLS handshake and each request head to arrive whole. */
-export const HEAD_TIMEOUT_MS = 30_000;
-/** Time that a kept-alive client connection may rest between requests. */
-export const CLIENT_IDLE_TIMEOUT_MS = 120_000;
-/** Time without a byte in either direction of a request body, and of a response body once its head has come. */
-export const BODY_IDLE_TIMEOUT_MS = 300_000;
-/** Time without a byte on a connection that is passed through unread. */
-export const RELAY_IDLE_TIMEOUT_MS = 3_600_000;
-/** Time for an upstream to begin its response: long, because language models think before they answer. */
-export const RESPONSE_HEAD_TIMEOUT_MS = 900_000;
-/** Time for name resolution, TCP and TLS to one upstream address. */
+/** Time for name resolution, TCP and TLS to one upstream address, in ms. */
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** Addresses of one name that are tried in turn. */
 export const MAX_ADDRESSES_TRIED = 6;
-/** Time that an upstream connection stays pooled without use. */
-export const UPSTREAM_IDLE_TIMEOUT_MS = 30_000;
 /** Idle upstream connections kept for one authority. */
 export const MAX_IDLE_PER_AUTHORITY = 64;
 /** Idle upstream connections kept for one sandbox. */
 export const MAX_IDLE_UPSTREAMS = 512;
-/** A failed dial is not repeated within this time for the same client connection. */
-export const FAILED_DIAL_LIFETIME_MS = 5_000;
+/** TLS sessions remembered for resumption, one for each authority. */
+export const MAX_REMEMBERED_SESSIONS = 1024;
 /** The longest head, of a request or a response. */
 export const MAX_HEAD_BYTES = 64 * 1024;
 /** Response bodies of a known length up to this are measured after redaction; longer ones are sent chunked. */
@@ -32,7 +20,37 @@ export const MAX_MEASURED_BODY_BYTES = 64 * 1024;
 export const MAX_INTERIM_RESPONSES = 32;
 /** Request bytes read and dropped after an early answer, so that the client gets to read it. */
 export const MAX_LINGER_BYTES = 1024 * 1024;
-/** Time for the same. */
-export const LINGER_TIMEOUT_MS = 2_000;
-/** How often deadlines are looked at. */
-export const SWEEP_INTERVAL_MS = 1_000;
+
+/** How long the gate waits for what, in milliseconds; good to `sweepMs`. */
+export interface TimeLimits {
+  /** For the ClientHello, the TLS handshake and each request head to arrive whole. */
+  readonly headMs: number;
+  /** A kept-alive client connection may rest this long between requests. */
+  readonly clientIdleMs: number;
+  /** Without a byte of a request body, or of a response body once its head has come. */
+  readonly bodyIdleMs: number;
+  /** For an upstream to begin its response: long, because language models think before they answer. */
+  readonly responseHeadMs: number;
+  /** Without a byte on a connection that is passed through unread. */
+  readonly relayIdleMs: number;
+  /** An upstream connection stays pooled this long without use. */
+  readonly upstreamIdleMs: number;
+  /** A failed dial is not repeated within this time for the same client connection. */
+  readonly failedDialMs: number;
+  /** For the client to read an early answer. */
+  readonly lingerMs: number;
+  /** How often the limits are looked at. */
+  readonly sweepMs: number;
+}
+
+export const TIME_LIMITS: TimeLimits = {
+  headMs: 30_000,
+  clientIdleMs: 120_000,
+  bodyIdleMs: 300_000,
+  responseHeadMs: 900_000,
+  relayIdleMs: 3_600_000,
+  upstreamIdleMs: 30_000,
+  failedDialMs: 5_000,
+  lingerMs: 2_000,
+  sweepMs: 1_000,
+};

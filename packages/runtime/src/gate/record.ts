@@ -1,16 +1,11 @@
-import type { AuditDecision, AuditEvent, AuditKind, ErrorCode } from '@sallyport/sdk';
+import type { AuditDecision, AuditKind, ErrorCode } from '@sallyport/sdk';
+import type { AuditRecord } from '../audit/audit-record.ts';
 import type { Authority } from '../http/message.ts';
 import type { Problem } from './problem.ts';
 
-/** A path is recorded up to this length, in characters. */
-const MAX_RECORDED_PATH = 1024;
-
-/** What the audit log fills in itself. */
-export type UnsequencedEvent = Omit<AuditEvent, 'seq' | 'mac'>;
-
 /** Where events go. `record` returns at once; writing happens behind it. */
 export interface AuditSink {
-  record(event: UnsequencedEvent): void;
+  record(event: AuditRecord): unknown;
 }
 
 /** One request as the exchange saw it. */
@@ -26,8 +21,8 @@ export interface RequestOutcome {
   readonly requestBytes: number;
   readonly responseBytes: number;
   readonly durationMs: number;
-  readonly secrets: readonly string[];
-  readonly stray: readonly string[];
+  readonly secrets: string[];
+  readonly stray: string[];
   readonly redactions: number;
 }
 
@@ -46,20 +41,14 @@ export interface ConnectionOutcome {
 
 /** Step 10: turns what happened into audit events of one sandbox. */
 export class Recorder {
-  readonly #sandbox: string;
   readonly #sink: AuditSink;
-  readonly #now: () => Date;
 
-  constructor(sandbox: string, sink: AuditSink, now: () => Date) {
-    this.#sandbox = sandbox;
+  constructor(sink: AuditSink) {
     this.#sink = sink;
-    this.#now = now;
   }
 
   request(outcome: RequestOutcome): void {
     this.#sink.record({
-      time: this.#now().toISOString(),
-      sandbox: this.#sandbox,
       kind: 'request',
       decision: outcome.decision,
       code: outcome.code,
@@ -72,9 +61,9 @@ export class Recorder {
       status: outcome.status,
       requestBytes: outcome.requestBytes,
       responseBytes: outcome.responseBytes,
-      durationMs: roundMs(outcome.durationMs),
-      secrets: [...outcome.secrets],
-      stray: [...outcome.stray],
+      durationMs: outcome.durationMs,
+      secrets: outcome.secrets,
+      stray: outcome.stray,
       redactions: outcome.redactions,
     });
   }
@@ -82,9 +71,6 @@ export class Recorder {
   /** A request that could not be parsed: there is no method or path to speak of. */
   malformed(origin: Authority, problem: Problem): void {
     this.#sink.record({
-      ...EMPTY,
-      time: this.#now().toISOString(),
-      sandbox: this.#sandbox,
       kind: 'request',
       decision: 'deny',
       code: problem.code,
@@ -97,9 +83,6 @@ export class Recorder {
 
   connection(outcome: ConnectionOutcome): void {
     this.#sink.record({
-      ...EMPTY,
-      time: this.#now().toISOString(),
-      sandbox: this.#sandbox,
       kind: outcome.kind,
       decision: outcome.decision,
       code: outcome.code,
@@ -108,16 +91,13 @@ export class Recorder {
       port: outcome.port,
       requestBytes: outcome.requestBytes,
       responseBytes: outcome.responseBytes,
-      durationMs: roundMs(outcome.durationMs),
+      durationMs: outcome.durationMs,
     });
   }
 
   /** A name was refused an address because the sandbox has looked up too many. */
   dnsCapacity(name: string): void {
     this.#sink.record({
-      ...EMPTY,
-      time: this.#now().toISOString(),
-      sandbox: this.#sandbox,
       kind: 'dns-capacity',
       decision: 'deny',
       code: 'CAPACITY',
@@ -126,29 +106,9 @@ export class Recorder {
   }
 }
 
-const EMPTY = {
-  rule: null,
-  scheme: null,
-  host: null,
-  port: null,
-  method: null,
-  path: null,
-  status: null,
-  requestBytes: 0,
-  responseBytes: 0,
-  durationMs: 0,
-  secrets: [],
-  stray: [],
-  redactions: 0,
-};
-
 /** The path of a target without query; of an absolute-form target too, whose authority is recorded apart. */
 function recordedPath(target: string): string {
   const path = target.startsWith('/') ? target : (/^[a-z]+:\/\/[^/?]*(?<path>[^?]*)/i.exec(target)?.groups?.['path'] ?? '');
   const query = path.indexOf('?');
-  return (query < 0 ? path : path.slice(0, query)).slice(0, MAX_RECORDED_PATH);
-}
-
-function roundMs(durationMs: number): number {
-  return Math.round(durationMs * 1000) / 1000;
+  return query < 0 ? path : path.slice(0, query);
 }

@@ -24,9 +24,9 @@ export type RequestVerdict =
       readonly head: RequestHead;
       readonly framing: Framing;
       /** Names of the secrets put in. */
-      readonly released: readonly string[];
+      readonly released: string[];
       /** Names of secrets whose placeholder stays what it is. */
-      readonly stray: readonly string[];
+      readonly stray: string[];
     }
   | { readonly verdict: 'answer'; readonly problem: Problem };
 

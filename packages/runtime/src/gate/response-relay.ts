@@ -293,9 +293,7 @@ export class ResponseRelay {
     const stream = redactor?.stream();
     let body = raw;
     if (stream !== undefined) {
-      const first = stream.push(raw);
-      const last = stream.end();
-      body = last.length === 0 ? first : Buffer.concat([first, last]);
+      body = stream.finish(raw);
       this.redactions += stream.matches;
     }
     const text = this.#encodeHead(head, { kind: 'length', bytes: body.length });
@@ -311,10 +309,10 @@ export class ResponseRelay {
     const trailers = this.#body?.trailers ?? [];
     const { redactor } = this.#options;
     if (redactor === null) return trailers;
-    return trailers.map((text) => {
-      const clean = redactor.redactText(text);
-      if (clean !== text) this.redactions += 1;
-      return clean;
+    return trailers.map((dirty) => {
+      const { text, matches } = redactor.redactTextCounted(dirty);
+      this.redactions += matches;
+      return text;
     });
   }
 

@@ -83,10 +83,10 @@ export function rewriteResponseHead(head: ResponseHead, plan: BodyPlan, redactor
 /** Redacts reason, field names and field values in place; returns how many values were found. */
 export function redactHead(head: ResponseHead, redactor: Redactor): number {
   let found = 0;
-  const redact = (text: string): string => {
-    const clean = redactor.redactText(text);
-    if (clean !== text) found += 1;
-    return clean;
+  const redact = (dirty: string): string => {
+    const { text, matches } = redactor.redactTextCounted(dirty);
+    found += matches;
+    return text;
   };
   // One scan tells that there is nothing to do, which is nearly always so. NUL cannot be in a head, so nothing is joined by it.
   const whole = `${head.reason}\0${head.fields.join('\0')}`;

@@ -1,6 +1,7 @@
 import type { Authority } from '../http/message.ts';
 import type { DialFailure, Dialer } from './dialer.ts';
-import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS, UPSTREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import type { CoarseClock } from './gate-context.ts';
+import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS } from './limits.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 
 export type Lease = { readonly outcome: 'connected'; readonly connection: UpstreamConnection } | DialFailure;
@@ -8,16 +9,18 @@ export type Lease = { readonly outcome: 'connected'; readonly connection: Upstre
 /** The idle upstream connections of one sandbox, by authority. Nothing is shared between sandboxes. */
 export class UpstreamPool {
   readonly #dialer: Dialer;
-  readonly #nowMs: () => number;
+  readonly #clock: CoarseClock;
+  readonly #idleLimitMs: number;
   readonly #idle = new Map<string, UpstreamConnection[]>();
   readonly #open = new Set<UpstreamConnection>();
   #idleCount = 0;
   #ended = false;
 
-  /** `nowMs` reads a monotonic clock in milliseconds. */
-  constructor(dialer: Dialer, nowMs: () => number) {
+  /** A connection that has rested for `idleLimitMs` is closed. */
+  constructor(dialer: Dialer, clock: CoarseClock, idleLimitMs: number) {
     this.#dialer = dialer;
-    this.#nowMs = nowMs;
+    this.#clock = clock;
+    this.#idleLimitMs = idleLimitMs;
   }
 
   /** Whether a connection to this authority is at hand. */
@@ -58,7 +61,7 @@ export class UpstreamPool {
       connection.destroy();
       return;
     }
-    connection.idleSinceMs = this.#nowMs();
+    connection.idleSinceMs = this.#clock.nowMs;
     list.push(connection);
     this.#idle.set(connection.key, list);
     this.#idleCount += 1;
@@ -66,7 +69,7 @@ export class UpstreamPool {
 
   /** Closes connections that have rested too long. */
   sweep(): void {
-    const oldest = this.#nowMs() - UPSTREAM_IDLE_TIMEOUT_MS;
+    const oldest = this.#clock.nowMs - this.#idleLimitMs;
     for (const list of this.#idle.values()) {
       // Oldest first, as connections are taken and returned at the end.
       while (list[0] !== undefined && list[0].idleSinceMs < oldest) list[0].destroy();

@@ -131,8 +131,10 @@ test('decideHost() takes 443 for TLS, 80 for HTTP, tunnels for TLS and anything 
     assert.ok(verdict.verdict === 'allow', host);
     assert.deepEqual([verdict.protocol, verdict.tunnel], [protocol, tunnel], `${host}:${port}`);
   }
-  assert.equal(decideHost(policy, 'idle.test.net', 443).verdict, 'deny', 'a tunnel allows nothing by itself');
-  assert.match(policy.warnings.join('\n'), /--tunnel idle\.test\.net does not allow the host/);
+  assert.equal(decideHost(policy, 'idle.test.net', 443).verdict, 'allow', 'naming a host to be tunnelled allows it');
+  assert.equal(decideHost(policy, 'idle.test.net', 80).verdict, 'deny', 'over TLS only');
+  const exempting = policyOf({ tunnel: ['**'] });
+  assert.equal(decideHost(exempting, 'other.test.net', 443).verdict, 'deny', 'bare ** exempts and allows nothing');
 });
 
 test('createNetworkPolicy() refuses a tunnel over a host that a secret is bound to', () => {

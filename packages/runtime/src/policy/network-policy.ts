@@ -1,5 +1,4 @@
 import { SallyportError } from '@sallyport/sdk';
-import type { SecretHost } from '../secrets/bound-secret.ts';
 import { classifyBytes, type AddressClass } from './address-class.ts';
 import { HostIndex } from './host-index.ts';
 import { canonicalHost, formatHostAndPort } from './host-name.ts';
@@ -7,6 +6,7 @@ import { DEFAULT_PORTS, matchesPort, namesOverlap, parseHostPattern, type HostPa
 import { formatAddress, parseAddress, type AddressBytes } from './ip-address.ts';
 import { quote } from './quoted-text.ts';
 import type { ResolvePin } from './resolve-pin.ts';
+import type { SecretHost } from './secret-host.ts';
 
 /** A pattern, and the option it came from as people wrote it (`--allow example.com`). */
 export interface NetworkRule {
@@ -25,7 +25,7 @@ export interface NetworkPolicyInput {
   readonly secretHosts?: readonly SecretHostRule[];
   readonly allow?: readonly NetworkRule[];
   readonly deny?: readonly NetworkRule[];
-  /** TLS destinations that are not intercepted. They are allowed only where another rule allows them. */
+  /** TLS destinations that are not intercepted. Naming one allows it; bare `**` only exempts what other rules allow. */
   readonly tunnel?: readonly NetworkRule[];
   readonly resolve?: readonly ResolvePin[];
 }
@@ -84,7 +84,7 @@ export function createNetworkPolicy(input: NetworkPolicyInput): NetworkPolicy {
   for (const { pattern } of [...allow, ...deny, ...tunnel]) if (pattern.port !== undefined) ports.add(pattern.port);
   return {
     secretHosts: indexSecretHosts(secretHosts),
-    allow: indexRules(allow),
+    allow: indexRules([...allow, ...tunnel.flatMap(allowTunnelled)]),
     deny: indexRules(deny),
     tunnel: indexRules(tunnel),
     pins: indexPins(resolve),
@@ -92,9 +92,14 @@ export function createNetworkPolicy(input: NetworkPolicyInput): NetworkPolicy {
     warnings: [
       ...warnOfSharedSuffixes(allow),
       ...warnOfNarrowDenials(deny, allow, secretHosts),
-      ...warnOfIdleTunnels(tunnel, allow),
     ],
   };
+}
+
+/** Who names a host to be tunnelled wants to reach it, over TLS. `**` names none: it would open everything. */
+function allowTunnelled(rule: NetworkRule): NetworkRule[] {
+  if (rule.pattern.kind === 'any') return [];
+  return [{ ...rule, pattern: { ...rule.pattern, port: rule.pattern.port ?? 443 } }];
 }
 
 function indexRules(rules: readonly NetworkRule[]): HostIndex<NetworkRule> {
@@ -179,19 +184,6 @@ function warnOfNarrowDenials(
     );
   }
   return warnings;
-}
-
-function warnOfIdleTunnels(tunnel: readonly NetworkRule[], allow: readonly NetworkRule[]): string[] {
-  return tunnel
-    .filter(
-      (rule) =>
-        !allow.some(({ pattern }) => portsOverlap(pattern, rule.pattern) && namesOverlap(pattern, rule.pattern)),
-    )
-    .map((rule) => `${rule.origin} does not allow the host. Add --allow ${rule.pattern.text} to reach it.`);
-}
-
-function portsOverlap(a: HostPattern, b: HostPattern): boolean {
-  return (a.port === undefined ? DEFAULT_PORTS : [a.port]).some((port) => matchesPort(b, port));
 }
 
 function firstOnPort(index: HostIndex<NetworkRule>, host: string, port: number): NetworkRule | undefined {

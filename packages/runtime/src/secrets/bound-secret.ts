@@ -1,5 +1,7 @@
-import type { HostPattern } from '../policy/host-pattern.ts';
+import type { SecretHost } from '../policy/secret-host.ts';
 import type { SecretValue } from './secret-value.ts';
+
+export type { SecretHost } from '../policy/secret-host.ts';
 
 /** Where a placeholder may be replaced. `header` is any field; with `name` (lower case) just that one. */
 export type Location =
@@ -7,13 +9,6 @@ export type Location =
   | { readonly kind: 'basic' }
   | { readonly kind: 'query' }
   | { readonly kind: 'path' };
-
-/** One destination that a secret is bound to. The port is never open: 443 or 80 where the spec gave none. */
-export interface SecretHost {
-  readonly scheme: 'https' | 'http';
-  readonly pattern: HostPattern;
-  readonly port: number;
-}
 
 /** A placeholder secret as the gate uses it. */
 export interface BoundSecret {

@@ -1,0 +1,129 @@
+import net from 'node:net';
+import tls from 'node:tls';
+import type { AuditRecord } from '../audit/audit-record.ts';
+import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
+import { createNetworkPolicy, parseNetworkRule } from '../policy/network-policy.ts';
+import { createSecretSet } from '../secrets/secret-set.ts';
+import { parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
+import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { UpstreamTrust } from '../tls/upstream-trust.ts';
+import { openGate, type OpenGate } from './open-gate.ts';
+
+/** The placeholder of a variable in these tests. */
+export function placeholderOf(env: string): string {
+  return `sp_${env}_0123456789abcdefghijkl`;
+}
+
+export interface LoopbackOptions {
+  readonly secrets?: readonly string[];
+  readonly secretIn?: readonly string[];
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+  readonly tunnel?: readonly string[];
+  readonly resolve?: readonly string[];
+  readonly upstreamCa?: string;
+  readonly timeLimits?: Partial<TimeLimits>;
+}
+
+/** A gate without namespaces: connections come over loopback, and the test says where each wanted to go. */
+export interface LoopbackGate extends AsyncDisposable {
+  readonly open: OpenGate;
+  readonly events: AuditRecord[];
+  readonly caPem: string;
+  /** Connects as the sandbox would to `host:port` by name (or literal address). */
+  connect(host: string, port: number): Promise<net.Socket>;
+  /** The same with TLS; `servername` defaults to the host. */
+  connectTls(host: string, port: number, options?: tls.ConnectionOptions): Promise<tls.TLSSocket>;
+}
+
+export async function openLoopbackGate(options: LoopbackOptions): Promise<LoopbackGate> {
+  const inputs = (options.secrets ?? []).map((text) => {
+    const spec = parseSecretSpec(text);
+    if (spec.kind !== 'bound' || spec.value === undefined) throw new TypeError('tests give the value');
+    return { env: spec.env, value: spec.value, hosts: spec.hosts };
+  });
+  const secrets = createSecretSet({
+    inputs,
+    locations: parseLocations(options.secretIn ?? []),
+    plainNames: [],
+    placeholderFor: placeholderOf,
+  });
+  const policy = createNetworkPolicy({
+    secretHosts: secrets.secrets.flatMap((secret) =>
+      secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` })),
+    ),
+    allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)),
+    deny: (options.deny ?? []).map((text) => parseNetworkRule('--deny', text)),
+    tunnel: (options.tunnel ?? []).map((text) => parseNetworkRule('--tunnel', text)),
+    resolve: (options.resolve ?? []).map((text) => parseResolve(text)),
+  });
+  const authority = await CertificateAuthority.create({ commonName: 'test' });
+  const events: AuditRecord[] = [];
+  const open = openGate({
+    policy,
+    secrets,
+    authority,
+    trust: new UpstreamTrust({ source: 'test', systemPem: '', extraPem: options.upstreamCa ?? '' }),
+    audit: { record: (event) => events.push(event) },
+    timeLimits: { ...TIME_LIMITS, ...options.timeLimits },
+  });
+  const wanted: { address: string; port: number }[] = [];
+  const front = net.createServer({ pauseOnConnect: true }, (socket) => {
+    const original = wanted.shift();
+    if (original === undefined) throw new TypeError('a connection without a destination');
+    open.gate.accept(socket, original);
+  });
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
+  const { port: frontPort } = front.address() as net.AddressInfo;
+  const connect = async (host: string, port: number): Promise<net.Socket> => {
+    const address = net.isIP(host) === 0 ? open.zone.addressesFor(host)?.v4 : host;
+    if (address === undefined) throw new TypeError('the zone is full');
+    wanted.push({ address, port });
+    const socket = net.connect({ port: frontPort, host: '127.0.0.1', allowHalfOpen: true });
+    await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+    return socket;
+  };
+  return {
+    open,
+    events,
+    caPem: authority.certificatePem,
+    connect,
+    async connectTls(host, port, tlsOptions = {}) {
+      const raw = await connect(host, port);
+      const secure = tls.connect({
+        socket: raw,
+        ca: authority.certificatePem,
+        ...(net.isIP(host) === 0 ? { servername: host } : { host }),
+        ...tlsOptions,
+      });
+      await new Promise((resolve, reject) => secure.once('secureConnect', resolve).once('error', reject));
+      return secure;
+    },
+    async [Symbol.asyncDispose]() {
+      open.close();
+      await new Promise((resolve) => front.close(resolve));
+    },
+  };
+}
+
+/** Everything that a socket receives until it ends, or until `until` is seen. */
+export async function receive(socket: net.Socket, until?: string | ((text: string) => boolean)): Promise<string> {
+  const isDone = typeof until === 'string' ? (text: string) => text.includes(until) : until;
+  let text = '';
+  for (;;) {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk !== null) {
+      text += chunk.toString('latin1');
+      if (isDone?.(text) === true) return text;
+      continue;
+    }
+    if (socket.readableEnded || socket.destroyed) return text;
+    await new Promise<void>((resolve) => {
+      const settle = (): void => {
+        for (const event of ['readable', 'end', 'close', 'error']) socket.removeListener(event, settle);
+        resolve();
+      };
+      for (const event of ['readable', 'end', 'close', 'error']) socket.on(event, settle);
+    });
+  }
+}

@@ -1,0 +1,93 @@
+import type { Server } from 'node:net';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { originalDestination } from '../airlock/destination.ts';
+import { DnsServer } from '../dns/server.ts';
+import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
+import { Dialer } from '../gate/dialer.ts';
+import { Gate } from '../gate/gate.ts';
+import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
+import { Recorder, type AuditSink } from '../gate/record.ts';
+import { UpstreamPool } from '../gate/upstream-pool.ts';
+import type { NetworkPolicy } from '../policy/network-policy.ts';
+import { Redactor } from '../secrets/redact.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
+import { Substituter } from '../secrets/substitute.ts';
+import type { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { LeafContexts } from '../tls/secure-contexts.ts';
+import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+
+/** What the gate of one sandbox is made of. */
+export interface GateParts {
+  readonly policy: NetworkPolicy;
+  readonly secrets: SecretSet;
+  readonly authority: CertificateAuthority;
+  readonly trust: UpstreamTrust;
+  readonly audit: AuditSink;
+  /** Default {@link TIME_LIMITS}. */
+  readonly timeLimits?: TimeLimits;
+}
+
+/** The listening ends of an airlock. */
+export interface ListeningEnds {
+  readonly servers: ReadonlyMap<number, Server>;
+  readonly dnsUdp: readonly UdpSocket[];
+  readonly dnsTcp: readonly Server[];
+}
+
+/** A gate with its resolver. */
+export interface OpenGate {
+  readonly gate: Gate;
+  readonly zone: SyntheticAddresses;
+  /** Starts to serve what an airlock listens on. */
+  serve(ends: ListeningEnds): void;
+  close(): void;
+}
+
+/** Builds the gate of one sandbox: the one place where its parts meet. */
+export function openGate(parts: GateParts): OpenGate {
+  const { policy, secrets, authority, trust, audit, timeLimits = TIME_LIMITS } = parts;
+  const clock = { nowMs: performance.now() };
+  const zone = new SyntheticAddresses();
+  const record = new Recorder(audit);
+  const dialer = new Dialer({ policy, trust: () => trust.context() });
+  const pool = new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs);
+  const protects = secrets.secrets.length > 0;
+  const gate = new Gate({
+    policy,
+    zone,
+    leafContexts: new LeafContexts({ authority }),
+    secrets,
+    substituter: new Substituter(secrets.secrets),
+    redactor: protects
+      ? new Redactor(secrets.secrets.map(({ name, placeholder, value }) => ({ name, placeholder, values: [value] })))
+      : null,
+    redacts: protects,
+    intercepts: protects,
+    dialer,
+    pool,
+    record,
+    clock,
+    timeLimits,
+  });
+  const dns = new DnsServer({ zone, onCapacity: (name) => record.dnsCapacity(name) });
+  return {
+    gate,
+    zone,
+    serve(ends) {
+      for (const server of ends.servers.values()) {
+        server.on('connection', (socket) => {
+          const original = originalDestination(socket);
+          if (original === undefined) socket.destroy();
+          else gate.accept(socket, original);
+        });
+      }
+      for (const socket of ends.dnsUdp) dns.attachUdp(socket);
+      for (const server of ends.dnsTcp) dns.attachTcp(server);
+    },
+    close() {
+      dns.close();
+      gate.close();
+    },
+  };
+}
+

@@ -1,0 +1,184 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { AuditLog } from '../audit/audit-log.ts';
+import { createNetworkPolicy, listeningPorts, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
+import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
+import { launchSandbox, type SandboxLaunch } from '../sandbox/sandbox.ts';
+import { parseVolume } from '../sandbox/volumes.ts';
+import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { encodeJks } from '../tls/java-trust-store.ts';
+import { decodeCertificates, loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
+import { checkAuditFile } from './audit-file.ts';
+import { installationDirectory } from './installation.ts';
+import { openGate, type OpenGate } from './open-gate.ts';
+import type { RunPlan } from './plan.ts';
+
+/** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
+const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
+/** After its time limit a command gets SIGTERM, and SIGKILL this many milliseconds later. */
+const KILL_AFTER_MS = 10_000;
+/** The longest delay that a timer takes; longer limits never pass in practice. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const JVM_DIRECTORY = '/usr/lib/jvm';
+
+/** Where a run tells people what happens. */
+export interface RunReporter {
+  notice(text: string): void;
+  detail(text: string): void;
+}
+
+/**
+ * Runs one command in a sandbox of its own, from plan to clean-up. Resolves to the exit status: the command's own, or 128 and the signal.
+ *
+ * @throws SallyportError for whatever keeps the sandbox from starting, and AUDIT_FAILED when events were lost; nothing is left behind.
+ */
+export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<number> {
+  const policy = compilePolicy(plan);
+  for (const warning of policy.warnings) reporter.notice(warning);
+  const auditFile = plan.auditFile ?? join(plan.stateDirectory, 'audit', `${auditFileName(plan)}.jsonl`);
+  checkAuditFile(auditFile, plan);
+  const spec: SandboxSpec = {
+    name: plan.name,
+    command: plan.command,
+    environment: sandboxEnvironment(plan),
+    workspace: plan.workspace ?? undefined,
+    workingDirectory: plan.workdir ?? undefined,
+    forceWorkspace: plan.forceWorkspace,
+    gitWritable: plan.gitWritable,
+    volumes: plan.volumes.map((text) => parseVolume(text, plan.directory)),
+    limits: plan.limits,
+    protectedPaths: [plan.stateDirectory, auditFile, installationDirectory()],
+  };
+  const signals = new SignalQueue();
+  // The namespaces are made while this process loads certificates and opens the log.
+  const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
+  const trust = loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles });
+  let launch: SandboxLaunch | undefined;
+  let gate: OpenGate | undefined;
+  let audit: AuditLog | undefined;
+  try {
+    launch = launchSandbox(
+      spec,
+      {
+        ports: listeningPorts(policy),
+        directory: plan.directory,
+        ...(plan.runtime === null ? {} : { runtime: plan.runtime }),
+      },
+      makeTrustFiles(authority, trust),
+    );
+    const [parts, airlock] = await Promise.all([
+      Promise.all([authority, trust, openAudit(plan, auditFile, () => gate?.close())]),
+      launch.airlock,
+    ]);
+    audit = parts[2];
+    gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit });
+    gate.serve(airlock);
+    const running = await launch.start();
+    for (const notice of running.notices) reporter.notice(notice);
+    reporter.detail(`sandbox ${plan.name} runs; audit events go to ${auditFile}`);
+    if (plan.timings) reportTimings(reporter, airlock.timings, running.timings);
+    const status = await superviseCommand(running, signals, plan.timeoutMs, reporter);
+    if (status.outOfMemory) reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
+    return status.code;
+  } finally {
+    signals.close();
+    // No credential leaves from here on; then everything inside ends.
+    gate?.close();
+    await launch?.close();
+    await audit?.close();
+    await Promise.allSettled([authority, trust]);
+  }
+}
+
+function compilePolicy(plan: RunPlan): NetworkPolicy {
+  return createNetworkPolicy({
+    secretHosts: plan.secrets.secrets.flatMap((secret) =>
+      secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` })),
+    ),
+    allow: plan.network.allow.map((text) => parseNetworkRule('--allow', text)),
+    deny: plan.network.deny.map((text) => parseNetworkRule('--deny', text)),
+    tunnel: plan.network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
+    resolve: plan.network.pins,
+  });
+}
+
+function sandboxEnvironment(plan: RunPlan): Record<string, string> {
+  const environment = Object.fromEntries(plan.environment);
+  for (const secret of plan.secrets.secrets) environment[secret.env] = secret.placeholder;
+  return environment;
+}
+
+/** One file a run, so that runs do not wait for each other; sorted by time in a listing. */
+function auditFileName(plan: RunPlan): string {
+  return `${plan.startedAt.toISOString().replaceAll(':', '').replace('.', '')}-${plan.name}`;
+}
+
+async function openAudit(plan: RunPlan, file: string, onFailure: () => void): Promise<AuditLog> {
+  if (plan.auditFile === null) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  return AuditLog.open({ file, stateDirectory: plan.stateDirectory, sandbox: plan.name, onFailure });
+}
+
+async function makeTrustFiles(
+  authority: Promise<CertificateAuthority>,
+  trust: Promise<UpstreamTrust>,
+): Promise<SandboxSpec['trust']> {
+  const [{ certificatePem, certificateDer }, { systemPem }] = await Promise.all([authority, trust]);
+  if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
+  return {
+    caPem: certificatePem,
+    javaTrustStore: encodeJks([certificateDer, ...decodeCertificates(systemPem)], new Date()),
+  };
+}
+
+async function superviseCommand(
+  running: RunningSandbox,
+  signals: SignalQueue,
+  timeoutMs: number | null,
+  reporter: RunReporter,
+): Promise<Awaited<ReturnType<RunningSandbox['wait']>>> {
+  signals.deliver((signal) => void running.signal(signal).catch(() => undefined));
+  const timers: NodeJS.Timeout[] = [];
+  if (timeoutMs !== null) {
+    const end = (): void => {
+      reporter.notice('the time limit has passed; the command is ended');
+      void running.signal('SIGTERM').catch(() => undefined);
+      timers.push(setTimeout(() => void running.signal('SIGKILL').catch(() => undefined), KILL_AFTER_MS));
+    };
+    timers.push(setTimeout(end, Math.min(timeoutMs, MAX_TIMER_MS)));
+  }
+  try {
+    return await running.wait();
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+  }
+}
+
+function reportTimings(reporter: RunReporter, ...parts: Readonly<Record<string, number>>[]): void {
+  const phases = parts.flatMap((part) => Object.entries(part)).toSorted(([, a], [, b]) => a - b);
+  for (const [phase, milliseconds] of phases) process.stderr.write(`${milliseconds.toFixed(1).padStart(8)} ms  ${phase}\n`);
+  reporter.detail('times count from the start of the phase group');
+}
+
+/** Keeps signals that come before the command runs, then passes each on. */
+class SignalQueue {
+  readonly #early: NodeJS.Signals[] = [];
+  #receiver: ((signal: NodeJS.Signals) => void) | null = null;
+  readonly #listener = (signal: NodeJS.Signals): void => {
+    if (this.#receiver === null) this.#early.push(signal);
+    else this.#receiver(signal);
+  };
+
+  constructor() {
+    for (const signal of FORWARDED_SIGNALS) process.on(signal, this.#listener);
+  }
+
+  deliver(receiver: (signal: NodeJS.Signals) => void): void {
+    this.#receiver = receiver;
+    for (const signal of this.#early.splice(0)) receiver(signal);
+  }
+
+  close(): void {
+    for (const signal of FORWARDED_SIGNALS) process.removeListener(signal, this.#listener);
+  }
+}

@@ -38,7 +38,8 @@ export const NETWORK_READY = 'network';
  * The shell program that turns the holder's bare namespaces into an airlock; it runs inside them as their uid 0.
  *
  * "AnyIP": the two `local` routes make every address in the world local to the airlock, so that a connection to any of
- * them arrives at a listener there. There is no interface out. Echo requests are ignored, or the airlock itself would
+ * them arrives at a listener there. The two ends have no subnet in common, or its other addresses would be looked for as
+ * neighbors for seconds instead of being refused by the gate at once. There is no interface out. Echo requests are ignored, or the airlock itself would
  * answer pings on behalf of the world.
  */
 export function networkProgram(tools: { readonly ip: string; readonly mount: string }, ipv6: boolean): string {
@@ -54,15 +55,17 @@ ${tools.ip} -batch - <<'END'
 link set lo up
 link add gate type veth peer name eth0 netns room
 link set gate up mtu ${LINK_MTU_BYTES}
-addr add ${GATE_V4}/24 dev gate
-${onlyV6(`addr add ${GATE_V6}/64 dev gate nodad`)}route add local 0.0.0.0/0 dev lo table main
+addr add ${GATE_V4}/32 dev gate
+route add ${ROOM_V4} dev gate
+${onlyV6(`addr add ${GATE_V6}/128 dev gate nodad`)}${onlyV6(`route add ${ROOM_V6} dev gate`)}route add local 0.0.0.0/0 dev lo table main
 ${onlyV6('route add local ::/0 dev lo table main')}END
 ${tools.ip} -n room -batch - <<'END'
 link set lo up
 link set eth0 up mtu ${LINK_MTU_BYTES}
-addr add ${ROOM_V4}/24 dev eth0
-${onlyV6(`addr add ${ROOM_V6}/64 dev eth0 nodad`)}route add default via ${GATE_V4}
-${onlyV6(`route add default via ${GATE_V6}`)}END
+addr add ${ROOM_V4}/32 dev eth0
+route add ${GATE_V4} dev eth0
+route add default via ${GATE_V4}
+${onlyV6(`addr add ${ROOM_V6}/128 dev eth0 nodad`)}${onlyV6(`route add ${GATE_V6} dev eth0`)}${onlyV6(`route add default via ${GATE_V6}`)}END
 echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all
 ${onlyV6('echo 1 > /proc/sys/net/ipv6/icmp/echo_ignore_all')}echo ${NETWORK_READY}
 `;

@@ -113,11 +113,6 @@ export function createCgroups(plan: CgroupPlan, limits: Limits): Cgroups {
         'Start Sallyport by "systemd-run --user --scope -p Delegate=yes", or as root.',
     );
   }
-  if (!set.has('pids')) {
-    notices.push(
-      `the limit of ${limits.pids} processes is held by RLIMIT_NPROC: this account has no control group of its own.`,
-    );
-  }
   return {
     procsFiles: made.map((group) => join(group.directory, 'cgroup.procs')),
     pidsByResourceLimit: !set.has('pids'),

@@ -1,0 +1,251 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { openAirlock } from '../packages/runtime/src/airlock/airlock.ts';
+import type { Airlock } from '../packages/runtime/src/airlock/airlock.ts';
+import { explainForbiddenNamespaces } from '../packages/runtime/src/airlock/namespace-diagnosis.ts';
+import { requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
+import { answerWithDestination, findTraces, isRoot, repeatAsOrdinaryUser, until } from './isolation-harness.ts';
+
+const FILE = fileURLToPath(import.meta.url);
+
+/** A shell function that prints what a TCP connection says, by bash's own sockets. */
+const TALK = 'talk() { exec 4<>"/dev/tcp/$1/$2" || return 7; cat <&4; exec 4<&-; }; ';
+
+/** Runs a program in the room, that is, with the sandbox's view of the network but without its other walls. */
+async function inRoom(
+  airlock: Airlock,
+  script: string,
+): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  const child = airlock.enter(['nsenter', `--net=${airlock.roomNetworkNamespace}`, 'bash', '-c', TALK + script], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const [status] = (await once(child, 'close')) as [number | null];
+  return { status, stdout, stderr };
+}
+
+test('openAirlock() gives each connection its original destination', async () => {
+  const airlock = await openAirlock({ ports: [80, 443, 22] });
+  try {
+    answerWithDestination(airlock);
+    const { stdout, stderr } = await inRoom(
+      airlock,
+      'talk 93.184.216.34 80; talk 2606:2800:220:1::1 443; talk 169.254.169.254 22; talk 10.0.2.1 80; talk ::ffff:1.2.3.4 80',
+    );
+    assert.equal(
+      stdout,
+      '93.184.216.34 80\n2606:2800:220:1::1 443\n169.254.169.254 22\n10.0.2.1 80\n1.2.3.4 80\n',
+      stderr,
+    );
+  } finally {
+    await airlock.close();
+  }
+});
+
+test('an airlock lets nothing through but its ports and its DNS', async (t) => {
+  const host = createServer().listen(0, '127.0.0.1');
+  t.after(() => host.close());
+  await once(host, 'listening');
+  let reached = 0;
+  host.on('connection', () => (reached += 1));
+  const airlock = await openAirlock({ ports: [80] });
+  try {
+    const asked: string[] = [];
+    for (const socket of airlock.dnsUdp) {
+      socket.on('message', (message, peer) => {
+        asked.push(message.toString());
+        socket.send(`answer ${socket.address().address}`, peer.port, peer.address);
+      });
+    }
+    for (const server of airlock.dnsTcp) server.on('connection', (socket) => socket.end('dns over tcp\n'));
+    const port = (host.address() as AddressInfo).port;
+    const udp = (address: string, number: number) =>
+      `exec 5<>/dev/udp/${address}/${number} && echo question-${number} >&5 && timeout 2 head -c 7 <&5; echo "[$?]"; exec 5<&-; `;
+    const { stdout, stderr } = await inRoom(
+      airlock,
+      // A port without a listener: refused by the kernel, at once.
+      `SECONDS=0; talk 1.2.3.4 81; talk 2606:2800::1 8443; talk 8.8.8.8 53; talk 127.0.0.1 ${port}; talk 10.0.2.2 ${port}; ` +
+        'if [ $SECONDS -lt 3 ]; then echo quick; fi; ' +
+        `${udp('10.0.2.1', 53)}${udp('fd00::1', 53)}${udp('8.8.8.8', 53)}${udp('1.1.1.1', 443)}` +
+        'talk 10.0.2.1 53; talk fd00::1 53; ' +
+        'for a in 8.8.8.8 10.0.2.1 127.0.0.2; do ping -c 1 -W 1 $a > /dev/null 2>&1 && echo "pong $a"; done; ' +
+        'ip -brief link | wc -l',
+    );
+    const lines = stdout.split('\n');
+    assert.equal(lines[0], 'quick', stderr);
+    assert.deepEqual(lines.slice(1, 5), ['answer [0]', 'answer [0]', '[1]', '[1]'], stdout + stderr);
+    assert.deepEqual(lines.slice(5, 7), ['dns over tcp', 'dns over tcp']);
+    // Only the room's own loopback may answer a ping.
+    assert.deepEqual(
+      lines.slice(7, -2).filter((line) => line !== 'pong 127.0.0.2'),
+      [],
+    );
+    assert.equal(lines.at(-2), '2');
+    assert.equal((stderr.match(/Connection refused/g) ?? []).length >= 5, true, stderr);
+    assert.equal(asked.length, 2);
+    assert.equal(reached, 0);
+  } finally {
+    await airlock.close();
+  }
+});
+
+test('openAirlock() serves port 53 to others beside its own DNS', async () => {
+  const airlock = await openAirlock({ ports: [53] });
+  try {
+    answerWithDestination(airlock);
+    for (const server of airlock.dnsTcp) server.on('connection', (socket) => socket.end('dns\n'));
+    const { stdout } = await inRoom(airlock, 'talk 10.0.2.1 53; talk 8.8.8.8 53');
+    assert.equal(stdout, 'dns\n8.8.8.8 53\n');
+  } finally {
+    await airlock.close();
+  }
+});
+
+test('openPorts() opens more ports, once, while connections go on', async () => {
+  const airlock = await openAirlock({ ports: [80] });
+  try {
+    answerWithDestination(airlock);
+    const before = await inRoom(airlock, 'talk 1.2.3.4 5432');
+    assert.match(before.stderr, /refused/);
+    const [one, two] = await Promise.all([airlock.openPorts([5432, 80]), airlock.openPorts([5432])]);
+    assert.equal(one.get(5432), two.get(5432));
+    assert.equal(one.size, 2);
+    one.get(5432)?.on('connection', (socket) => socket.end('postgres\n'));
+    // Not one of many connections may end up at a copy of the listener that the helper still held.
+    const after = await inRoom(airlock, 'for i in 1 2 3 4 5 6 7 8 9 10; do talk 1.2.3.4 5432; done; talk 1.2.3.4 80');
+    assert.equal(after.stdout, `${'postgres\n'.repeat(10)}1.2.3.4 80\n`);
+    await assert.rejects(airlock.openPorts([0]), { code: 'AIRLOCK_FAILED' });
+  } finally {
+    await airlock.close();
+  }
+});
+
+test('the map of an airlock holds one id, never the uid 0 of the host', async () => {
+  const airlocks = await Promise.all([openAirlock({ ports: [] }), openAirlock({ ports: [] })]);
+  try {
+    const maps = airlocks.map(({ holderPid }) =>
+      ['uid_map', 'gid_map'].map((file) =>
+        readFileSync(`/proc/${holderPid}/${file}`, 'latin1').trim().split(/\s+/).map(Number),
+      ),
+    );
+    for (const [uid = [], gid = []] of maps) {
+      assert.deepEqual([uid[0], uid[2], gid[0], gid[2], uid.length], [0, 1, 0, 1, 3]);
+      if (isRoot) assert.ok((uid[1] ?? 0) >= 2_000_000_000 && (gid[1] ?? 0) >= 2_000_000_000);
+      else assert.equal(uid[1], process.geteuid?.());
+    }
+    if (isRoot) assert.notDeepEqual(maps[0], maps[1]);
+  } finally {
+    await Promise.all(airlocks.map((airlock) => airlock.close()));
+  }
+});
+
+test('close() leaves no process, and enter() refuses afterwards', async () => {
+  const airlock = await openAirlock({ ports: [80] });
+  const pid = airlock.holderPid;
+  airlock.enter(['sleep', '1000.125']);
+  await until(() => findTraces((line) => line === 'sleep 1000.125').processes.length === 1);
+  await airlock.close();
+  await airlock.close();
+  await airlock.ended;
+  assert.deepEqual(findTraces((line) => line === 'sleep 1000.125').processes, []);
+  assert.throws(() => readFileSync(`/proc/${pid}/cmdline`));
+  assert.throws(() => airlock.enter(['true']), { code: 'AIRLOCK_FAILED' });
+});
+
+test(
+  'openAirlock() works with a Node below a folder that others cannot enter',
+  { skip: !isRoot && 'only root has mapped ids' },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-private-'));
+    try {
+      mkdirSync(join(folder, 'bin'), { mode: 0o700 });
+      const nodeBinary = join(folder, 'bin/node');
+      copyFileSync(process.execPath, nodeBinary);
+      const airlock = await openAirlock({ ports: [80], nodeBinary });
+      assert.equal(airlock.servers.size, 1);
+      await airlock.close();
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+);
+
+test('openAirlock() names the setting where user namespaces are forbidden', { timeout: 60_000 }, () => {
+  const module = fileURLToPath(new URL('../packages/runtime/src/airlock/airlock.ts', import.meta.url));
+  const program = `import { openAirlock } from ${JSON.stringify(module)};
+    await openAirlock({ ports: [80] }).then(() => console.log('opened'), (error) => console.log(error.code, error.message));`;
+  const { stdout, stderr } = spawnSync(
+    'unshare',
+    [
+      ...['--user', '--map-root-user', '--', 'sh', '-c'],
+      'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"',
+      ...['sh', process.execPath, '--conditions=sallyport-source', '--input-type=module', '-e', program],
+    ],
+    { encoding: 'utf8', cwd: '/' },
+  );
+  assert.match(stdout, /^USER_NAMESPACES_FORBIDDEN .*user\.max_user_namespaces is 0\. Raise it: "sysctl -w/, stderr);
+});
+
+test('explainForbiddenNamespaces() names each setting that forbids', () => {
+  const machine = (settings: Record<string, string>) => (path: string) =>
+    ({ '/proc/self/uid_map': '0 0 1', '/proc/self/status': 'Seccomp:\t0', ...settings })[path];
+  assert.equal(explainForbiddenNamespaces(false, machine({})), undefined);
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ '/proc/sys/user/max_net_namespaces': '0' }, /max_net_namespaces is 0/],
+    [{ '/proc/sys/kernel/unprivileged_userns_clone': '0' }, /unprivileged_userns_clone=1/],
+    [{ '/proc/sys/kernel/apparmor_restrict_unprivileged_userns': '1' }, /apparmor_restrict_unprivileged_userns=0/],
+    [{ '/proc/self/status': 'Name:\tx\nSeccomp:\t2\n' }, /seccomp/],
+  ];
+  for (const [settings, expected] of cases)
+    assert.match(explainForbiddenNamespaces(false, machine(settings)) ?? '', expected);
+  assert.match(explainForbiddenNamespaces(true, () => undefined) ?? '', /CONFIG_USER_NS/);
+});
+
+test('requireTools() names every missing tool and its packages', () => {
+  assert.throws(
+    () => requireTools(['ip', 'runc', 'unshare'], (name) => (name === 'unshare' ? '/usr/bin/unshare' : undefined)),
+    { code: 'TOOL_MISSING', message: /ip, runc.*apt-get install iproute2 runc/ },
+  );
+});
+
+test('a killed parent leaves no process, mount or namespace of its airlock', { timeout: 60_000 }, async () => {
+  const module = fileURLToPath(new URL('../packages/runtime/src/airlock/airlock.ts', import.meta.url));
+  const marker = `sleep ${3000 + process.pid}.5`;
+  const program = `import { openAirlock } from ${JSON.stringify(module)};
+    const airlock = await openAirlock({ ports: [80] });
+    airlock.enter(${JSON.stringify(marker.split(' '))}, { stdio: 'ignore' });
+    console.log(airlock.holderPid);
+    setInterval(() => {}, 1000);`;
+  const parent = spawn(process.execPath, ['--conditions=sallyport-source', '--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: '/',
+  });
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const holder = Number(line.toString());
+  assert.ok(await until(() => findTraces((text) => text === marker).processes.length === 1));
+  parent.kill('SIGKILL');
+  await once(parent, 'exit');
+  const isGone = () => {
+    try {
+      readFileSync(`/proc/${holder}/cmdline`);
+      return false;
+    } catch {
+      return findTraces((text) => text === marker).processes.length === 0;
+    }
+  };
+  assert.ok(await until(isGone), JSON.stringify(findTraces((text) => text === marker)));
+  assert.deepEqual(findTraces(() => false).mounts, []);
+});
+
+repeatAsOrdinaryUser(FILE);

@@ -31,10 +31,10 @@ function bodies(): Record<string, Buffer> {
   }
   const random = randomBytes(BODY_BYTES);
   return {
-    'JSON': Buffer.from(json),
+    JSON: Buffer.from(json),
     'random bytes': random,
-    'base64': Buffer.from(random.toString('base64')).subarray(0, BODY_BYTES),
-    'hex': Buffer.from(random.toString('hex')).subarray(0, BODY_BYTES),
+    base64: Buffer.from(random.toString('base64')).subarray(0, BODY_BYTES),
+    hex: Buffer.from(random.toString('hex')).subarray(0, BODY_BYTES),
     'JSON in JSON': Buffer.from(JSON.stringify(json)).subarray(0, BODY_BYTES),
     'percent-encoded JSON': Buffer.from(percent).subarray(0, BODY_BYTES),
   };
@@ -67,7 +67,13 @@ for (const length of bytesOfValue) {
     const rules = Array.from({ length: count }, (_, i) => ({
       name: `S${i}`,
       placeholder: `sp_S${i}_${randomBytes(11).toString('hex')}`,
-      values: [new SecretValue(`ghp_${randomBytes(length).toString('base64url').slice(0, length - 4)}`)],
+      values: [
+        new SecretValue(
+          `ghp_${randomBytes(length)
+            .toString('base64url')
+            .slice(0, length - 4)}`,
+        ),
+      ],
     }));
     const before = process.memoryUsage();
     const started = performance.now();

@@ -19,7 +19,8 @@ for (let digit = 0; digit < 16; digit++) {
 /** The value of each byte as a hexadecimal digit, -1 elsewhere. */
 export const HEX_DIGITS: Int8Array = HEX;
 
-const SHORT = new Int16Array(256).fill(-1);
+/** What each letter of a two-character JSON escape stands for, -1 elsewhere. */
+export const SHORT_ESCAPES: Int16Array = new Int16Array(256).fill(-1);
 for (const [letter, code] of [
   ['"', 0x22],
   ['\\', 0x5c],
@@ -30,7 +31,7 @@ for (const [letter, code] of [
   ['r', 13],
   ['t', 9],
 ] as const) {
-  SHORT[letter.charCodeAt(0)] = code;
+  SHORT_ESCAPES[letter.charCodeAt(0)] = code;
 }
 
 /**
@@ -95,7 +96,7 @@ export class EscapeReader {
     if (at + 1 >= end) {
       return INCOMPLETE_ESCAPE;
     }
-    const short = SHORT[data[at + 1]!]!;
+    const short = SHORT_ESCAPES[data[at + 1]!]!;
     if (short >= 0) {
       this.bytes[0] = short;
       this.count = 1;

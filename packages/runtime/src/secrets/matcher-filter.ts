@@ -32,6 +32,9 @@ export class GramFilter {
   /** A form that the look at `t` finds starts at `t - reach` at the earliest. */
   readonly reach: number;
 
+  /** 1 for each byte in the window of a form that may be escaped. */
+  readonly gateBytes: Uint8Array = new Uint8Array(256);
+
   readonly #gram: number;
   readonly #stride: number;
   readonly #shift: number;
@@ -40,7 +43,6 @@ export class GramFilter {
   readonly #checkMask: number;
   readonly #gateShift: number;
   readonly #gate: Uint8Array;
-  readonly #gateBytes = new Uint8Array(256);
 
   /**
    * @param forms the forms as they stand in a text; none shorter than {@link MIN_FILTERED_BYTES}.
@@ -72,7 +74,7 @@ export class GramFilter {
     this.#gate = new Uint8Array(1 << (gateBits - 3));
     for (const form of escapable) {
       for (let i = 0; i < shortest; i++) {
-        this.#gateBytes[form[i]!] = 1;
+        this.gateBytes[form[i]!] = 1;
       }
       for (let i = 0; i + SHORT_GRAM_BYTES <= shortest; i++) {
         const cell = this.#gateCell(form[i]!, form[i + 1]!, form[i + 2]!, form[i + 3]!);
@@ -112,40 +114,22 @@ export class GramFilter {
     }
   }
 
-  /** The next position from `from` on whose gram is one of the table, or -1. `view` is over `data`. */
+  /** The next position from `from` on whose gram is one of the table, or -1. `view` is over the bytes. */
   find(view: DataView, from: number, end: number): number {
-    return this.#gram === LONG_GRAM_BYTES ? this.#findLong(view, from, end) : this.#findShort(view, from, end);
-  }
-
-  #findLong(view: DataView, from: number, end: number): number {
-    const bitmap = this.#bitmap;
-    const shift = this.#shift;
-    const stride = this.#stride;
-    const last = end - LONG_GRAM_BYTES;
-    for (let i = from; i <= last; i += stride) {
-      const low = view.getUint32(i, true) | FOLD;
-      const high = view.getUint32(i + 4, true) | FOLD;
-      const cell = (Math.imul(low, MULTIPLIER_LOW) ^ Math.imul(high, MULTIPLIER_HIGH)) >>> shift;
-      if ((bitmap[cell >>> 3]! & (1 << (cell & 7))) !== 0 && this.#confirm(low, high)) {
-        return i;
+    const isLong = this.#gram === LONG_GRAM_BYTES;
+    const look = isLong ? findLongGram : findShortGram;
+    let at = from;
+    for (;;) {
+      at = look(view, at, end, this.#stride, this.#bitmap, this.#shift);
+      if (at === -1) {
+        return -1;
       }
-    }
-    return -1;
-  }
-
-  #findShort(view: DataView, from: number, end: number): number {
-    const bitmap = this.#bitmap;
-    const shift = this.#shift;
-    const stride = this.#stride;
-    const last = end - SHORT_GRAM_BYTES;
-    for (let i = from; i <= last; i += stride) {
-      const low = view.getUint32(i, true) | FOLD;
-      const cell = Math.imul(low, MULTIPLIER_LOW) >>> shift;
-      if ((bitmap[cell >>> 3]! & (1 << (cell & 7))) !== 0 && this.#confirm(low, 0)) {
-        return i;
+      const low = view.getUint32(at, true) | FOLD;
+      if (this.#confirm(low, isLong ? view.getUint32(at + 4, true) | FOLD : 0)) {
+        return at;
       }
+      at += this.#stride;
     }
-    return -1;
   }
 
   /** Whether a Latin-1 text may hold a form without escapes. */
@@ -179,7 +163,7 @@ export class GramFilter {
     ambiguous: boolean,
   ): boolean {
     const decoded = reader.bytes[0]!;
-    if (this.#gateBytes[decoded] === 0) {
+    if (this.gateBytes[decoded] === 0) {
       return false;
     }
     if (at >= 3 && this.#inGate(data[at - 3]!, data[at - 2]!, data[at - 1]!, decoded)) {
@@ -253,4 +237,44 @@ function fourOf(text: string, at: number): number {
     (text.charCodeAt(at + 2) << 16) |
     (text.charCodeAt(at + 3) << 24)
   );
+}
+
+// The two loops that every body passes through: functions of their own, as small as can be, for the optimizing compiler.
+
+function findLongGram(
+  view: DataView,
+  from: number,
+  end: number,
+  stride: number,
+  bitmap: Uint8Array,
+  shift: number,
+): number {
+  const last = end - LONG_GRAM_BYTES;
+  for (let i = from; i <= last; i += stride) {
+    const low = view.getUint32(i, true) | FOLD;
+    const high = view.getUint32(i + 4, true) | FOLD;
+    const cell = (Math.imul(low, MULTIPLIER_LOW) ^ Math.imul(high, MULTIPLIER_HIGH)) >>> shift;
+    if ((bitmap[cell >>> 3]! & (1 << (cell & 7))) !== 0) {
+      return i;
+    }
+  }
+  return -1;
+}
+
+function findShortGram(
+  view: DataView,
+  from: number,
+  end: number,
+  stride: number,
+  bitmap: Uint8Array,
+  shift: number,
+): number {
+  const last = end - SHORT_GRAM_BYTES;
+  for (let i = from; i <= last; i += stride) {
+    const cell = Math.imul(view.getUint32(i, true) | FOLD, MULTIPLIER_LOW) >>> shift;
+    if ((bitmap[cell >>> 3]! & (1 << (cell & 7))) !== 0) {
+      return i;
+    }
+  }
+  return -1;
 }

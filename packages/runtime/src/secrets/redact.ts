@@ -1,6 +1,6 @@
 import { alignedPlaceholder, compileForms, renderReplacement } from './forms.ts';
 import type { CompiledForms, Form, RedactionRule } from './forms.ts';
-import { EscapeReader, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES } from './matcher-escape.ts';
+import { EscapeReader, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES, SHORT_ESCAPES } from './matcher-escape.ts';
 import { Matcher } from './matcher.ts';
 
 export type { RedactionRule } from './forms.ts';
@@ -10,12 +10,13 @@ const NOTHING = Buffer.alloc(0);
 const PERCENT = 0x25;
 const PLUS = 0x2b;
 const BACKSLASH = 0x5c;
+const LETTER_U = 0x75;
 
 /** The longest escape of one byte, `\u0061`. */
 const BYTES_FOR_SYMBOL = 6;
 
 /** How many bytes are searched for another escape in this loop before the search is handed to `indexOf`. */
-const ESCAPE_LOOKAHEAD_BYTES = 48;
+const ESCAPE_LOOKAHEAD_BYTES = 16;
 
 /** A form that was found and what is to be written for it. */
 interface Tile {
@@ -176,7 +177,11 @@ export class RedactionStream {
     this.#data = NOTHING;
     this.#origin += released;
     if (released === 0 && pieces.length === 0) {
-      if (this.#store.length === 0 || data.buffer !== this.#store.buffer || data.byteOffset !== this.#store.byteOffset) {
+      if (
+        this.#store.length === 0 ||
+        data.buffer !== this.#store.buffer ||
+        data.byteOffset !== this.#store.byteOffset
+      ) {
         // The caller's chunk may be reused by it.
         this.#store = Buffer.from(data);
         this.#held = this.#store;
@@ -268,21 +273,16 @@ export class RedactionStream {
     const filter = this.#forms.filter!;
     const reader = this.#reader;
     const { ambiguous, plus } = this.#forms;
+    const { gateBytes } = filter;
     const end = data.length;
     let index = from;
+    let near = from;
     let percent = -2;
     let backslash = -2;
     let space = plus ? -2 : -1;
-    while (index < end) {
-      const near = Math.min(end, index + ESCAPE_LOOKAHEAD_BYTES);
-      while (index < near) {
-        const byte = data[index]!;
-        if (byte === BACKSLASH || byte === PERCENT || (plus && byte === PLUS)) {
-          break;
-        }
-        index++;
-      }
-      if (index === near && index < end) {
+    for (;;) {
+      index = Math.max(index, skipToEscape(data, index, near, gateBytes, plus));
+      if (index >= near) {
         percent = percent !== -1 && percent < index ? data.indexOf(PERCENT, index) : percent;
         backslash = backslash !== -1 && backslash < index ? data.indexOf(BACKSLASH, index) : backslash;
         space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
@@ -291,20 +291,20 @@ export class RedactionStream {
           return -1;
         }
       }
-      if (index >= end) {
-        return -1;
-      }
       const length = reader.read(data, index, end);
       if (length === INCOMPLETE_ESCAPE) {
         // The tail of the data is searched by itself.
         return -1;
       }
-      if (length > 0 && filter.mayHoldEscape(data, index, end, length, reader, ambiguous)) {
-        return index;
+      if (length > 0) {
+        if (filter.mayHoldEscape(data, index, end, length, reader, ambiguous)) {
+          return index;
+        }
+        // Where one escape is, there are often more.
+        near = Math.min(end, index + ESCAPE_LOOKAHEAD_BYTES);
       }
       index++;
     }
-    return -1;
   }
 
   /**
@@ -396,7 +396,12 @@ export class RedactionStream {
       });
       return;
     }
-    if (start === last.end - 1 && isShareable(last) && form.kind === 'base64' && form.leftBits === 6 - last.form.rightBits) {
+    if (
+      start === last.end - 1 &&
+      isShareable(last) &&
+      form.kind === 'base64' &&
+      form.leftBits === 6 - last.form.rightBits
+    ) {
       last.end--;
       last.shared = true;
       tiles.push({ start, end, form, leftDigit: sharedDigit(last), rightDigit, shared: false, grown: false });
@@ -459,4 +464,23 @@ function sharedDigit(tile: Tile): number {
   const placeholder = alignedPlaceholder(tile.form);
   const own = placeholder.at(-1)! & ((1 << tile.form.rightBits) - 1);
   return own << (6 - tile.form.rightBits);
+}
+
+/** Passes over bytes that start no escape, and over escapes of bytes outside `gateBytes`; at most to `until`. */
+function skipToEscape(data: Buffer, from: number, until: number, gateBytes: Uint8Array, plus: boolean): number {
+  for (let i = from; i < until; i++) {
+    const byte = data[i]!;
+    if (byte === BACKSLASH) {
+      if (i + 1 >= data.length) {
+        return i;
+      }
+      const short = SHORT_ESCAPES[data[i + 1]!]!;
+      if (short >= 0 ? gateBytes[short] === 1 : data[i + 1] === LETTER_U) {
+        return i;
+      }
+    } else if (byte === PERCENT || (plus && byte === PLUS)) {
+      return i;
+    }
+  }
+  return until;
 }

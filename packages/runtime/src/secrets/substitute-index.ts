@@ -43,7 +43,8 @@ export class PlaceholderIndex {
     }
     this.#automaton.link();
     this.#prefix = sharedPrefix(placeholders);
-    const needsFilter = this.#prefix.length < MIN_PREFIX_CHARACTERS && shortest >= MIN_FILTERED_BYTES && forms.length > 0;
+    const needsFilter =
+      this.#prefix.length < MIN_PREFIX_CHARACTERS && shortest >= MIN_FILTERED_BYTES && forms.length > 0;
     this.#filter = needsFilter ? new GramFilter(forms, []) : undefined;
   }
 

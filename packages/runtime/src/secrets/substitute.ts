@@ -158,16 +158,7 @@ export class Substituter {
   }
 
   #rewriteTarget(target: string, work: Work): string {
-    const escaped = target.includes('%');
-    if (!escaped && !this.#index.mayOccurIn(target)) {
-      return target;
-    }
-    const { text, starts } = escaped ? decodePercent(target) : { text: target, starts: undefined };
-    const occurrences = this.#index.find(text).map(({ start, end, index }) => ({
-      start: starts === undefined ? start : starts[start]!,
-      end: starts === undefined ? end : starts[end]!,
-      index,
-    }));
+    const occurrences = target.includes('%') ? this.#findEscaped(target) : this.#index.find(target);
     if (occurrences.length === 0) {
       return target;
     }
@@ -192,6 +183,25 @@ export class Substituter {
     // The later part first: positions in the earlier one stay right.
     const withQuery = this.#replace(target, inQuery, { kind: 'query' }, work, percentText);
     return this.#replace(withQuery, inPath, { kind: 'path' }, work, percentText);
+  }
+
+  /** Placeholders as they are and, between those, with percent escapes in any mix. */
+  #findEscaped(target: string): Occurrence[] {
+    const plain = this.#index.find(target);
+    const { text, starts } = decodePercent(target);
+    const all = [...plain];
+    let next = 0;
+    for (const { start, end, index } of this.#index.find(text)) {
+      const from = starts[start]!;
+      const to = starts[end]!;
+      while (next < plain.length && plain[next]!.end <= from) {
+        next++;
+      }
+      if (next === plain.length || plain[next]!.start >= to) {
+        all.push({ start: from, end: to, index });
+      }
+    }
+    return all.sort((a, b) => a.start - b.start);
   }
 
   #replace(

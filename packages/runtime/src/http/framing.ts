@@ -1,4 +1,4 @@
-import { equalsIgnoringCase } from './fields.ts';
+import { equalsIgnoringCase, hasToken } from './fields.ts';
 import { HttpSyntaxError, malformedStatus, type HttpSyntaxStatus, type MessageSide } from './http-syntax-error.ts';
 import type { RequestHead, ResponseHead } from './message.ts';
 
@@ -46,7 +46,8 @@ export function requestFraming(head: RequestHead): Framing {
  *
  * No body, whatever the fields say: the answer to HEAD, 1xx, 204, 304 (RFC 9112 section 6.3 rule 1) and 2xx to CONNECT (rule 2,
  * where the fields are ignored). Besides, `Transfer-Encoding` on 1xx, 204 and 304 and a `Content-Length` above 0 on 1xx and 204
- * are refused: a client behind us might wait for that body, or take the next response for it.
+ * are refused: a client behind us might wait for that body, or take the next response for it. So is a 1xx with `Connection: close`,
+ * after which some clients read on and others do not.
  *
  * @throws {HttpSyntaxError} with status 502.
  */
@@ -60,6 +61,13 @@ export function responseFraming(head: ResponseHead, requestMethod: string): Fram
         'CONFLICTING_FRAMING',
         502,
         `A ${status} response has no body, but its head announces one.`,
+      );
+    }
+    if (status < 200 && hasToken(head.fields, 'connection', 'close')) {
+      throw new HttpSyntaxError(
+        'CONFLICTING_FRAMING',
+        502,
+        `A ${status} response closes the connection before its final one.`,
       );
     }
     return NONE;

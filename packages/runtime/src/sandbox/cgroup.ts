@@ -24,8 +24,6 @@ export interface CgroupPlan {
 export interface Cgroups {
   /** The files into which the sandbox's first process writes itself. */
   readonly procsFiles: readonly string[];
-  /** Whether process 1 must limit its processes itself (`RLIMIT_NPROC`), no group being there for it. */
-  readonly pidsByResourceLimit: boolean;
   readonly notices: readonly string[];
   /** Whether the kernel has killed a process of the group for its memory limit. */
   outOfMemory(): boolean;
@@ -115,7 +113,6 @@ export function createCgroups(plan: CgroupPlan, limits: Limits): Cgroups {
   }
   return {
     procsFiles: made.map((group) => join(group.directory, 'cgroup.procs')),
-    pidsByResourceLimit: !set.has('pids'),
     notices,
     outOfMemory: () => made.some((group) => group.controllers.includes('memory') && countOomKills(group) > 0),
     remove() {
@@ -129,6 +126,9 @@ export function createCgroups(plan: CgroupPlan, limits: Limits): Cgroups {
     },
   };
 }
+
+/** Threads of the OCI runtime, which counts in the same group: RLIMIT_NPROC is exact, the group is there for every way around it. */
+const RUNTIME_TASKS = 64;
 
 /** The period over which the kernel deals out a CPU limit, its own default. */
 const CPU_PERIOD_US = 100_000;
@@ -145,7 +145,7 @@ function setLimit(group: PlannedGroup, controller: Controller, limits: Limits): 
   try {
     switch (controller) {
       case 'pids':
-        write('pids.max', String(limits.pids));
+        write('pids.max', String(limits.pids + RUNTIME_TASKS));
         return true;
       case 'cpu': {
         if (limits.cpus === undefined) return true;

@@ -23,7 +23,6 @@ export interface ContainerDescription {
   readonly roomNetworkNamespace: string;
   readonly seccomp: SeccompFilter;
   readonly limits: Limits;
-  readonly pidsByResourceLimit: boolean;
   /** Absolute paths inside the container. */
   readonly tools: { readonly unshare: string; readonly setpriv: string; readonly tini: string };
 }
@@ -67,6 +66,7 @@ export function buildOciConfig(description: ContainerDescription): object {
   const capabilities = ['CAP_SETFCAP'];
   const idMapping = [{ containerID: 0, hostID: 0, size: 1 }];
   const coreDumps = { type: 'RLIMIT_CORE', hard: 0, soft: 0 };
+  // Counted for the command's own user namespace, so exact; a control group would count the runtime's threads as well.
   const processes = { type: 'RLIMIT_NPROC', hard: limits.pids, soft: limits.pids };
   return {
     ociVersion: '1.0.2',
@@ -100,11 +100,11 @@ export function buildOciConfig(description: ContainerDescription): object {
         inheritable: capabilities,
         ambient: capabilities,
       },
-      rlimits: description.pidsByResourceLimit ? [coreDumps, processes] : [coreDumps],
+      rlimits: [coreDumps, processes],
     },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
-      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=65536k'] },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'ro', 'mode=755', 'size=65536k'] },
       {
         destination: '/dev/pts',
         type: 'devpts',

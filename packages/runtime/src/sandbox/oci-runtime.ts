@@ -110,7 +110,6 @@ export class OciRuntimeBackend implements SandboxBackend {
       roomNetworkNamespace: ROOM_NETWORK_NAMESPACE,
       seccomp,
       limits: spec.limits,
-      pidsByResourceLimit: this.#cgroups?.pidsByResourceLimit ?? true,
       tools,
     });
     const notices = [...this.#runtime.notices, ...(this.#cgroups?.notices ?? []), ...stage.notices];

@@ -8,13 +8,14 @@ import { request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:tls';
 import * as zlib from 'node:zlib';
-import { createScene, findPresentCaller, listCallers } from './caller.ts';
+import { createScene, eachCaller, findPresentCaller, listCallers } from './caller.ts';
 import { assertNoCanary, findCanary, findSightings, newCanary } from './canary.ts';
 import type { CertificateKind } from './certificates.ts';
 import { createGitRepository } from './git-backend.ts';
 import { watchProcesses } from './process-watch.ts';
 import { deterministicBytes } from './recording.ts';
 import { ENCODINGS, REFLECTIONS, reflect } from './reflection.ts';
+import { assertRunKeptSecret, describeRun, sallyport } from './sallyport.ts';
 import { startRawUpstream, startUpstream } from './upstream.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -208,6 +209,24 @@ test('watchProcesses() sees a value in the environment of a process in another u
   assert.ok(watch.watchedCount > 0);
   assert.ok(watch.sightings.some(({ where, form }) => where.startsWith('environ') && form === 'raw'));
 });
+
+eachCaller(
+  'sallyport() sees a value that a sandbox holds, in its processes, its output and its files',
+  async (caller) => {
+    const canary = newCanary();
+    using scene = createScene(caller);
+    const leak = Buffer.from(`a${canary.value}`).toString('base64');
+    const script = 'echo "$LEAK"; echo "$LEAK" >file; sleep 0.3';
+    const result = await sallyport(['run', '-e', `LEAK=${leak}`, '--', 'sh', '-c', script], { scene, canary });
+    assert.equal(result.status, 0, describeRun(result));
+    assert.ok(result.watchedProcessCount > 0);
+    assert.throws(
+      () => assertRunKeptSecret(canary, result, scene),
+      (error: Error) =>
+        ['environ of process', 'standard output', 'workspace/file'].every((place) => error.message.includes(place)),
+    );
+  },
+);
 
 test('listCallers() gives a caller or a reason for root and for an ordinary user', () => {
   for (const { kind, caller, skip } of listCallers()) {

@@ -6,7 +6,7 @@ import type { Canary, Sighting } from './canary.ts';
 export interface ProcessWatch {
   /** Where the canary was seen: `cmdline` and `environ` of processes in a foreign user or PID namespace. */
   readonly sightings: Sighting[];
-  /** How many different processes in foreign namespaces were looked at: 0 means that the watch proved nothing. */
+  /** How many different processes in foreign namespaces were looked at, of those that count: 0 means that the watch proved nothing. */
   readonly watchedCount: number;
   stop(): void;
   [Symbol.dispose](): void;
@@ -34,9 +34,10 @@ function linkOrNothing(path: string): string | undefined {
  * Polls `/proc` until stopped.
  *
  * A process counts as inside when its user or PID namespace is not the host's. The CLI's own environment and command line may hold
- * the value (the user put it there), so the host's namespaces are left out.
+ * the value (the user put it there), so the host's namespaces are left out. All are looked at, but with `directory` only those that
+ * work below it count, as other tests have sandboxes too.
  */
-export function watchProcesses(canary: Canary): ProcessWatch {
+export function watchProcesses(canary: Canary, directory?: string): ProcessWatch {
   const own = { user: linkOrNothing('/proc/self/ns/user'), pid: linkOrNothing('/proc/self/ns/pid') };
   const watched = new Set<string>();
   const sightings: Sighting[] = [];
@@ -48,7 +49,8 @@ export function watchProcesses(canary: Canary): ProcessWatch {
       const user = linkOrNothing(`/proc/${entry}/ns/user`);
       const pid = linkOrNothing(`/proc/${entry}/ns/pid`);
       if ((user === undefined || user === own.user) && (pid === undefined || pid === own.pid)) continue;
-      watched.add(`${entry} ${pid}`);
+      const workingDirectory = linkOrNothing(`/proc/${entry}/cwd`);
+      if (directory === undefined || workingDirectory?.startsWith(directory) === true) watched.add(`${entry} ${pid}`);
       for (const file of ['cmdline', 'environ']) {
         for (const form of findCanary(canary, readOrNothing(`/proc/${entry}/${file}`))) {
           const name = readOrNothing(`/proc/${entry}/comm`).toString().trim();

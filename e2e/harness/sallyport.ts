@@ -38,7 +38,7 @@ export interface SallyportResult {
   /** The events of the audit file, in order; empty without one. */
   readonly audit: readonly AuditLine[];
   readonly milliseconds: number;
-  /** Sightings of the canary in processes inside, and how many were looked at. */
+  /** Sightings of the canary in processes inside, and how many that work in the scene were looked at. */
   readonly processes: readonly Sighting[];
   readonly watchedProcessCount: number;
 }
@@ -66,7 +66,7 @@ function withAudit(args: readonly string[], options: SallyportOptions): string[]
 export async function sallyport(args: readonly string[], options: SallyportOptions): Promise<SallyportResult> {
   const { scene } = options;
   const startedAt = performance.now();
-  const watch = options.canary === undefined ? undefined : watchProcesses(options.canary);
+  const watch = options.canary === undefined ? undefined : watchProcesses(options.canary, scene.root);
   const child = spawn(join(CHECKOUT, 'sallyport'), withAudit(args, options), {
     cwd: options.cwd ?? scene.workspace,
     env: {

@@ -4,7 +4,13 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
-import { openLoopbackGate, placeholderOf, receive, type LoopbackGate, type LoopbackOptions } from './loopback.testing.ts';
+import {
+  openLoopbackGate,
+  placeholderOf,
+  receive,
+  type LoopbackGate,
+  type LoopbackOptions,
+} from './loopback.testing.ts';
 
 const VALUE = 'canary-value-4711';
 const PLACEHOLDER = placeholderOf('TOKEN');
@@ -122,7 +128,9 @@ describe('substitution and redaction', () => {
     test(`a ${name} body is decoded, redacted and passed on as identity`, async () => {
       const body = `${'x'.repeat(5000)}${VALUE}${'y'.repeat(5000)}`;
       const coding = name.split(' ', 1)[0] ?? '';
-      await using upstream = await startUpstream(answering([], () => ok(compress(Buffer.from(body)), `content-encoding: ${coding}\r\netag: "a"\r\n`)));
+      await using upstream = await startUpstream(
+        answering([], () => ok(compress(Buffer.from(body)), `content-encoding: ${coding}\r\netag: "a"\r\n`)),
+      );
       await using gate = await open(upstream);
       const text = await exchange(gate, GET);
       assert.doesNotMatch(text, /content-encoding/i);
@@ -134,7 +142,9 @@ describe('substitution and redaction', () => {
   test('a coding that cannot be decoded is refused in words, and so is one that lies', async () => {
     await using upstream = await startUpstream(
       answering([], (head) =>
-        head.includes('/lie') ? ok('not gzip at all', 'content-encoding: gzip\r\n') : ok('x', 'content-encoding: compress\r\n'),
+        head.includes('/lie')
+          ? ok('not gzip at all', 'content-encoding: gzip\r\n')
+          : ok('x', 'content-encoding: compress\r\n'),
       ),
     );
     await using gate = await open(upstream);
@@ -159,7 +169,10 @@ describe('substitution and redaction', () => {
 
   test('a placeholder on a host that is not bound stays, and is recorded', async () => {
     const seen: string[] = [];
-    await using upstream = await startUpstream(answering(seen, () => ok(VALUE)), ['other.example.com']);
+    await using upstream = await startUpstream(
+      answering(seen, () => ok(VALUE)),
+      ['other.example.com'],
+    );
     await using gate = await open(upstream, {
       allow: ['other.example.com'],
       resolve: [`other.example.com:443:127.0.0.1:${upstream.port}`],
@@ -173,7 +186,11 @@ describe('substitution and redaction', () => {
 
   test('cleartext carries no credential unless the secret names it', async () => {
     const seen: string[] = [];
-    await using upstream = await startUpstream(answering(seen, () => ok('')), [HOST], false);
+    await using upstream = await startUpstream(
+      answering(seen, () => ok('')),
+      [HOST],
+      false,
+    );
     const resolve = [`${HOST}:80:127.0.0.1:${upstream.port}`];
     for (const [spec, expected] of [
       [`TOKEN=${VALUE}@${HOST}`, PLACEHOLDER],
@@ -207,7 +224,11 @@ describe('substitution and redaction', () => {
 
   test('trailers are redacted, interim responses passed on', async () => {
     await using upstream = await startUpstream(
-      answering([], () => `HTTP/1.1 103 Early Hints\r\nlink: <${VALUE}>\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: ${VALUE}\r\n\r\n`),
+      answering(
+        [],
+        () =>
+          `HTTP/1.1 103 Early Hints\r\nlink: <${VALUE}>\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: ${VALUE}\r\n\r\n`,
+      ),
     );
     await using gate = await open(upstream);
     const text = await exchange(gate, GET);
@@ -244,11 +265,18 @@ describe('framing', () => {
       const body = Buffer.alloc(1 + round * 997, `${round}-`);
       const chunked = round % 2 === 0;
       const wire = Buffer.concat([
-        Buffer.from(`POST /echo HTTP/1.1\r\nHost: ${HOST}\r\n${chunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${body.length}`}\r\n\r\n`),
-        chunked ? Buffer.concat([Buffer.from(`${body.length.toString(16)};x=y\r\n`), body, Buffer.from('\r\n0\r\n\r\n')]) : body,
+        Buffer.from(
+          `POST /echo HTTP/1.1\r\nHost: ${HOST}\r\n${chunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${body.length}`}\r\n\r\n`,
+        ),
+        chunked
+          ? Buffer.concat([Buffer.from(`${body.length.toString(16)};x=y\r\n`), body, Buffer.from('\r\n0\r\n\r\n')])
+          : body,
       ]);
       for (let at = 0; at < wire.length; at += 1 + round * 101) socket.write(wire.subarray(at, at + 1 + round * 101));
-      const text = await receive(socket, (all) => all.includes('\r\n\r\n') && all.length >= all.indexOf('\r\n\r\n') + 4 + body.length);
+      const text = await receive(
+        socket,
+        (all) => all.includes('\r\n\r\n') && all.length >= all.indexOf('\r\n\r\n') + 4 + body.length,
+      );
       assert.equal(text.slice(text.indexOf('\r\n\r\n') + 4), body.toString('latin1'));
     }
     socket.destroy();
@@ -259,9 +287,15 @@ describe('framing', () => {
     const seen: string[] = [];
     await using upstream = await startUpstream(answering(seen, (head) => ok(/\/(\d+) /.exec(head)?.[1] ?? '')));
     await using gate = await open(upstream);
-    const text = await exchange(gate, Array.from({ length: 30 }, (_, index) => `GET /${index} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`).join(''));
+    const text = await exchange(
+      gate,
+      Array.from({ length: 30 }, (_, index) => `GET /${index} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`).join(''),
+    );
     assert.deepEqual(
-      text.split('HTTP/1.1 200 OK').slice(1).map((part) => part.split('\r\n\r\n')[1]),
+      text
+        .split('HTTP/1.1 200 OK')
+        .slice(1)
+        .map((part) => part.split('\r\n\r\n')[1]),
       Array.from({ length: 30 }, (_, index) => String(index)),
     );
   });
@@ -270,12 +304,17 @@ describe('framing', () => {
     await using upstream = await startUpstream(
       answering([], (head) => {
         if (head.startsWith('HEAD')) return 'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n';
-        return head.includes('/304') ? 'HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n' : 'HTTP/1.1 204 No Content\r\n\r\n';
+        return head.includes('/304')
+          ? 'HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n'
+          : 'HTTP/1.1 204 No Content\r\n\r\n';
       }),
     );
     await using gate = await open(upstream);
     const text = await exchange(gate, GET.replace('GET', 'HEAD') + GET.replace('/path', '/304') + GET);
-    assert.deepEqual([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status), ['200', '304', '204']);
+    assert.deepEqual(
+      [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+      ['200', '304', '204'],
+    );
     assert.match(text, /content-length: 500/i);
   });
 
@@ -312,7 +351,9 @@ describe('framing', () => {
   });
 
   test('an HTTP/1.0 client gets its answer without chunks, and the connection closed', async () => {
-    await using upstream = await startUpstream(answering([], () => 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'));
+    await using upstream = await startUpstream(
+      answering([], () => 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'),
+    );
     await using gate = await open(upstream);
     const text = await exchange(gate, GET.replace('HTTP/1.1', 'HTTP/1.0'));
     assert.match(text, /\r\n\r\nabc$/);
@@ -409,7 +450,10 @@ describe('authority', () => {
 
   test('a server name that is not the resolved name gets 421, none as well', async () => {
     seen.length = 0;
-    for (const [servername, code] of [['evil.example.com', 'AUTHORITY_MISMATCH'], ['', 'SNI_MISSING']] as const) {
+    for (const [servername, code] of [
+      ['evil.example.com', 'AUTHORITY_MISMATCH'],
+      ['', 'SNI_MISSING'],
+    ] as const) {
       const socket = await gate.connectTls(HOST, 443, { servername, rejectUnauthorized: false });
       socket.end(GET);
       const text = await receive(socket);
@@ -433,10 +477,13 @@ describe('policy', () => {
     const plain = await gate.connect('example.org', 80);
     plain.end('GET / HTTP/1.1\r\nHost: example.org\r\n\r\n');
     assert.match(await receive(plain), /--allow example\.org:80/);
-    assert.deepEqual(gate.events.map(({ decision, code, host }) => [decision, code, host]), [
-      ['deny', 'HOST_DENIED', 'example.org'],
-      ['deny', 'HOST_DENIED', 'example.org'],
-    ]);
+    assert.deepEqual(
+      gate.events.map(({ decision, code, host }) => [decision, code, host]),
+      [
+        ['deny', 'HOST_DENIED', 'example.org'],
+        ['deny', 'HOST_DENIED', 'example.org'],
+      ],
+    );
   });
 
   test('an address that was never given out, and a literal one that no rule names, get nowhere', async () => {
@@ -473,7 +520,9 @@ describe('policy', () => {
     const socket = await gate.connectTls('pinned.example.com', 443, { ca: authority.certificatePem });
     socket.write('GET / HTTP/1.1\r\nHost: pinned.example.com\r\n\r\n');
     assert.match(await receive(socket, 'direct'), /direct$/);
-    await assert.rejects(gate.connectTls('pinned.example.com', 443, { ca: authority.certificatePem, servername: 'other.example.com' }));
+    await assert.rejects(
+      gate.connectTls('pinned.example.com', 443, { ca: authority.certificatePem, servername: 'other.example.com' }),
+    );
     socket.destroy();
     while (gate.events.length < 1) await new Promise((resolve) => setTimeout(resolve, 5));
     assert.ok(gate.events.some(({ kind, decision }) => kind === 'tunnel' && decision === 'allow'));
@@ -490,7 +539,10 @@ describe('policy', () => {
 
   test('plain TCP to an allowed port by name does not wait for the client', async () => {
     await using upstream = await startUpstream((socket) => socket.end('220 banner\r\n'), [HOST], false);
-    await using gate = await open(upstream, { allow: ['mail.example.com:25'], resolve: [`mail.example.com:25:127.0.0.1:${upstream.port}`] });
+    await using gate = await open(upstream, {
+      allow: ['mail.example.com:25'],
+      resolve: [`mail.example.com:25:127.0.0.1:${upstream.port}`],
+    });
     const socket = await gate.connect('mail.example.com', 25);
     assert.equal(await receive(socket), '220 banner\r\n');
     socket.destroy();
@@ -522,8 +574,16 @@ describe('upstream failures are told in words', () => {
     { name: 'garbage', wire: 'SSH-2.0-OpenSSH_9.2\r\n\r\n', code: 'UPSTREAM_MALFORMED' },
     { name: 'nothing at all', wire: '', code: 'UPSTREAM_UNREACHABLE' },
     { name: 'half a head', wire: 'HTTP/1.1 200 OK\r\ncontent-le', code: 'UPSTREAM_MALFORMED' },
-    { name: 'two lengths', wire: 'HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx', code: 'UPSTREAM_MALFORMED' },
-    { name: 'a protocol switch', wire: 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n', code: 'UPSTREAM_MALFORMED' },
+    {
+      name: 'two lengths',
+      wire: 'HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx',
+      code: 'UPSTREAM_MALFORMED',
+    },
+    {
+      name: 'a protocol switch',
+      wire: 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n',
+      code: 'UPSTREAM_MALFORMED',
+    },
   ];
   for (const { name, wire, code } of answers) {
     test(`an upstream that answers ${name}`, async () => {
@@ -544,7 +604,7 @@ describe('upstream failures are told in words', () => {
 });
 
 describe('time limits', () => {
-  const timeLimits = { headMs: 60, bodyIdleMs: 60, responseHeadMs: 60, sweepMs: 10, lingerMs: 30 };
+  const timeLimits = { headMs: 60, bodyIdleMs: 60, responseHeadMs: 60, responseIdleMs: 60, sweepMs: 10, lingerMs: 30 };
   test('a request head that trickles gets 408', async () => {
     await using upstream = await startUpstream(() => undefined);
     await using gate = await open(upstream, { timeLimits });
@@ -563,6 +623,15 @@ describe('time limits', () => {
     await using upstream = await startUpstream((socket) => socket.resume());
     await using gate = await open(upstream, { timeLimits });
     assert.match(await exchange(gate, GET), /^HTTP\/1\.1 504 .*UPSTREAM_TIMEOUT/s);
+  });
+  test('an upstream that stops in the middle is cut', async () => {
+    await using upstream = await startUpstream((socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nxyz\r\n'));
+    });
+    await using gate = await open(upstream, { timeLimits });
+    const text = await exchange(gate, GET);
+    assert.match(text, /xyz\r\n$/);
+    assert.equal(gate.events.at(-1)?.code, 'UPSTREAM_TIMEOUT');
   });
   test('a ClientHello that never comes ends the connection', async () => {
     await using upstream = await startUpstream(() => undefined);

@@ -90,4 +90,3 @@ export function openGate(parts: GateParts): OpenGate {
     },
   };
 }
-

@@ -15,13 +15,14 @@ export type ConnectionPurpose =
   | { readonly kind: 'refuse'; readonly origin: Authority; readonly problem: Problem };
 
 /** What the connection waits for; each has its own time limit. */
-export type Waiting = 'head' | 'idle' | 'body' | 'response';
+export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream';
 
 const LIMIT_OF = {
   head: 'headMs',
   idle: 'clientIdleMs',
   body: 'bodyIdleMs',
   response: 'responseHeadMs',
+  stream: 'responseIdleMs',
 } as const satisfies Record<Waiting, keyof TimeLimits>;
 
 /**
@@ -168,9 +169,22 @@ export class ClientConnection {
         exchange.start();
       }
     } catch (error) {
-      if (!(error instanceof HttpSyntaxError)) throw error;
-      this.#refuseSyntax(error);
+      if (error instanceof HttpSyntaxError) this.#refuseSyntax(error);
+      else this.fail();
     }
+  }
+
+  /** A fault of the gate's own ends this connection and no other. What it was is not told: it could quote a value. */
+  fail(): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    const problem: Problem = { status: 500, code: 'INTERNAL', detail: 'The gate failed on this request.' };
+    if (exchange !== null) {
+      exchange.refuse(problem);
+      return;
+    }
+    this.context.record.malformed(this.purpose.origin, problem);
+    this.answer(problem, false);
   }
 
   #refuseSyntax(error: HttpSyntaxError): void {
@@ -181,7 +195,10 @@ export class ClientConnection {
     };
     const exchange = this.#exchange;
     this.#exchange = null;
-    if (exchange !== null && exchange.refuse(problem)) return;
+    if (exchange !== null) {
+      exchange.refuse(problem);
+      return;
+    }
     this.context.record.malformed(this.purpose.origin, problem);
     this.answer(problem, false);
   }

@@ -20,7 +20,9 @@ export function createContentDecoder(coding: Coding, first: number): Transform {
     case 'gzip':
       return createGunzip({ flush: constants.Z_SYNC_FLUSH });
     case 'deflate':
-      return (first & 0x0f) === 8 ? createInflate({ flush: constants.Z_SYNC_FLUSH }) : createInflateRaw({ flush: constants.Z_SYNC_FLUSH });
+      return (first & 0x0f) === 8
+        ? createInflate({ flush: constants.Z_SYNC_FLUSH })
+        : createInflateRaw({ flush: constants.Z_SYNC_FLUSH });
     case 'br':
       return createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH });
     case 'zstd':

@@ -5,7 +5,7 @@ import type { ErrorCode } from '@sallyport/sdk';
 import { isAddress } from '../policy/host-name.ts';
 import { decideAddress, pinnedAddress, type NetworkPolicy } from '../policy/network-policy.ts';
 import { explainTlsError } from '../tls/tls-error.ts';
-import { CONNECT_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
+import { CONNECT_TIMEOUT_MS, DIAL_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
 export interface DialTarget {
@@ -55,10 +55,16 @@ export class Dialer {
     const endpoints = await this.#resolve(target);
     if ('outcome' in endpoints) return endpoints;
     let failure: DialFailure | undefined;
+    const endMs = performance.now() + DIAL_TIMEOUT_MS;
     for (const endpoint of endpoints) {
+      if (performance.now() >= endMs) break;
       const result = target.secure
         ? await this.#connectSecure(target, endpoint)
-        : await connect(net.connect({ host: endpoint.address, port: endpoint.port, allowHalfOpen: true }), target, 'connect');
+        : await connect(
+            net.connect({ host: endpoint.address, port: endpoint.port, allowHalfOpen: true }),
+            target,
+            'connect',
+          );
       if (result.outcome === 'connected') {
         result.socket.setNoDelay(true);
         return result;
@@ -139,7 +145,8 @@ function unresolved(host: string): DialFailure {
     outcome: 'failed',
     code: 'UPSTREAM_UNRESOLVED',
     detail: `The host name ${host} has no address that this machine can find.`,
-    remedy: 'Check the name and the resolver of the machine that runs Sallyport, or pin it: --resolve HOST:PORT:ADDRESS.',
+    remedy:
+      'Check the name and the resolver of the machine that runs Sallyport, or pin it: --resolve HOST:PORT:ADDRESS.',
   };
 }
 

@@ -122,17 +122,16 @@ export class Exchange implements UpstreamListener {
     }
   }
 
-  /** The request turned out to be malformed in its body. Returns whether the client has been told. */
-  refuse(problem: Problem): boolean {
-    if (this.#ended) return true;
+  /** The request turned out to be malformed in its body, or a limit or fault ends it. */
+  refuse(problem: Problem): void {
+    if (this.#ended) return;
     this.#upstream?.destroy();
     if (this.#response?.hasBegun === true) {
       this.#client.socket.destroy();
     } else {
       this.#client.answer(problem, false);
     }
-    this.#end('deny', problem.code, problem.status);
-    return true;
+    this.#end(problem.code === 'INTERNAL' ? 'error' : 'deny', problem.code, problem.status);
   }
 
   upstreamData(chunk: Buffer): void {
@@ -142,7 +141,7 @@ export class Exchange implements UpstreamListener {
       this.#failUpstream('UPSTREAM_MALFORMED', 'The upstream spoke before it was asked.');
       return;
     }
-    this.#client.wait('body');
+    this.#client.wait('stream');
     response.receive(chunk);
   }
 
@@ -207,6 +206,7 @@ export class Exchange implements UpstreamListener {
       head = encodeRequestHead(outgoing);
     } catch (error) {
       if (!(error instanceof HttpSyntaxError)) throw error;
+      // The last line of defense: nothing of this head has been written.
       upstream.lend(null);
       this.#client.context.pool.release(upstream);
       this.#answer({ status: 500, code: 'INTERNAL', detail: 'The request cannot be written safely.' }, 'error');
@@ -241,7 +241,8 @@ export class Exchange implements UpstreamListener {
   }
 
   #finishRequest(): void {
-    if (this.#framing.kind === 'chunked') this.#upstream?.socket.write(encodeLastChunk(this.#decoder?.trailers), 'latin1');
+    if (this.#framing.kind === 'chunked')
+      this.#upstream?.socket.write(encodeLastChunk(this.#decoder?.trailers), 'latin1');
     this.#client.wait('response');
     if (this.#response?.isComplete === true) this.#responseComplete();
   }

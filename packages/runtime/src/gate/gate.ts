@@ -32,6 +32,7 @@ export class Gate {
   readonly #connections = new Map<net.Socket, Phase>();
   readonly #sweeper: NodeJS.Timeout;
   #closed = false;
+  #fullRecorded = false;
 
   constructor(context: GateContext) {
     this.#context = context;
@@ -48,7 +49,8 @@ export class Gate {
   accept(socket: net.Socket, original: OriginalDestination): void {
     socket.on('error', () => socket.destroy());
     if (this.#closed || this.#connections.size >= MAX_CONNECTIONS) {
-      socket.destroy();
+      if (!this.#closed) this.#recordFull(original);
+      socket.resetAndDestroy();
       return;
     }
     // The answer to a client that has closed its side is still wanted.
@@ -88,7 +90,8 @@ export class Gate {
     const network = decideHost(this.#context.policy, host, port);
     const isDenied = network.verdict === 'deny';
     // A denied port says something readable only where its protocol is known.
-    const protocol = network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
+    const protocol =
+      network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
     switch (protocol) {
       case 'tls':
         await this.#routeTls(socket, phase, destination);
@@ -153,7 +156,10 @@ export class Gate {
           return;
         }
         // Upstream first: what it is decides what the client gets. The leaf is made meanwhile.
-        const [lease] = await Promise.all([pool.connect(origin), this.#context.leafContexts.contextFor(verdict.leafHost)]);
+        const [lease] = await Promise.all([
+          pool.connect(origin),
+          this.#context.leafContexts.contextFor(verdict.leafHost),
+        ]);
         if (lease.outcome === 'connected') pool.release(lease.connection);
         const client = await this.#terminate(socket, phase, verdict.leafHost, purpose);
         if (lease.outcome === 'failed' && client !== null) client.failedDial = { failure: lease, atMs: clock.nowMs };
@@ -239,7 +245,20 @@ export class Gate {
     this.#context.record.connection({ ...connectionOf({ host, port }), decision: 'deny', code: 'HOST_DENIED', rule });
   }
 
+  /** A sandbox that is out of connections can try thousands of times a second: one event in a sweep is enough. */
+  #recordFull(original: OriginalDestination): void {
+    if (this.#fullRecorded) return;
+    this.#fullRecorded = true;
+    this.#context.record.connection({
+      ...connectionOf({ host: original.address, port: original.port }),
+      decision: 'deny',
+      code: 'CAPACITY',
+      rule: `more than ${MAX_CONNECTIONS} connections at a time`,
+    });
+  }
+
   #sweep(): void {
+    this.#fullRecorded = false;
     const { clock, pool } = this.#context;
     clock.nowMs = performance.now();
     for (const [socket, phase] of this.#connections) {

@@ -2,8 +2,10 @@
 
 /** Connections of one sandbox at a time; further ones are closed at once. */
 export const MAX_CONNECTIONS = 8192;
-/** Time for name resolution, TCP and TLS to one upstream address, in ms. */
+/** Time for TCP and TLS to one upstream address, in ms. */
 export const CONNECT_TIMEOUT_MS = 10_000;
+/** Time for all addresses of one upstream together, in ms; below {@link TimeLimits.headMs}, so that the client is told. */
+export const DIAL_TIMEOUT_MS = 20_000;
 /** Addresses of one name that are tried in turn. */
 export const MAX_ADDRESSES_TRIED = 6;
 /** Idle upstream connections kept for one authority. */
@@ -27,8 +29,10 @@ export interface TimeLimits {
   readonly headMs: number;
   /** A kept-alive client connection may rest this long between requests. */
   readonly clientIdleMs: number;
-  /** Without a byte of a request body, or of a response body once its head has come. */
+  /** Without a byte of a request body. */
   readonly bodyIdleMs: number;
+  /** Without a byte of a response once it has begun: event streams rest for long. */
+  readonly responseIdleMs: number;
   /** For an upstream to begin its response: long, because language models think before they answer. */
   readonly responseHeadMs: number;
   /** Without a byte on a connection that is passed through unread. */
@@ -47,6 +51,7 @@ export const TIME_LIMITS: TimeLimits = {
   headMs: 30_000,
   clientIdleMs: 120_000,
   bodyIdleMs: 300_000,
+  responseIdleMs: 3_600_000,
   responseHeadMs: 900_000,
   relayIdleMs: 3_600_000,
   upstreamIdleMs: 30_000,

@@ -108,7 +108,9 @@ export class Recorder {
 
 /** The path of a target without query; of an absolute-form target too, whose authority is recorded apart. */
 function recordedPath(target: string): string {
-  const path = target.startsWith('/') ? target : (/^[a-z]+:\/\/[^/?]*(?<path>[^?]*)/i.exec(target)?.groups?.['path'] ?? '');
+  const path = target.startsWith('/')
+    ? target
+    : (/^[a-z]+:\/\/[^/?]*(?<path>[^?]*)/i.exec(target)?.groups?.['path'] ?? '');
   const query = path.indexOf('?');
   return query < 0 ? path : path.slice(0, query);
 }

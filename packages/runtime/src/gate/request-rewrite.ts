@@ -33,7 +33,11 @@ export type RequestVerdict =
 /** Steps 5 to 7: one canonical authority, the method, substitution, and the head as it is sent. Pure. */
 export function rewriteRequest(context: RequestContext, origin: Authority, head: RequestHead): RequestVerdict {
   if (head.method === 'CONNECT') {
-    return refuse(405, 'METHOD_REFUSED', 'CONNECT is refused: the sandbox needs no proxy, it can connect to any allowed host itself.');
+    return refuse(
+      405,
+      'METHOD_REFUSED',
+      'CONNECT is refused: the sandbox needs no proxy, it can connect to any allowed host itself.',
+    );
   }
   const framing = requestFraming(head);
   const named = requestAuthority(head, origin);
@@ -41,7 +45,11 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
     case 'ok':
       break;
     case 'mismatch':
-      return refuse(421, 'AUTHORITY_MISMATCH', `The request names another origin than its connection, ${origin.scheme}://${origin.host}:${origin.port}: ${named.reason}.`);
+      return refuse(
+        421,
+        'AUTHORITY_MISMATCH',
+        `The request names another origin than its connection, ${origin.scheme}://${origin.host}:${origin.port}: ${named.reason}.`,
+      );
     case 'malformed':
       return refuse(400, 'MALFORMED_REQUEST', `The request does not name one origin: ${named.reason}.`);
     default:
@@ -60,7 +68,11 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
   return {
     verdict: 'forward',
     authority,
-    head: { ...result.head, minor: 1, fields: outgoingFields(context, authority, framing, result.head.fields, bound.length > 0) },
+    head: {
+      ...result.head,
+      minor: 1,
+      fields: outgoingFields(context, authority, framing, result.head.fields, bound.length > 0),
+    },
     framing,
     released: result.released,
     stray: result.stray,

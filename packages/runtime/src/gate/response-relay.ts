@@ -12,7 +12,13 @@ import type { ResponseHead } from '../http/message.ts';
 import type { RedactionStream, Redactor } from '../secrets/redact.ts';
 import { createContentDecoder } from './content-decoder.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
-import { planResponseBody, redactHead, rewriteResponseHead, setResponseFraming, type Coding } from './response-rewrite.ts';
+import {
+  planResponseBody,
+  redactHead,
+  rewriteResponseHead,
+  setResponseFraming,
+  type Coding,
+} from './response-rewrite.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 import { writeChunk } from './write-chunk.ts';
 
@@ -112,11 +118,19 @@ export class ResponseRelay {
     if (this.#disposed || this.#bodyReceived) return;
     this.#keepsUpstream = false;
     if (this.#body === null) {
-      this.#options.onFailure('UPSTREAM_MALFORMED', 'The upstream closed the connection in the middle of a response head.');
+      this.#options.onFailure(
+        'UPSTREAM_MALFORMED',
+        'The upstream closed the connection in the middle of a response head.',
+      );
       return;
     }
     try {
-      if (!clean) throw new HttpSyntaxError('TRUNCATED_BODY', 502, 'The upstream broke the connection in the middle of a response.');
+      if (!clean)
+        throw new HttpSyntaxError(
+          'TRUNCATED_BODY',
+          502,
+          'The upstream broke the connection in the middle of a response.',
+        );
       this.#body.end();
       this.#bodyEnd();
     } catch (error) {
@@ -151,7 +165,10 @@ export class ResponseRelay {
     this.#keepsUpstream = keepsAlive(head) && framing.kind !== 'until-close';
     this.status = head.status;
     if (plan.kind === 'refused') {
-      this.#options.onFailure('RESPONSE_UNREDACTABLE', `The response cannot be searched for credentials: ${plan.reason}.`);
+      this.#options.onFailure(
+        'RESPONSE_UNREDACTABLE',
+        `The response cannot be searched for credentials: ${plan.reason}.`,
+      );
       return;
     }
     // The length of an answer to HEAD, or of a 304, speaks of another message; a coding that is taken off makes it wrong.
@@ -189,7 +206,10 @@ export class ResponseRelay {
     }
     this.#interim += 1;
     if (this.#interim > MAX_INTERIM_RESPONSES) {
-      this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream sent more than ${MAX_INTERIM_RESPONSES} interim responses.`);
+      this.#options.onFailure(
+        'UPSTREAM_MALFORMED',
+        `The upstream sent more than ${MAX_INTERIM_RESPONSES} interim responses.`,
+      );
       return;
     }
     // An HTTP/1.0 client knows no interim responses (RFC 9110 section 15.2).
@@ -238,16 +258,27 @@ export class ResponseRelay {
   #openDecoder(coding: Coding, firstByte: number): Transform {
     const decoder = createContentDecoder(coding, firstByte);
     decoder.on('data', (data: Buffer) => {
-      if (!this.#disposed) this.#write(this.#stream === null ? data : this.#stream.push(data), decoder);
+      if (this.#disposed) return;
+      try {
+        this.#write(this.#stream === null ? data : this.#stream.push(data), decoder);
+      } catch (error) {
+        this.#fail(error);
+      }
     });
     decoder.on('drain', () => {
       if (!this.#disposed) this.#options.upstream.socket.resume();
     });
     decoder.on('end', () => {
-      if (!this.#disposed) this.#finish();
+      if (this.#disposed) return;
+      try {
+        this.#finish();
+      } catch (error) {
+        this.#fail(error);
+      }
     });
     decoder.on('error', () => {
-      if (!this.#disposed) this.#options.onFailure('RESPONSE_UNREDACTABLE', 'The response does not decode as its content coding says.');
+      if (!this.#disposed)
+        this.#options.onFailure('RESPONSE_UNREDACTABLE', 'The response does not decode as its content coding says.');
     });
     return decoder;
   }
@@ -317,9 +348,13 @@ export class ResponseRelay {
   }
 
   #fail(error: unknown): void {
-    if (!(error instanceof HttpSyntaxError)) throw error;
     if (this.#disposed) return;
-    this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream's response breaks HTTP: ${error.message}`);
+    if (error instanceof HttpSyntaxError) {
+      this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream's response breaks HTTP: ${error.message}`);
+    } else {
+      // What went wrong is not told: it could quote a value.
+      this.#options.onFailure('INTERNAL', 'The gate failed on this response.');
+    }
   }
 }
 

@@ -47,7 +47,8 @@ export function planResponseBody(head: ResponseHead, framing: Framing, redacts: 
   if (codings.length > 1) return { kind: 'refused', reason: 'it is encoded more than once' };
   if (codings.length > 0) return { kind: 'streamed', codings };
   const isEventStream = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
-  if (framing.kind === 'length' && framing.bytes <= MAX_MEASURED_BODY_BYTES && !isEventStream) return { kind: 'measured' };
+  if (framing.kind === 'length' && framing.bytes <= MAX_MEASURED_BODY_BYTES && !isEventStream)
+    return { kind: 'measured' };
   return { kind: 'streamed', codings };
 }
 

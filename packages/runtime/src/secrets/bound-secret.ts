@@ -8,7 +8,9 @@ export type Location =
   | { readonly kind: 'header'; readonly name?: string }
   | { readonly kind: 'basic' }
   | { readonly kind: 'query' }
-  | { readonly kind: 'path' };
+  | { readonly kind: 'path' }
+  /** Request bodies, by their content type. */
+  | { readonly kind: 'body' };
 
 /** A placeholder secret as the gate uses it. */
 export interface BoundSecret {

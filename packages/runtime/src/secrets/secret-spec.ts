@@ -192,12 +192,12 @@ const STRUCTURAL_FIELDS: readonly string[] = [
 ];
 
 const DEFAULT_LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'basic' }];
-const LOCATION_FORMS = 'Write header, header:NAME, basic, query or path.';
+const LOCATION_FORMS = 'Write header, header:NAME, basic, query, path or body.';
 
 /**
  * Reads the values of `--secret-in`, each a list with commas. None at all means `header,basic`.
  *
- * @throws SallyportError INVALID_LOCATION, or NOT_SUPPORTED_YET for `body` and `websocket`.
+ * @throws SallyportError INVALID_LOCATION, or NOT_SUPPORTED_YET for `websocket`.
  */
 export function parseLocations(texts: readonly string[]): readonly Location[] {
   if (texts.length === 0) return DEFAULT_LOCATIONS;
@@ -215,12 +215,12 @@ function parseLocation(text: string): Location {
     case 'basic':
     case 'query':
     case 'path':
-      return { kind: text };
     case 'body':
+      return { kind: text };
     case 'websocket':
       throw new SallyportError(
         'NOT_SUPPORTED_YET',
-        `--secret-in ${text}: placeholders in ${text === 'body' ? 'request bodies' : 'WebSocket messages'} are not replaced yet. Use header, basic, query or path.`,
+        `--secret-in ${text}: placeholders in WebSocket messages are not replaced yet. Use header, basic, query, path or body.`,
       );
     case '':
       throw new SallyportError('INVALID_LOCATION', `--secret-in: a location is empty. ${LOCATION_FORMS}`);

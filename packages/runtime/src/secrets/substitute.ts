@@ -252,6 +252,9 @@ function allows(locations: readonly Location[], place: Place): boolean {
           return true;
         }
         break;
+      case 'body':
+        // Not in a head: see `BodySubstituter`.
+        break;
       default:
         location satisfies never;
     }

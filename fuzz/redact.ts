@@ -205,7 +205,7 @@ export function run(seed: number, iterations: number): void {
     checkParts(text, output, oracle, (what) =>
       fail(seed, iteration, what, { ...case_, output, clusters: oracle.clusters() }),
     );
-    const after = new RedactionOracle(output, bytes);
+    const after = new RedactionOracle(withoutPlaceholders(output), bytes);
     if (after.matches.length > 0) {
       fail(seed, iteration, 'a form is left', { ...case_, output, left: after.matches[0] });
     }
@@ -215,6 +215,11 @@ export function run(seed: number, iterations: number): void {
     checkChunks(dice, redactor, input, output, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
     checkHeld(dice, redactor, text, bytes, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
   }
+}
+
+/** A placeholder's first character may by chance end a form of which all but the last bits were there before it. */
+function withoutPlaceholders(output: string): string {
+  return output.replaceAll(/sp_[ABC]_q1(?:w2?)?/g, '\0');
 }
 
 /** Everything outside the forms must be there, in order; in their place something else. */
@@ -278,7 +283,9 @@ function checkHeld(
       last === undefined || last.end < oracle.live ? expected : part.length - Math.min(oracle.live, last.start);
     // Of escapes of characters beyond ASCII that are not complete the oracle knows too little.
     const isSure = bytes.every((value) => /^[\0-\x7f]*$/.test(value)) || !/\\[^\\]{0,5}(\\u?.{0,3})?$/.test(part);
-    if (stream.heldBytes > most || (isSure && last === undefined && stream.heldBytes < expected)) {
+    // A value that itself ends like the beginning of an escape is held until that is one or is not.
+    const isPlain = bytes.every((value) => !/[%\\]/.test(value));
+    if ((isPlain && stream.heldBytes > most) || (isSure && last === undefined && stream.heldBytes < expected)) {
       report('held bytes', { part, middle, held: stream.heldBytes, expected, most });
     }
   }

@@ -170,13 +170,13 @@ class ViewRun {
   }
 
   #report(thread: Thread, end: number, listener: MatchListener): void {
-    const { automaton, forms } = this.#view;
+    const { automaton, forms, formsAt } = this.#view;
     const { places, digits } = thread;
     let node = automaton.out[thread.node]!;
     while (node !== ROOT) {
       const depth = automaton.depth[node]!;
       const first = places.length - depth;
-      const candidates = forms.get(node)!;
+      const candidates = forms[formsAt[node]! - 1]!;
       let whole: Form | undefined;
       for (const form of candidates) {
         if (form.leftBits === 0) {

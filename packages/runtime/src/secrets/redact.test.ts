@@ -274,7 +274,9 @@ describe('RedactionStream', () => {
         if (new RedactionOracle(text, bytes).matches.length === 0) {
           assert.equal(output, input);
         }
-        assert.deepEqual(new RedactionOracle(output.toString('latin1'), bytes).matches, []);
+        // A placeholder's first character could by chance end a form that lacked its last bits.
+        const left = output.toString('latin1').replaceAll(/sp_\w+?_0q1w2e3r/g, '\0');
+        assert.deepEqual(new RedactionOracle(left, bytes).matches, []);
         const chunked = inChunks(redactor, input, sizes);
         assert.equal(chunked.output, output.toString('latin1'));
         assert.ok(chunked.held <= 6 * Math.max(...bytes.map(({ length }) => length)) + 16);

@@ -1,6 +1,6 @@
 import { alignedPlaceholder, compileForms, renderReplacement } from './forms.ts';
 import type { CompiledForms, Form, RedactionRule } from './forms.ts';
-import { EscapeReader, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES, SHORT_ESCAPES } from './matcher-escape.ts';
+import { EscapeReader, HEX_DIGITS, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES, SHORT_ESCAPES } from './matcher-escape.ts';
 import { Matcher } from './matcher.ts';
 
 export type { RedactionRule } from './forms.ts';
@@ -15,7 +15,7 @@ const LETTER_U = 0x75;
 /** The longest escape of one byte, `\u0061`. */
 const BYTES_FOR_SYMBOL = 6;
 
-/** How many bytes are searched for another escape in this loop before the search is handed to `indexOf`. */
+/** How far behind an escape the next one is looked for byte by byte. */
 const ESCAPE_LOOKAHEAD_BYTES = 16;
 
 /** A form that was found and what is to be written for it. */
@@ -90,7 +90,8 @@ export class Redactor {
 /**
  * Redacts a body chunk by chunk. The output is the same for any chunking.
  *
- * Only bytes that may be the beginning of a form are held back, at most the longest form (six times the value).
+ * Only bytes that may be the beginning of a form are held back, at most the longest form (six times the value) and the digit that it may
+ * share with its neighbour. What is returned may be a part of the chunk: a caller that reuses chunks writes it out first.
  */
 export class RedactionStream {
   /** How many forms were replaced. */
@@ -274,34 +275,25 @@ export class RedactionStream {
     const reader = this.#reader;
     const { ambiguous, plus } = this.#forms;
     const { gateBytes } = filter;
-    const end = data.length;
     let index = from;
-    let near = from;
     let percent = -2;
     let backslash = -2;
     let space = plus ? -2 : -1;
     for (;;) {
-      index = Math.max(index, skipToEscape(data, index, near, gateBytes, plus));
-      if (index >= near) {
-        percent = percent !== -1 && percent < index ? data.indexOf(PERCENT, index) : percent;
-        backslash = backslash !== -1 && backslash < index ? data.indexOf(BACKSLASH, index) : backslash;
-        space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
-        index = earliest(earliest(percent, backslash), space);
-        if (index === -1) {
-          return -1;
-        }
+      percent = percent !== -1 && percent < index ? nextPercent(data, index, gateBytes) : percent;
+      backslash = backslash !== -1 && backslash < index ? nextBackslash(data, index, gateBytes) : backslash;
+      space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
+      index = earliest(earliest(percent, backslash), space);
+      if (index === -1) {
+        return -1;
       }
-      const length = reader.read(data, index, end);
+      const length = reader.read(data, index, data.length);
       if (length === INCOMPLETE_ESCAPE) {
         // The tail of the data is searched by itself.
         return -1;
       }
-      if (length > 0) {
-        if (filter.mayHoldEscape(data, index, end, length, reader, ambiguous)) {
-          return index;
-        }
-        // Where one escape is, there are often more.
-        near = Math.min(end, index + ESCAPE_LOOKAHEAD_BYTES);
+      if (length > 0 && filter.mayHoldEscape(data, index, data.length, length, reader, ambiguous)) {
+        return index;
       }
       index++;
     }
@@ -466,21 +458,64 @@ function sharedDigit(tile: Tile): number {
   return own << (6 - tile.form.rightBits);
 }
 
-/** Passes over bytes that start no escape, and over escapes of bytes outside `gateBytes`; at most to `until`. */
-function skipToEscape(data: Buffer, from: number, until: number, gateBytes: Uint8Array, plus: boolean): number {
-  for (let i = from; i < until; i++) {
-    const byte = data[i]!;
-    if (byte === BACKSLASH) {
-      if (i + 1 >= data.length) {
-        return i;
+// The two loops that every body passes through. `indexOf` is by far the fastest way to the next escape, but each call has its price, so
+// behind an escape, where there are often more, the next bytes are looked at one by one.
+
+/** The next JSON escape from `from` on that may stand for one of `gateBytes`, or the last byte when it is a backslash, or -1. */
+function nextBackslash(data: Buffer, from: number, gateBytes: Uint8Array): number {
+  const last = data.length - 1;
+  let i = from;
+  for (;;) {
+    i = data.indexOf(BACKSLASH, i);
+    if (i === -1) {
+      return -1;
+    }
+    let until = i + 1;
+    for (; i < until; i++) {
+      if (data[i] === BACKSLASH) {
+        if (i === last) {
+          return i;
+        }
+        const letter = data[i + 1]!;
+        const short = SHORT_ESCAPES[letter]!;
+        if (short < 0) {
+          if (letter === LETTER_U) {
+            return i;
+          }
+        } else if (gateBytes[short] === 1) {
+          return i;
+        } else {
+          until = Math.min(last + 1, i + ESCAPE_LOOKAHEAD_BYTES);
+        }
       }
-      const short = SHORT_ESCAPES[data[i + 1]!]!;
-      if (short >= 0 ? gateBytes[short] === 1 : data[i + 1] === LETTER_U) {
-        return i;
-      }
-    } else if (byte === PERCENT || (plus && byte === PLUS)) {
-      return i;
     }
   }
-  return until;
+}
+
+/** The next percent escape from `from` on of one of `gateBytes`, or one that may not be complete, or -1. */
+function nextPercent(data: Buffer, from: number, gateBytes: Uint8Array): number {
+  const last = data.length - 1;
+  let i = from;
+  for (;;) {
+    i = data.indexOf(PERCENT, i);
+    if (i === -1) {
+      return -1;
+    }
+    let until = i + 1;
+    for (; i < until; i++) {
+      if (data[i] === PERCENT) {
+        if (i + 1 >= last) {
+          return i;
+        }
+        const high = HEX_DIGITS[data[i + 1]!]!;
+        const low = HEX_DIGITS[data[i + 2]!]!;
+        if (high >= 0 && low >= 0) {
+          if (gateBytes[(high << 4) | low] === 1) {
+            return i;
+          }
+          until = Math.min(last + 1, i + ESCAPE_LOOKAHEAD_BYTES);
+        }
+      }
+    }
+  }
 }

@@ -294,6 +294,8 @@ describe('RedactionStream', () => {
       [[secret], unicode(secret.slice(0, -1), false)],
       [[secret], '%61'],
       [[secret], '\\u0061'],
+      [[secret], `\\u0067${secret.slice(1, 9)}`],
+      [[secret], `%67${secret.slice(1, 9)}`],
       [[secret], '%'],
       [[secret], '\\'],
       [[secret], Buffer.from(secret.slice(0, -1)).toString('base64')],
@@ -322,10 +324,14 @@ describe('RedactionStream', () => {
         return best;
       };
       time(20_000);
-      const ratio = time(120_000) / time(30_000);
+      // Under load a measurement may be off; quadratic time would give 16 or more every time.
+      const ratios: number[] = [];
+      do {
+        ratios.push(time(120_000) / time(30_000));
+      } while (ratios.at(-1)! >= 8 && ratios.length < 5);
       assert.ok(
-        ratio < 10,
-        `${JSON.stringify(unit.slice(0, 40))} of ${values[0]!.slice(0, 10)}…: ratio ${ratio.toFixed(1)}`,
+        ratios.at(-1)! < 8,
+        `${JSON.stringify(unit.slice(0, 40))} of ${values[0]!.slice(0, 10)}…: ratios ${ratios.join(', ')}`,
       );
     }
   });

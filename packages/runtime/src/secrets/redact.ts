@@ -1,22 +1,15 @@
 import { alignedPlaceholder, compileForms, renderReplacement } from './forms.ts';
 import type { CompiledForms, Form, RedactionRule } from './forms.ts';
-import { EscapeReader, HEX_DIGITS, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES, SHORT_ESCAPES } from './matcher-escape.ts';
+import { EscapeReader, MAX_ESCAPE_BYTES } from './matcher-escape.ts';
+import { EscapeSearch } from './matcher-escape-search.ts';
 import { Matcher } from './matcher.ts';
 
 export type { RedactionRule } from './forms.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-const PERCENT = 0x25;
-const PLUS = 0x2b;
-const BACKSLASH = 0x5c;
-const LETTER_U = 0x75;
-
 /** The longest escape of one byte, `\u0061`. */
 const BYTES_FOR_SYMBOL = 6;
-
-/** How far behind an escape the next one is looked for byte by byte. */
-const ESCAPE_LOOKAHEAD_BYTES = 16;
 
 /** A form that was found and what is to be written for it. */
 interface Tile {
@@ -240,7 +233,8 @@ export class RedactionStream {
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     let index = from;
     let gram = filter.find(view, index, end);
-    let escape = this.#findEscape(data, index);
+    const escapes = new EscapeSearch(this.#forms, filter, this.#reader, data);
+    let escape = escapes.next(index);
     while (gram !== -1 || escape !== -1) {
       const isGram = gram !== -1 && (escape === -1 || gram <= escape);
       const hit = isGram ? gram : escape;
@@ -254,7 +248,7 @@ export class RedactionStream {
         gram = filter.find(view, index, end);
       }
       if (escape !== -1 && escape < index) {
-        escape = this.#findEscape(data, index);
+        escape = escapes.next(index);
       }
     }
     return index;
@@ -267,36 +261,6 @@ export class RedactionStream {
       }
     }
     return false;
-  }
-
-  /** The next escape from `from` on that may belong to the first bytes of a form, or -1. */
-  #findEscape(data: Buffer, from: number): number {
-    const filter = this.#forms.filter!;
-    const reader = this.#reader;
-    const { ambiguous, plus } = this.#forms;
-    const { gateBytes } = filter;
-    let index = from;
-    let percent = -2;
-    let backslash = -2;
-    let space = plus ? -2 : -1;
-    for (;;) {
-      percent = percent !== -1 && percent < index ? nextPercent(data, index, gateBytes) : percent;
-      backslash = backslash !== -1 && backslash < index ? nextBackslash(data, index, gateBytes) : backslash;
-      space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
-      index = earliest(earliest(percent, backslash), space);
-      if (index === -1) {
-        return -1;
-      }
-      const length = reader.read(data, index, data.length);
-      if (length === INCOMPLETE_ESCAPE) {
-        // The tail of the data is searched by itself.
-        return -1;
-      }
-      if (length > 0 && filter.mayHoldEscape(data, index, data.length, length, reader, ambiguous)) {
-        return index;
-      }
-      index++;
-    }
   }
 
   /**
@@ -435,13 +399,6 @@ export class RedactionStream {
   }
 }
 
-function earliest(a: number, b: number): number {
-  if (a === -1) {
-    return b;
-  }
-  return b === -1 ? a : Math.min(a, b);
-}
-
 function startsNoLater(start: number, end: number, tile: Tile): boolean {
   return start < tile.start || (start === tile.start && end > tile.end);
 }
@@ -456,66 +413,4 @@ function sharedDigit(tile: Tile): number {
   const placeholder = alignedPlaceholder(tile.form);
   const own = placeholder.at(-1)! & ((1 << tile.form.rightBits) - 1);
   return own << (6 - tile.form.rightBits);
-}
-
-// The two loops that every body passes through. `indexOf` is by far the fastest way to the next escape, but each call has its price, so
-// behind an escape, where there are often more, the next bytes are looked at one by one.
-
-/** The next JSON escape from `from` on that may stand for one of `gateBytes`, or the last byte when it is a backslash, or -1. */
-function nextBackslash(data: Buffer, from: number, gateBytes: Uint8Array): number {
-  const last = data.length - 1;
-  let i = from;
-  for (;;) {
-    i = data.indexOf(BACKSLASH, i);
-    if (i === -1) {
-      return -1;
-    }
-    let until = i + 1;
-    for (; i < until; i++) {
-      if (data[i] === BACKSLASH) {
-        if (i === last) {
-          return i;
-        }
-        const letter = data[i + 1]!;
-        const short = SHORT_ESCAPES[letter]!;
-        if (short < 0) {
-          if (letter === LETTER_U) {
-            return i;
-          }
-        } else if (gateBytes[short] === 1) {
-          return i;
-        } else {
-          until = Math.min(last + 1, i + ESCAPE_LOOKAHEAD_BYTES);
-        }
-      }
-    }
-  }
-}
-
-/** The next percent escape from `from` on of one of `gateBytes`, or one that may not be complete, or -1. */
-function nextPercent(data: Buffer, from: number, gateBytes: Uint8Array): number {
-  const last = data.length - 1;
-  let i = from;
-  for (;;) {
-    i = data.indexOf(PERCENT, i);
-    if (i === -1) {
-      return -1;
-    }
-    let until = i + 1;
-    for (; i < until; i++) {
-      if (data[i] === PERCENT) {
-        if (i + 1 >= last) {
-          return i;
-        }
-        const high = HEX_DIGITS[data[i + 1]!]!;
-        const low = HEX_DIGITS[data[i + 2]!]!;
-        if (high >= 0 && low >= 0) {
-          if (gateBytes[(high << 4) | low] === 1) {
-            return i;
-          }
-          until = Math.min(last + 1, i + ESCAPE_LOOKAHEAD_BYTES);
-        }
-      }
-    }
-  }
 }

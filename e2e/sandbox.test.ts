@@ -3,9 +3,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -376,6 +379,74 @@ test('the environment is what was given, the trust variables, and nothing of the
     [...names].filter((name) => !known.includes(name ?? '')),
     [],
   );
+});
+
+/** A certificate of nobody: its key was never kept. */
+const CA_PEM = `-----BEGIN CERTIFICATE-----
+MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
+MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
+0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
+VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
+lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
+C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
+l+AK734cuPb7XMF1Qdo6AVqBBA==
+-----END CERTIFICATE-----
+`;
+
+test("clients are told of the sandbox's CA, and Java's trust stores are replaced", async () => {
+  const jvms = existsSync('/usr/lib/jvm') ? readdirSync('/usr/lib/jvm') : [];
+  const stores = jvms.map((name) => `/usr/lib/jvm/${name}/lib/security/cacerts`).filter((path) => existsSync(path));
+  const { stdout, stderr } = await shell(
+    'tail -n 12 "$SSL_CERT_FILE"; echo "==="; cmp "$SSL_CERT_FILE" "$CURL_CA_BUNDLE" && cmp "$GIT_SSL_CAINFO" /etc/pki/tls/certs/ca-bundle.crt && echo same; ' +
+      `for store in /etc/ssl/certs/java/cacerts ${stores.join(' ')}; do cat $store; done; (echo x > "$SSL_CERT_FILE") 2>/dev/null || echo kept`,
+    { trust: { caPem: CA_PEM, javaTrustStore: Buffer.from('a trust store\n') } },
+  );
+  const [tail = '', rest] = stdout.split('===\n');
+  assert.ok(CA_PEM.endsWith(tail) || tail.endsWith(CA_PEM), stderr);
+  assert.equal(rest, `same\n${'a trust store\n'.repeat(stores.length + 1)}kept\n`, stderr);
+});
+
+test('another OCI runtime may be named by its path, and the host keeps its files to itself', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-runtime-'));
+  try {
+    chmodSync(folder, 0o755);
+    const runtime = join(folder, 'my-runtime');
+    writeFileSync(runtime, `#!/bin/sh\nexec ${findTool('runc')} "$@"\n`, { mode: 0o755 });
+    const input = join(folder, 'input');
+    writeFileSync(input, 'from a file\n');
+    const descriptor = openSync(input, 'r+');
+    const { stdout, code } = await run(
+      ['sh', '-c', 'cat; readlink /proc/self/fd/0; exit 3'],
+      { streams: { stdin: descriptor, stdout: 'pipe', stderr: 'pipe' } },
+      { runtime },
+    );
+    closeSync(descriptor);
+    assert.match(stdout, /^from a file\n(pipe|socket):/);
+    assert.equal(code, 3);
+    const broken =
+      'while [ $# -gt 0 ]; do [ "$1" = --log ] && log=$2; shift; done; printf "it broke \\033[31m" > $log; exit 1';
+    writeFileSync(runtime, `#!/bin/sh\n${broken}\n`);
+    await assert.rejects(run(['true'], {}, { runtime }), {
+      code: 'SANDBOX_FAILED',
+      message: /my-runtime could not start the sandbox: "it broke \[31m"/,
+    });
+    if (!isRoot) return;
+    chmodSync(folder, 0o700);
+    await assert.rejects(run(['true'], {}, { runtime }), { code: 'SANDBOX_FAILED', message: /may not be executed/ });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('sandboxes run side by side without seeing each other', async () => {
+  const script =
+    'hostname; ls /tmp; echo x > /tmp/mine; sleep 1 & sleep 0.4; grep -l "^sleep" /proc/[0-9]*/cmdline 2>/dev/null | wc -l';
+  const runs = await Promise.all(
+    Array.from({ length: 6 }, async (_, index) => await shell(script, { name: `box-${index}` })),
+  );
+  runs.forEach(({ stdout }, index) => assert.equal(stdout, `box-${index}\n1\n`));
 });
 
 test(

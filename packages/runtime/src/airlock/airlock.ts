@@ -51,6 +51,8 @@ export interface Airlock {
 
 /** An airlock being opened, for callers that overlap their own preparation with it. */
 export interface AirlockOpening {
+  /** Every process that sets the airlock up is running: the caller's own work from here on costs no time. */
+  readonly underWay: Promise<void>;
   /** The namespaces, with `/run/stage` made: files for the sandbox can be laid out, while the network is still set up. */
   readonly staged: Promise<Holder>;
   readonly opened: Promise<Airlock>;
@@ -72,6 +74,8 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
   const mark = (phase: string) => (timings[phase] = performance.now() - startedAt);
   let announceStage: (holder: Holder) => void = () => undefined;
   let refuseStage: (error: unknown) => void = () => undefined;
+  let announceUnderWay: () => void = () => undefined;
+  const underWay = new Promise<void>((resolve) => (announceUnderWay = resolve));
   const staged = new Promise<Holder>((resolve, reject) => {
     announceStage = resolve;
     refuseStage = reject;
@@ -92,10 +96,14 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
         if (line === STAGE_READY) announceStage(holder);
       });
       const dnsAddresses = ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4];
-      const [listening] = await Promise.allSettled([
-        openListeners(holder, { ports: options.ports, dnsAddresses, ipv6 }, networkReady, options.nodeBinary),
+      const listenersReady = openListeners(
+        holder,
+        { ports: options.ports, dnsAddresses, ipv6 },
         networkReady,
-      ]);
+        options.nodeBinary,
+      );
+      announceUnderWay();
+      const [listening] = await Promise.allSettled([listenersReady, networkReady]);
       // A failed network is the cause when both failed.
       await networkReady;
       if (listening.status === 'rejected') throw listening.reason;
@@ -107,8 +115,11 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
     }
   };
   const opened = open();
-  opened.catch(refuseStage);
-  return { staged, opened };
+  opened.catch((error: unknown) => {
+    refuseStage(error);
+    announceUnderWay();
+  });
+  return { underWay, staged, opened };
 }
 
 async function setUpNetwork(

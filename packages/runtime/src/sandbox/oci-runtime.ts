@@ -54,25 +54,33 @@ export class OciRuntimeBackend implements SandboxBackend {
     return await (await this.prepare(spec, airlock.holder)).start(airlock);
   }
 
-  /** As the first half of {@link start}, while the airlock's network is still being set up. */
-  async prepare(spec: SandboxSpec, holder: Holder): Promise<PreparedSandbox> {
+  /**
+   * As the first half of {@link start}, overlapping with the airlock: what needs only this machine's files is done at
+   * once, the rest when the stage is there.
+   *
+   * @param trust takes the place of `spec.trust`, for a CA that is still being made.
+   */
+  async prepare(
+    spec: SandboxSpec,
+    staged: Promise<Holder> | Holder,
+    trust?: Promise<SandboxSpec['trust']>,
+  ): Promise<PreparedSandbox> {
     const startedAt = performance.now();
     const timings: PhaseTimings = {};
     const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
     const identity = sandboxIdentity(currentCaller());
     const sources = checkMountSources(spec);
-    const workspace =
-      spec.workspace === undefined
-        ? undefined
-        : sources.find((source) => !source.readOnly && source.source === source.destination)?.destination;
+    const workspace = sources.find((source) => source.isWorkspace)?.destination;
     const table = parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
     const seccomp = resolveSeccomp(readSeccompProfile(), { arch: process.arch, kernel: release() });
     const root = describeRootFileSystem(identity, spec.name, findGateAddresses());
-    const trust = layOutTrust(spec.trust, readHostTrust());
+    const hostTrust = readHostTrust();
     timings['description'] = performance.now() - startedAt;
 
-    const plan = planStage(sources, workspace, spec.gitWritable ?? false);
-    const stage = await layOutStage(holder, plan, [...root.files, ...trust.files], table, tools);
+    const holder = await staged;
+    const trustFiles = layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
+    const plan = planStage(sources, spec.gitWritable ?? false);
+    const stage = await layOutStage(holder, plan, [...root.files, ...trustFiles.files], table, tools);
     timings['stage files'] = performance.now() - startedAt;
 
     const streams = planStreams(spec.streams ?? { stdin: 0, stdout: 1, stderr: 2 }, this.#runtime.copiesStreams);
@@ -89,7 +97,7 @@ export class OciRuntimeBackend implements SandboxBackend {
         ]),
       ],
     }));
-    const javaMounts = trust.javaTrustStores.map((path): ContainerMount => ({
+    const javaMounts = trustFiles.javaTrustStores.map((path): ContainerMount => ({
       source: `${STAGED_ROOT}${STAGED_JAVA_TRUST_STORE}`,
       destination: path,
       options: ['bind', 'ro', 'nosuid', 'nodev'],
@@ -100,7 +108,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       command: spec.command,
       environment: {
         ...baseEnvironment(identity, spec.name, streams.terminal),
-        ...trust.environment,
+        ...trustFiles.environment,
         ...spec.environment,
       },
       workingDirectory: spec.workingDirectory ?? workspace ?? identity.home,
@@ -134,8 +142,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       [
         '/bin/sh',
         '-ec',
-        // The configuration comes on a descriptor of its own: standard input is the command's.
-        `cd ${STAGE_DIRECTORY}; cat <&3 > config.json; exec 3<&-; exec "$@"`,
+        LAUNCH_PROGRAM,
         'sallyport-runtime',
         runtime.path,
         ...global,
@@ -174,7 +181,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       pid: child.pid ?? 0,
       notices,
       timings,
-      stdin: child.stdin ?? undefined,
+      stdin: streams.relayed.has(0) ? undefined : (child.stdin ?? undefined),
       stdout: streams.relayed.has(1) ? undefined : (child.stdout ?? undefined),
       stderr: streams.relayed.has(2) ? undefined : (child.stderr ?? undefined),
       wait: () => (waiting ??= wait()),
@@ -225,6 +232,21 @@ export class OciRuntimeBackend implements SandboxBackend {
     }
   }
 }
+
+/**
+ * Writes the configuration, which comes on a descriptor of its own (standard input is the command's), and becomes the
+ * runtime. Root's sandboxes run as an id that may not reach every folder of root's.
+ */
+const LAUNCH_PROGRAM = `
+cd ${STAGE_DIRECTORY}
+cat <&3 > config.json
+exec 3<&-
+if [ ! -x "$1" ]; then
+  echo "the runtime's file may not be executed by the sandbox's user" > ${RUNTIME_LOG}
+  exit 126
+fi
+exec "$@"
+`;
 
 /** `XDG_RUNTIME_DIR` is where rootless runtimes keep state; `USER` is absent, or runc would take itself for the host's root. */
 const RUNTIME_ENVIRONMENT = {

@@ -33,7 +33,7 @@ export interface LaunchOptions {
 /**
  * Begins a sandbox. Bad input is reported at once; the rest happens in parallel, in the background, until `start` is called.
  *
- * @param spec may be given by a promise for what takes time to make (the CA): the airlock is opened meanwhile.
+ * @param trust takes the place of `spec.trust`, for a CA that is still being made: the airlock is opened meanwhile.
  * @throws SallyportError `WORKSPACE_REFUSED`, `MOUNT_REFUSED`, `INVALID_MOUNT`, `RUNTIME_UNKNOWN`, `TOOL_MISSING`; later, by
  *   the promises, also `USER_NAMESPACES_FORBIDDEN`, `AIRLOCK_FAILED`, `SANDBOX_FAILED`.
  */
@@ -47,12 +47,8 @@ export function launchSandbox(
   const plan = planCgroups(`sallyport-${process.pid}-${(launchCount += 1)}`);
   const opening = beginAirlock({ ports: options.ports, cgroupDirectories: plan.directories });
   const cgroups = createCgroups(plan, spec.limits);
-  const prepare = async () => {
-    const holder = await opening.staged;
-    const complete = trust === undefined ? spec : { ...spec, trust: await trust };
-    return await new OciRuntimeBackend(runtime, cgroups).prepare(complete, holder);
-  };
-  const prepared = prepare();
+  const backend = new OciRuntimeBackend(runtime, cgroups);
+  const prepared = opening.underWay.then(async () => await backend.prepare(spec, opening.staged, trust));
   prepared.catch(() => undefined);
   opening.opened.catch(() => cgroups.remove());
   const close = async () => {

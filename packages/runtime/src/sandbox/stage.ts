@@ -42,18 +42,14 @@ export interface StagePlan {
 }
 
 /** Decides what is mounted, in order: the workspace, the guarded parts of its repository, the volumes. */
-export function planStage(
-  sources: readonly MountSource[],
-  workspace: string | undefined,
-  gitWritable: boolean,
-): StagePlan {
+export function planStage(sources: readonly MountSource[], gitWritable: boolean): StagePlan {
   const mounts: StagedMount[] = [];
   const notices: string[] = [];
   const nextTarget = () => `${STAGE_DIRECTORY}/mounts/${mounts.length}`;
   for (const source of sources) {
     const target = nextTarget();
     mounts.push({ ...source, target, owner: { uid: source.uid, gid: source.gid }, hostPath: source.source });
-    if (workspace === undefined || source.destination !== workspace || gitWritable) continue;
+    if (!source.isWorkspace || gitWritable) continue;
     const protection = protectGit(source.source);
     notices.push(...protection.notices);
     for (const directory of protection.directoriesToMake) {

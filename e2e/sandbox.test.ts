@@ -279,6 +279,18 @@ test('a runtime that fails is an error with its words, not a status', async () =
   });
 });
 
+test('names and working directories that would reach further are refused', async () => {
+  for (const name of ['', 'a b', 'a\nb', '../x', '-a', 'x'.repeat(64)]) {
+    await assert.rejects(run(['true'], { name }), { code: 'INVALID_NAME' }, name);
+  }
+  for (const workingDirectory of ['tmp', '/proc/self/fd/7', '/tmp/../proc/1', '/dev']) {
+    await assert.rejects(run(['true'], { workingDirectory }), { code: 'USAGE' }, workingDirectory);
+  }
+  const { stdout } = await shell('pwd; ls -l /proc/self/fd | grep -c " -> "', { workingDirectory: '/var/tmp' });
+  // Standard streams and the directory that ls reads: nothing else is inherited.
+  assert.equal(stdout, '/var/tmp\n4\n');
+});
+
 test('streams pass any bytes, and their ends', async () => {
   const { stdout, stderr } = await shell(
     'wc -c; echo err >&2; head -c 3000000 /dev/zero | tr "\\0" x',
@@ -430,7 +442,7 @@ test('another OCI runtime may be named by its path, and the host keeps its files
     writeFileSync(runtime, `#!/bin/sh\n${broken}\n`);
     await assert.rejects(run(['true'], {}, { runtime }), {
       code: 'SANDBOX_FAILED',
-      message: /my-runtime could not start the sandbox: "it broke \[31m"/,
+      message: /my-runtime could not start the sandbox: "it broke +\[31m"/,
     });
     if (!isRoot) return;
     chmodSync(folder, 0o700);

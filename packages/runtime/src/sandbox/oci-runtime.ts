@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants, release } from 'node:os';
+import { isAbsolute, normalize } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { findGateAddresses } from '../airlock/airlock.ts';
 import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
@@ -23,6 +24,7 @@ import type { RuntimeChoice } from './runtime-choice.ts';
 import { readSeccompProfile, resolveSeccomp } from './seccomp.ts';
 import { layOutStage, planStage, STAGED_ROOT } from './stage.ts';
 import { planStreams, relayStreams } from './streams.ts';
+import { isWithin } from './volumes.ts';
 
 /** The container's name to the runtime; each airlock has its own runtime state, so one name serves all. */
 const CONTAINER = 'sandbox';
@@ -68,6 +70,7 @@ export class OciRuntimeBackend implements SandboxBackend {
     const startedAt = performance.now();
     const timings: PhaseTimings = {};
     const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
+    checkNames(spec);
     const identity = sandboxIdentity(currentCaller());
     const sources = checkMountSources(spec);
     const workspace = sources.find((source) => source.isWorkspace)?.destination;
@@ -254,6 +257,24 @@ const RUNTIME_ENVIRONMENT = {
   XDG_RUNTIME_DIR: '/run',
   LC_ALL: 'C',
 };
+
+/** Both end up in files and paths of the sandbox; a working directory below `/proc` may lead to the runtime's own files. */
+function checkNames({ name, workingDirectory }: SandboxSpec): void {
+  if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)) {
+    throw new SallyportError(
+      'INVALID_NAME',
+      `${JSON.stringify(name)} is not a name for a sandbox. Use at most 63 letters, digits and hyphens.`,
+    );
+  }
+  if (workingDirectory === undefined) return;
+  const path = normalize(workingDirectory);
+  if (!isAbsolute(path) || ['/proc', '/sys', '/dev'].some((folder) => isWithin(path, folder))) {
+    throw new SallyportError(
+      'USAGE',
+      `The command cannot start in ${JSON.stringify(workingDirectory)}. Give an absolute path inside the sandbox, outside of /proc, /sys and /dev.`,
+    );
+  }
+}
 
 const FIND_INTERVAL_MS = 5;
 const FIND_ATTEMPTS = 400;

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { chownSync, mkdirSync, statSync } from 'node:fs';
+import { closeSync, constants, fchownSync, mkdirSync, openSync, readlinkSync, statSync } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
@@ -53,8 +53,7 @@ export function planStage(sources: readonly MountSource[], gitWritable: boolean)
     const protection = protectGit(source.source);
     notices.push(...protection.notices);
     for (const directory of protection.directoriesToMake) {
-      mkdirSync(directory);
-      if (process.geteuid?.() === 0) chownSync(directory, source.uid, source.gid);
+      makeOwned(directory, source);
     }
     for (const part of protection.mounts) {
       const below = part.path.slice(source.source.length);
@@ -70,6 +69,18 @@ export function planStage(sources: readonly MountSource[], gitWritable: boolean)
     }
   }
   return { mounts, notices, hidden: sources.flatMap((source) => source.hidden) };
+}
+
+/** Makes a directory for the workspace's owner. Root must not change the owner of anything that was put in its place. */
+function makeOwned(directory: string, owner: { readonly uid: number; readonly gid: number }): void {
+  mkdirSync(directory);
+  const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    if (readlinkSync(`/proc/self/fd/${descriptor}`) !== directory) throw sourceChanged(directory);
+    if (process.geteuid?.() === 0) fchownSync(descriptor, owner.uid, owner.gid);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** The stage as it came out. */

@@ -173,7 +173,17 @@ function fail(seed: number, iteration: number, what: string, detail: unknown): n
   throw new Error(`seed ${seed}, iteration ${iteration}: ${what}: ${JSON.stringify(detail)}`);
 }
 
-const PLACEHOLDERS = ['sp_A_q1', 'sp_B_q1w', 'sp_C_q1w2'];
+const PLACEHOLDERS = ['A_q1', 'B_q1w', 'C_q1w2'];
+
+function redactorOf(values: readonly string[], prefix: string): Redactor {
+  return new Redactor(
+    values.map((value, i) => ({
+      name: `S${i}`,
+      placeholder: prefix + PLACEHOLDERS[i]!,
+      values: [new SecretValue(value)],
+    })),
+  );
+}
 
 /** Compares redaction with the oracle and any chunking with the whole. @throws Error at the first difference. */
 export function run(seed: number, iterations: number): void {
@@ -184,9 +194,7 @@ export function run(seed: number, iterations: number): void {
     while (values.length < count) {
       values.push(randomValue(dice, values));
     }
-    const redactor = new Redactor(
-      values.map((value, i) => ({ name: `S${i}`, placeholder: PLACEHOLDERS[i]!, values: [new SecretValue(value)] })),
-    );
+    const redactor = redactorOf(values, 'sp_');
     const text = randomText(dice, values);
     const bytes = values.flatMap((value) => {
       const utf8 = Buffer.from(value, 'utf8').toString('latin1');
@@ -205,9 +213,11 @@ export function run(seed: number, iterations: number): void {
     checkParts(text, output, oracle, (what) =>
       fail(seed, iteration, what, { ...case_, output, clusters: oracle.clusters() }),
     );
-    const after = new RedactionOracle(withoutPlaceholders(output), bytes);
-    if (after.matches.length > 0) {
-      fail(seed, iteration, 'a form is left', { ...case_, output, left: after.matches[0] });
+    const left = new RedactionOracle(output, bytes).matches[0];
+    // The first bits of a placeholder may by chance complete a form of which all but the last bits were there; with another placeholder not.
+    const second = left === undefined ? '' : redactorOf(values, '.-').redactBytes(input).toString('latin1');
+    if (new RedactionOracle(second, bytes).matches.length > 0) {
+      fail(seed, iteration, 'a form is left', { ...case_, output, left });
     }
     if (redactor.redactText(text) !== output) {
       fail(seed, iteration, 'redactText differs from redactBytes', case_);
@@ -215,11 +225,6 @@ export function run(seed: number, iterations: number): void {
     checkChunks(dice, redactor, input, output, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
     checkHeld(dice, redactor, text, bytes, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
   }
-}
-
-/** A placeholder's first character may by chance end a form of which all but the last bits were there before it. */
-function withoutPlaceholders(output: string): string {
-  return output.replaceAll(/sp_[ABC]_q1(?:w2?)?|73705f4[123]5f7131(?:77(?:32)?)?/gi, '\0');
 }
 
 /** Everything outside the forms must be there, in order; in their place something else. */

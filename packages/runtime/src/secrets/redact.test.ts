@@ -274,9 +274,12 @@ describe('RedactionStream', () => {
         if (new RedactionOracle(text, bytes).matches.length === 0) {
           assert.equal(output, input);
         }
-        // A placeholder's first character could by chance end a form that lacked its last bits.
-        const left = output.toString('latin1').replaceAll(/sp_\w+?_0q1w2e3r/g, '\0');
-        assert.deepEqual(new RedactionOracle(left, bytes).matches, []);
+        // The first bits of a placeholder could by chance complete a form of which all but the last bits were there; not of another one.
+        const other = new Redactor(
+          values.map((text, i) => ({ name: `S${i}`, placeholder: `.-${i}`, values: [new SecretValue(text)] })),
+        );
+        const isLeft = (redacted: Buffer) => new RedactionOracle(redacted.toString('latin1'), bytes).matches.length > 0;
+        assert.ok(!isLeft(output) || !isLeft(other.redactBytes(input)));
         const chunked = inChunks(redactor, input, sizes);
         assert.equal(chunked.output, output.toString('latin1'));
         assert.ok(chunked.held <= 6 * Math.max(...bytes.map(({ length }) => length)) + 16);

@@ -465,13 +465,20 @@ test(
   "a terminal inside is the command's own, with the size and the keys of the outer",
   { skip: findTool('script') === undefined && 'needs script(1)', timeout: 60_000 },
   async () => {
+    const resize = join(makeFolder('terminal'), 'resize');
     const quote = (words: readonly string[]) => words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
     const inner =
-      'tty; stty size; trap "echo interrupted; exit 5" INT; echo ready; read line; echo "line $line"; while :; do sleep 0.1; done';
+      'tty; stty size; trap "echo interrupted; exit 5" INT; trap "stty size" WINCH; echo ready; read line; echo "line $line"; while :; do sleep 0.1; done';
     const command = quote([process.execPath, '--conditions=sallyport-source', CHILD, '{}', 'sh', '-c', inner]);
     const child = spawn(
       'script',
-      ['--quiet', '--return', '--command', `stty rows 33 cols 77; ${command}`, '/dev/null'],
+      [
+        '--quiet',
+        '--return',
+        '--command',
+        `stty rows 33 cols 77; (while [ ! -e ${resize} ]; do sleep 0.1; done; stty rows 44 cols 88 < /dev/tty) & ${command}`,
+        '/dev/null',
+      ],
       {
         stdio: ['pipe', 'pipe', 'inherit'],
         env: { PATH: process.env['PATH'], TERM: 'xterm', SHELL: '/bin/sh' },
@@ -483,6 +490,8 @@ test(
     assert.ok(await shows('ready'), screen);
     child.stdin.write('hello\n');
     assert.ok(await shows('line hello'), screen);
+    writeFileSync(resize, '');
+    assert.ok(await shows('44 88'), screen);
     child.stdin.write('\x03');
     const [status] = (await once(child, 'exit')) as [number];
     assert.match(screen, /\/dev\/pts\/0\r?\n33 77\r?\n/);

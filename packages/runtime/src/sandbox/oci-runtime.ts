@@ -67,7 +67,6 @@ export class OciRuntimeBackend implements SandboxBackend {
     staged: Promise<Holder> | Holder,
     trust?: Promise<SandboxSpec['trust']>,
   ): Promise<PreparedSandbox> {
-    const startedAt = performance.now();
     const timings: PhaseTimings = {};
     const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
     checkNames(spec);
@@ -78,13 +77,13 @@ export class OciRuntimeBackend implements SandboxBackend {
     const seccomp = resolveSeccomp(readSeccompProfile(), { arch: process.arch, kernel: release() });
     const root = describeRootFileSystem(identity, spec.name, findGateAddresses());
     const hostTrust = readHostTrust();
-    timings['description'] = performance.now() - startedAt;
+    timings['description'] = performance.now();
 
     const holder = await staged;
     const trustFiles = layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
     const plan = planStage(sources, spec.gitWritable ?? false);
     const stage = await layOutStage(holder, plan, [...root.files, ...trustFiles.files], table, tools);
-    timings['stage files'] = performance.now() - startedAt;
+    timings['stage files'] = performance.now();
 
     const streams = planStreams(spec.streams ?? { stdin: 0, stdout: 1, stderr: 2 }, this.#runtime.copiesStreams);
     const hostMounts = root.hostDirectories.map((path): ContainerMount => ({
@@ -138,7 +137,6 @@ export class OciRuntimeBackend implements SandboxBackend {
     notices: readonly string[],
     timings: PhaseTimings,
   ): Promise<RunningSandbox> {
-    const startedAt = performance.now();
     const runtime = this.#runtime;
     const global = [...runtime.globalArguments, '--root', RUNTIME_STATE, '--log', RUNTIME_LOG];
     const child = airlock.enter(
@@ -171,7 +169,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       child.once('exit', (code, signal) => resolve({ code, signal }));
     });
     const relayed = relayStreams(child, streams);
-    timings['runtime started'] = performance.now() - startedAt;
+    timings['runtime started'] = performance.now();
     let waiting: Promise<ExitStatus> | undefined;
     const wait = async (): Promise<ExitStatus> => {
       const { code, signal } = await exited;

@@ -3,6 +3,7 @@ import { closeSync, constants, fchownSync, mkdirSync, openSync, readlinkSync, st
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
+import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { STAGE_DIRECTORY } from '../airlock/network.ts';
 import { protectGit } from './git-protection.ts';
@@ -77,7 +78,7 @@ function makeOwned(directory: string, owner: { readonly uid: number; readonly gi
   const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     if (readlinkSync(`/proc/self/fd/${descriptor}`) !== directory) throw sourceChanged(directory);
-    if (process.geteuid?.() === 0) fchownSync(descriptor, owner.uid, owner.gid);
+    if (isHostRoot()) fchownSync(descriptor, owner.uid, owner.gid);
   } finally {
     closeSync(descriptor);
   }
@@ -102,7 +103,7 @@ export async function layOutStage(
   table: readonly MountEntry[],
   tools: { readonly mount: string; readonly tar: string; readonly unshare: string },
 ): Promise<Stage> {
-  const isRoot = process.geteuid?.() === 0;
+  const isRoot = isHostRoot();
   const mapping = isRoot && plan.mounts.length > 0 ? beginMappedMounts(holder, plan.mounts, tools.unshare) : undefined;
   // Awaited below; a failure of the stage comes first.
   mapping?.catch(() => undefined);

@@ -6,7 +6,7 @@ import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
 
 const BODY_BYTES = 8 << 20;
 const CHUNK_BYTES = 64 << 10;
-const ROUNDS = 5;
+const ROUNDS = 12;
 
 function bodies(): Record<string, Buffer> {
   const record = (i: number): string =>

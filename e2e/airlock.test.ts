@@ -197,6 +197,27 @@ test('openAirlock() names the setting where user namespaces are forbidden', { ti
   assert.match(stdout, /^USER_NAMESPACES_FORBIDDEN .*user\.max_user_namespaces is 0\. Raise it: "sysctl -w/, stderr);
 });
 
+test('openAirlock() works, or says what is wrong, inside a container of its own kind', { timeout: 60_000 }, () => {
+  const module = fileURLToPath(new URL('../packages/runtime/src/airlock/airlock.ts', import.meta.url));
+  const program = `import { openAirlock } from ${JSON.stringify(module)};
+    await openAirlock({ ports: [80] }).then(
+      async (airlock) => { console.log('opened'); await airlock.close(); },
+      (error) => console.log(error.code, error.message));`;
+  const inside = (before: string) => {
+    const node = [process.execPath, '--conditions=sallyport-source', '--input-type=module', '-e', program];
+    const container = ['--user', '--map-root-user', '--mount', '--pid', '--fork', '--mount-proc'];
+    const script = `${before} exec "$@"`;
+    return spawnSync('unshare', [...container, '--', 'sh', '-ec', script, 'sh', ...node], {
+      encoding: 'utf8',
+      cwd: '/',
+    });
+  };
+  const plain = inside('');
+  assert.equal(plain.stdout, 'opened\n', plain.stderr);
+  const masked = inside('mount --bind /dev/null /proc/version;');
+  assert.match(masked.stdout, /^AIRLOCK_FAILED A private \/proc cannot be mounted here/, masked.stderr);
+});
+
 test('explainForbiddenNamespaces() names each setting that forbids', () => {
   const machine = (settings: Record<string, string>) => (path: string) =>
     ({ '/proc/self/uid_map': '0 0 1', '/proc/self/status': 'Seccomp:\t0', ...settings })[path];

@@ -32,6 +32,8 @@ interface ClientRow {
 
 const ALLOWED = 'api.test.example';
 const UNLISTED = 'unlisted.test.example';
+// Go compiles its whole standard library the first time.
+const BUILD_AND_RUN_TIMEOUT_MS = 300_000;
 /** Where the sandbox sees the built programs. */
 const INSIDE = '/clients';
 const PLACEHOLDER = /^sp_API_TOKEN_[0-9A-Za-z]{22}$/;
@@ -257,7 +259,7 @@ for (const row of ROWS) {
       checkAudit(result);
       assertRunKeptSecret(canary, result, scene);
     },
-    { skip: row.skip },
+    { skip: row.skip, timeoutMs: BUILD_AND_RUN_TIMEOUT_MS },
   );
 }
 

@@ -3,9 +3,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -276,6 +279,18 @@ test('a runtime that fails is an error with its words, not a status', async () =
   });
 });
 
+test('names and working directories that would reach further are refused', async () => {
+  for (const name of ['', 'a b', 'a\nb', '../x', '-a', 'x'.repeat(64)]) {
+    await assert.rejects(run(['true'], { name }), { code: 'INVALID_NAME' }, name);
+  }
+  for (const workingDirectory of ['tmp', '/proc/self/fd/7', '/tmp/../proc/1', '/dev']) {
+    await assert.rejects(run(['true'], { workingDirectory }), { code: 'USAGE' }, workingDirectory);
+  }
+  const { stdout } = await shell('pwd; ls -l /proc/self/fd | grep -c " -> "', { workingDirectory: '/var/tmp' });
+  // Standard streams and the directory that ls reads: nothing else is inherited.
+  assert.equal(stdout, '/var/tmp\n4\n');
+});
+
 test('streams pass any bytes, and their ends', async () => {
   const { stdout, stderr } = await shell(
     'wc -c; echo err >&2; head -c 3000000 /dev/zero | tr "\\0" x',
@@ -378,17 +393,92 @@ test('the environment is what was given, the trust variables, and nothing of the
   );
 });
 
+/** A certificate of nobody: its key was never kept. */
+const CA_PEM = `-----BEGIN CERTIFICATE-----
+MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
+MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
+0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
+VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
+lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
+C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
+l+AK734cuPb7XMF1Qdo6AVqBBA==
+-----END CERTIFICATE-----
+`;
+
+test("clients are told of the sandbox's CA, and Java's trust stores are replaced", async () => {
+  const jvms = existsSync('/usr/lib/jvm') ? readdirSync('/usr/lib/jvm') : [];
+  const stores = jvms.map((name) => `/usr/lib/jvm/${name}/lib/security/cacerts`).filter((path) => existsSync(path));
+  const { stdout, stderr } = await shell(
+    'tail -n 12 "$SSL_CERT_FILE"; echo "==="; cmp "$SSL_CERT_FILE" "$CURL_CA_BUNDLE" && cmp "$GIT_SSL_CAINFO" /etc/pki/tls/certs/ca-bundle.crt && echo same; ' +
+      `for store in /etc/ssl/certs/java/cacerts ${stores.join(' ')}; do cat $store; done; (echo x > "$SSL_CERT_FILE") 2>/dev/null || echo kept`,
+    { trust: { caPem: CA_PEM, javaTrustStore: Buffer.from('a trust store\n') } },
+  );
+  const [tail = '', rest] = stdout.split('===\n');
+  assert.ok(CA_PEM.endsWith(tail) || tail.endsWith(CA_PEM), stderr);
+  assert.equal(rest, `same\n${'a trust store\n'.repeat(stores.length + 1)}kept\n`, stderr);
+});
+
+test('another OCI runtime may be named by its path, and the host keeps its files to itself', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-runtime-'));
+  try {
+    chmodSync(folder, 0o755);
+    const runtime = join(folder, 'my-runtime');
+    writeFileSync(runtime, `#!/bin/sh\nexec ${findTool('runc')} "$@"\n`, { mode: 0o755 });
+    const input = join(folder, 'input');
+    writeFileSync(input, 'from a file\n');
+    const descriptor = openSync(input, 'r+');
+    const { stdout, code } = await run(
+      ['sh', '-c', 'cat; readlink /proc/self/fd/0; exit 3'],
+      { streams: { stdin: descriptor, stdout: 'pipe', stderr: 'pipe' } },
+      { runtime },
+    );
+    closeSync(descriptor);
+    assert.match(stdout, /^from a file\n(pipe|socket):/);
+    assert.equal(code, 3);
+    const broken =
+      'while [ $# -gt 0 ]; do [ "$1" = --log ] && log=$2; shift; done; printf "it broke \\033[31m" > $log; exit 1';
+    writeFileSync(runtime, `#!/bin/sh\n${broken}\n`);
+    await assert.rejects(run(['true'], {}, { runtime }), {
+      code: 'SANDBOX_FAILED',
+      message: /my-runtime could not start the sandbox: "it broke +\[31m"/,
+    });
+    if (!isRoot) return;
+    chmodSync(folder, 0o700);
+    await assert.rejects(run(['true'], {}, { runtime }), { code: 'SANDBOX_FAILED', message: /may not be executed/ });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('sandboxes run side by side without seeing each other', async () => {
+  const script =
+    'hostname; ls /tmp; echo x > /tmp/mine; sleep 1 & sleep 0.4; grep -l "^sleep" /proc/[0-9]*/cmdline 2>/dev/null | wc -l';
+  const runs = await Promise.all(
+    Array.from({ length: 6 }, async (_, index) => await shell(script, { name: `box-${index}` })),
+  );
+  runs.forEach(({ stdout }, index) => assert.equal(stdout, `box-${index}\n1\n`));
+});
+
 test(
   "a terminal inside is the command's own, with the size and the keys of the outer",
   { skip: findTool('script') === undefined && 'needs script(1)', timeout: 60_000 },
   async () => {
+    const resize = join(makeFolder('terminal'), 'resize');
     const quote = (words: readonly string[]) => words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
     const inner =
-      'tty; stty size; trap "echo interrupted; exit 5" INT; echo ready; read line; echo "line $line"; while :; do sleep 0.1; done';
+      'tty; stty size; trap "echo interrupted; exit 5" INT; trap "stty size" WINCH; echo ready; read line; echo "line $line"; while :; do sleep 0.1; done';
     const command = quote([process.execPath, '--conditions=sallyport-source', CHILD, '{}', 'sh', '-c', inner]);
     const child = spawn(
       'script',
-      ['--quiet', '--return', '--command', `stty rows 33 cols 77; ${command}`, '/dev/null'],
+      [
+        '--quiet',
+        '--return',
+        '--command',
+        `stty rows 33 cols 77; (while [ ! -e ${resize} ]; do sleep 0.1; done; stty rows 44 cols 88 < /dev/tty) & ${command}`,
+        '/dev/null',
+      ],
       {
         stdio: ['pipe', 'pipe', 'inherit'],
         env: { PATH: process.env['PATH'], TERM: 'xterm', SHELL: '/bin/sh' },
@@ -400,6 +490,8 @@ test(
     assert.ok(await shows('ready'), screen);
     child.stdin.write('hello\n');
     assert.ok(await shows('line hello'), screen);
+    writeFileSync(resize, '');
+    assert.ok(await shows('44 88'), screen);
     child.stdin.write('\x03');
     const [status] = (await once(child, 'exit')) as [number];
     assert.match(screen, /\/dev\/pts\/0\r?\n33 77\r?\n/);

@@ -173,7 +173,17 @@ function fail(seed: number, iteration: number, what: string, detail: unknown): n
   throw new Error(`seed ${seed}, iteration ${iteration}: ${what}: ${JSON.stringify(detail)}`);
 }
 
-const PLACEHOLDERS = ['sp_A_q1', 'sp_B_q1w', 'sp_C_q1w2'];
+const PLACEHOLDERS = ['A_q1', 'B_q1w', 'C_q1w2'];
+
+function redactorOf(values: readonly string[], prefix: string): Redactor {
+  return new Redactor(
+    values.map((value, i) => ({
+      name: `S${i}`,
+      placeholder: prefix + PLACEHOLDERS[i]!,
+      values: [new SecretValue(value)],
+    })),
+  );
+}
 
 /** Compares redaction with the oracle and any chunking with the whole. @throws Error at the first difference. */
 export function run(seed: number, iterations: number): void {
@@ -184,9 +194,7 @@ export function run(seed: number, iterations: number): void {
     while (values.length < count) {
       values.push(randomValue(dice, values));
     }
-    const redactor = new Redactor(
-      values.map((value, i) => ({ name: `S${i}`, placeholder: PLACEHOLDERS[i]!, values: [new SecretValue(value)] })),
-    );
+    const redactor = redactorOf(values, 'sp_');
     const text = randomText(dice, values);
     const bytes = values.flatMap((value) => {
       const utf8 = Buffer.from(value, 'utf8').toString('latin1');
@@ -205,9 +213,11 @@ export function run(seed: number, iterations: number): void {
     checkParts(text, output, oracle, (what) =>
       fail(seed, iteration, what, { ...case_, output, clusters: oracle.clusters() }),
     );
-    const after = new RedactionOracle(output, bytes);
-    if (after.matches.length > 0) {
-      fail(seed, iteration, 'a form is left', { ...case_, output, left: after.matches[0] });
+    const left = new RedactionOracle(output, bytes).matches[0];
+    // The first bits of a placeholder may by chance complete a form of which all but the last bits were there; with another placeholder not.
+    const second = left === undefined ? '' : redactorOf(values, '.-').redactBytes(input).toString('latin1');
+    if (new RedactionOracle(second, bytes).matches.length > 0) {
+      fail(seed, iteration, 'a form is left', { ...case_, output, left });
     }
     if (redactor.redactText(text) !== output) {
       fail(seed, iteration, 'redactText differs from redactBytes', case_);
@@ -278,7 +288,9 @@ function checkHeld(
       last === undefined || last.end < oracle.live ? expected : part.length - Math.min(oracle.live, last.start);
     // Of escapes of characters beyond ASCII that are not complete the oracle knows too little.
     const isSure = bytes.every((value) => /^[\0-\x7f]*$/.test(value)) || !/\\[^\\]{0,5}(\\u?.{0,3})?$/.test(part);
-    if (stream.heldBytes > most || (isSure && last === undefined && stream.heldBytes < expected)) {
+    // A value that itself ends like the beginning of an escape is held until that is one or is not.
+    const isPlain = bytes.every((value) => !/[%\\]/.test(value));
+    if ((isPlain && stream.heldBytes > most) || (isSure && last === undefined && stream.heldBytes < expected)) {
       report('held bytes', { part, middle, held: stream.heldBytes, expected, most });
     }
   }

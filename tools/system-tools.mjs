@@ -7,6 +7,7 @@ import { join } from 'node:path';
  * @typedef {object} Tool One need. It is met when any of `commands` is in PATH, or any of `files` exists.
  * @property {string} name What people call it.
  * @property {string[]} [commands]
+ * @property {boolean} [inside] Sandboxes run it: it counts only in the directories that they see, not anywhere in PATH.
  * @property {string[]} [files] Absolute paths; one part may hold a `*`.
  * @property {Record<Manager, string[]>} packages By package manager; for apt, the first one that the release has.
  */
@@ -28,7 +29,7 @@ const CORE = [
   { name: 'unshare', commands: ['unshare'], packages: packages('util-linux') },
   { name: 'nsenter', commands: ['nsenter'], packages: packages('util-linux') },
   { name: 'mount', commands: ['mount'], packages: packages('mount', 'util-linux', 'mount', 'util-linux') },
-  { name: 'tini', commands: ['tini'], packages: packages('tini') },
+  { name: 'tini', commands: ['tini'], inside: true, packages: packages('tini') },
   {
     name: 'the common seccomp profile',
     files: ['/usr/share/containers/seccomp.json', '/etc/containers/seccomp.json'],
@@ -48,15 +49,20 @@ const CORE = [
 
 /** @type {Tool[]} What the demo's clients add. */
 const DEMO = [
-  { name: 'curl', commands: ['curl'], packages: packages('curl') },
-  { name: 'git', commands: ['git'], packages: packages('git') },
-  { name: 'python3', commands: ['python3'], packages: packages('python3', 'python3', 'python3', 'python') },
+  { name: 'curl', commands: ['curl'], inside: true, packages: packages('curl') },
+  { name: 'git', commands: ['git'], inside: true, packages: packages('git') },
+  {
+    name: 'python3',
+    commands: ['python3'],
+    inside: true,
+    packages: packages('python3', 'python3', 'python3', 'python'),
+  },
 ];
 
 /** @type {Tool[]} What the end-to-end tests add. */
 const TEST = [
-  { name: 'openssl', commands: ['openssl'], packages: packages('openssl') },
-  { name: 'wget', commands: ['wget'], packages: packages('wget') },
+  { name: 'openssl', commands: ['openssl'], inside: true, packages: packages('openssl') },
+  { name: 'wget', commands: ['wget'], inside: true, packages: packages('wget') },
   {
     name: "Python's requests",
     files: [
@@ -144,8 +150,9 @@ export function findMissingTools(task, path, root = '') {
   const wanted = TOOLS_OF_TASK[task] ?? [];
   return wanted.filter(
     (tool) =>
-      !(tool.commands ?? []).some((command) => findCommand(command, path, root) !== undefined) &&
-      !(tool.files ?? []).some((file) => matchesFile(root + file)),
+      !(tool.commands ?? []).some(
+        (command) => findCommand(command, tool.inside === true ? '' : path, root) !== undefined,
+      ) && !(tool.files ?? []).some((file) => matchesFile(root + file)),
   );
 }
 

@@ -1,4 +1,5 @@
+// Errors and types, without a dependency: schemas have entries of their own (`@sallyport/sdk/audit-event`), since loading
+// zod takes longer than many a program that only wants to know an error.
 export { ERROR_CODES, SallyportError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
-export { AUDIT_DECISIONS, AUDIT_KINDS, auditEventSchema } from './audit-event.ts';
 export type { AuditDecision, AuditEvent, AuditKind } from './audit-event.ts';

@@ -5,6 +5,7 @@ import type { Server } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { openHolder, runInside } from './holder.ts';
 import type { EnterOptions, Holder } from './holder.ts';
+import { isHostRoot } from './host-root.ts';
 import { closeListeners, openListeners } from './listeners.ts';
 import type { Listeners } from './listeners.ts';
 import { namespaceFailure } from './namespace-diagnosis.ts';
@@ -14,15 +15,15 @@ import { requireTools } from './required-tools.ts';
 
 /** What {@link openAirlock} needs. */
 export interface AirlockOptions {
-  /** TCP ports that the policy can use, each served on every address in the world. 53 beside DNS is possible. */
-  readonly ports: readonly number[];
+  /** TCP ports that the policy can use, each served on every address in the world. 53 beside DNS is possible. May be known late. */
+  readonly ports: readonly number[] | Promise<readonly number[]>;
   /** Directories of control groups to remove when the airlock has ended, even after a `kill -9`. Default none. */
   readonly cgroupDirectories?: readonly string[];
   /** The Node binary that the listener helper runs on. Default: the one that runs this. */
   readonly nodeBinary?: string;
 }
 
-/** Milliseconds that each phase of opening took, by name; phases overlap. */
+/** When each phase was complete, by name, in ms since the start of this process (`performance.now()`); phases overlap. */
 export type PhaseTimings = Record<string, number>;
 
 /** A private network whose every address is served by sockets of this process, and the namespaces to run a sandbox in. */
@@ -51,6 +52,8 @@ export interface Airlock {
 
 /** An airlock being opened, for callers that overlap their own preparation with it. */
 export interface AirlockOpening {
+  /** Every process that sets the airlock up is running: the caller's own work from here on costs no time. */
+  readonly underWay: Promise<void>;
   /** The namespaces, with `/run/stage` made: files for the sandbox can be laid out, while the network is still set up. */
   readonly staged: Promise<Holder>;
   readonly opened: Promise<Airlock>;
@@ -67,11 +70,12 @@ export async function openAirlock(options: AirlockOptions): Promise<Airlock> {
 
 /** As {@link openAirlock}, with an earlier promise for what is there first. */
 export function beginAirlock(options: AirlockOptions): AirlockOpening {
-  const startedAt = performance.now();
   const timings: PhaseTimings = {};
-  const mark = (phase: string) => (timings[phase] = performance.now() - startedAt);
+  const mark = (phase: string) => (timings[phase] = performance.now());
   let announceStage: (holder: Holder) => void = () => undefined;
   let refuseStage: (error: unknown) => void = () => undefined;
+  let announceUnderWay: () => void = () => undefined;
+  const underWay = new Promise<void>((resolve) => (announceUnderWay = resolve));
   const staged = new Promise<Holder>((resolve, reject) => {
     announceStage = resolve;
     refuseStage = reject;
@@ -81,7 +85,7 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
 
   const open = async (): Promise<Airlock> => {
     const tools = requireTools(['unshare', 'nsenter', 'mount', 'ip', 'tar', 'setpriv']);
-    checkPorts(options.ports);
+    if (!(options.ports instanceof Promise)) checkPorts(options.ports);
     const holder = await openHolder({ tools, cgroupDirectories: options.cgroupDirectories ?? [] });
     mark('namespaces');
     try {
@@ -92,10 +96,14 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
         if (line === STAGE_READY) announceStage(holder);
       });
       const dnsAddresses = ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4];
-      const [listening] = await Promise.allSettled([
-        openListeners(holder, { ports: options.ports, dnsAddresses, ipv6 }, networkReady, options.nodeBinary),
+      const listenersReady = openListeners(
+        holder,
+        Promise.resolve(options.ports).then((ports) => ({ ports: checkPorts(ports), dnsAddresses, ipv6 })),
         networkReady,
-      ]);
+        options.nodeBinary,
+      );
+      announceUnderWay();
+      const [listening] = await Promise.allSettled([listenersReady, networkReady]);
       // A failed network is the cause when both failed.
       await networkReady;
       if (listening.status === 'rejected') throw listening.reason;
@@ -107,8 +115,11 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
     }
   };
   const opened = open();
-  opened.catch(refuseStage);
-  return { staged, opened };
+  opened.catch((error: unknown) => {
+    refuseStage(error);
+    announceUnderWay();
+  });
+  return { underWay, staged, opened };
 }
 
 async function setUpNetwork(
@@ -129,7 +140,7 @@ async function setUpNetwork(
       }
     },
   });
-  if (!complete) throw namespaceFailure(stderr, process.geteuid?.() === 0);
+  if (!complete) throw namespaceFailure(stderr, isHostRoot());
 }
 
 function assemble(
@@ -177,12 +188,13 @@ function assemble(
   };
 }
 
-function checkPorts(ports: readonly number[]): void {
+function checkPorts(ports: readonly number[]): readonly number[] {
   for (const port of ports) {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
       throw new SallyportError('AIRLOCK_FAILED', `${JSON.stringify(port)} is not a TCP port. Use 1 to 65535.`);
     }
   }
+  return ports;
 }
 
 /** The addresses that gates have on this machine: fresh network namespaces have IPv6 unless the kernel's defaults say no. */

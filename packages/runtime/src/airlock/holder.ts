@@ -3,6 +3,7 @@ import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
+import { isHostRoot } from './host-root.ts';
 import { namespaceFailure } from './namespace-diagnosis.ts';
 import { TOOL_ENVIRONMENT } from './required-tools.ts';
 
@@ -89,13 +90,13 @@ const CLOSE_TIMEOUT_MS = 10_000;
 /**
  * Makes user, mount, network, process id, IPC, UTS and cgroup namespaces, and a process that keeps them.
  *
- * The user namespace maps one id. An ordinary caller's: its own. Root's: an id that no account has, of its own for each
+ * The user namespace maps one id. An ordinary caller's (and that of a rootless container's root): its own. Root's: an id that no account has, of its own for each
  * living sandbox, never the host's uid 0 (a map of 0 to 0 would leave `/proc/sys/kernel/core_pattern` writable).
  *
  * @throws SallyportError `USER_NAMESPACES_FORBIDDEN`, naming the setting; `AIRLOCK_FAILED` for anything else.
  */
 export async function openHolder(options: HolderOptions): Promise<Holder> {
-  const isRoot = process.geteuid?.() === 0;
+  const isRoot = isHostRoot();
   const wrapper = spawn(
     '/bin/sh',
     ['-c', WRAPPER_PROGRAM, 'sallyport-holder', options.tools.unshare, ...(options.cgroupDirectories ?? [])],

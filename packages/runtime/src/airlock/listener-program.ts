@@ -83,8 +83,9 @@ export function listenerProgram(netModule: typeof net, dgramModule: typeof dgram
       acknowledge();
       return;
     }
-    open(message).catch((error: NodeJS.ErrnoException) => {
-      self.send?.({ kind: 'failed', what, code: error.code ?? 'unknown' }, () => self.exit(1));
+    open(message).catch((error: unknown) => {
+      const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+      self.send?.({ kind: 'failed', what, code }, () => self.exit(1));
     });
   });
 }

@@ -22,7 +22,7 @@ export interface Listeners {
 const NODE_BINARY_FD = 4;
 
 /**
- * Starts the helper that opens `request`'s sockets inside the airlock, and collects them.
+ * Starts the helper that opens the sockets `requested` inside the airlock, and collects them.
  *
  * The Node binary is passed as an open file and its program as text: either may lie below a folder, such as `/root`, that
  * the airlock's user cannot traverse.
@@ -32,7 +32,7 @@ const NODE_BINARY_FD = 4;
  */
 export async function openListeners(
   holder: Holder,
-  request: ListenRequest,
+  requested: ListenRequest | Promise<ListenRequest>,
   networkReady: Promise<unknown>,
   nodeBinary = process.execPath,
 ): Promise<Listeners> {
@@ -55,11 +55,12 @@ export async function openListeners(
   }
   const listeners: Listeners = { servers: new Map(), dnsUdp: [], dnsTcp: [] };
   try {
-    await collect(helper, request, networkReady, listeners);
+    await collect(helper, requested, networkReady, listeners);
   } catch (error) {
     closeListeners(listeners);
     throw error;
   }
+  const request = await requested;
   const onPort53 = listeners.servers.get(53);
   if (onPort53 !== undefined && request.dnsAddresses.length > 0) splitPort53(onPort53, request, listeners);
   return listeners;
@@ -67,7 +68,7 @@ export async function openListeners(
 
 async function collect(
   helper: ChildProcess,
-  request: ListenRequest,
+  requested: ListenRequest | Promise<ListenRequest>,
   networkReady: Promise<unknown>,
   listeners: Listeners,
 ): Promise<void> {
@@ -107,9 +108,11 @@ async function collect(
           return fail('its helper said what is not understood');
       }
     });
-    helper.send(request, (error) => {
-      if (error !== null) fail('its helper ended at once', error);
-    });
+    Promise.resolve(requested).then((request) => {
+      helper.send(request, (error) => {
+        if (error !== null) fail('its helper ended at once', error);
+      });
+    }, reject);
   });
 }
 

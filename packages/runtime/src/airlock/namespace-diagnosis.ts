@@ -67,6 +67,13 @@ export function namespaceFailure(toolSaid: string, isRoot: boolean, read: ReadSe
       );
     }
   }
+  if (/\/proc\b.*(?:permitted|denied)/i.test(said)) {
+    return new SallyportError(
+      'AIRLOCK_FAILED',
+      'A private /proc cannot be mounted here: this process is in a container that hides parts of /proc. ' +
+        'Start that container with "--security-opt systempaths=unconfined", or run Sallyport outside.',
+    );
+  }
   return new SallyportError(
     'AIRLOCK_FAILED',
     `The sandbox's private network could not be set up: ${JSON.stringify(said)}. ` +

@@ -21,8 +21,9 @@ import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-import { SallyportError, auditEventSchema } from '@sallyport/sdk';
-import type { AuditEvent } from '@sallyport/sdk';
+import { SallyportError } from '@sallyport/sdk';
+import { auditEventSchema } from '@sallyport/sdk/audit-event';
+import type { AuditEvent } from '@sallyport/sdk/audit-event';
 
 import { AuditLog } from './audit-log.ts';
 import type { AuditRecord } from './audit-record.ts';

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { AuditVerification } from '../audit/verify-audit.ts';
 import { stateDirectory } from '../engine/state-directory.ts';
 
 /** Adds `sallyport audit verify`. Exit status: 0 when the log is whole, 1 when it is not, 2 when it cannot be read. */
@@ -16,13 +17,18 @@ export function addAuditCommand(program: Command, settle: (status: number) => vo
     .action(async (file: string, flags: { readonly json?: boolean }) => {
       const { verifyAudit } = await import('../audit/verify-audit.ts');
       const result = await verifyAudit({ file, stateDirectory: stateDirectory(process.env) });
-      if (flags.json === true) {
-        process.stdout.write(`${JSON.stringify(result)}\n`);
-      } else if (result.ok) {
-        process.stdout.write(`${file}: whole, ${result.lines} lines\n`);
-      } else {
-        for (const problem of result.problems) process.stdout.write(`${file}:${problem.line}: ${problem.kind}\n`);
-      }
+      if (flags.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
+      else process.stdout.write(describeVerification(file, result));
       settle(result.ok ? 0 : 1);
     });
+}
+
+/** One line for each problem, as `FILE:LINE: KIND: WORDS`; a log without any is whole. */
+function describeVerification(file: string, result: AuditVerification): string {
+  if (result.ok) return `${file}: whole, ${result.lines} ${result.lines === 1 ? 'line' : 'lines'}\n`;
+  const lines = result.problems.map(
+    ({ kind, line, detail }) => `${file}${line === null ? '' : `:${line}`}: ${kind}: ${detail}\n`,
+  );
+  const unlisted = result.problemCount - result.problems.length;
+  return lines.join('') + (unlisted > 0 ? `${file}: ${unlisted} further problems\n` : '');
 }

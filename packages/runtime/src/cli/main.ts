@@ -1,7 +1,7 @@
 import { SallyportError } from '@sallyport/sdk';
 import { Command, CommanderError } from 'commander';
 import { addAuditCommand } from './audit.ts';
-import { exitStatusOf, reportError } from './report.ts';
+import { exitStatusOf, explainUsage, reportError } from './report.ts';
 import { addRunCommand } from './run.ts';
 import { readVersion } from './version.ts';
 
@@ -12,22 +12,41 @@ async function main(argv: readonly string[]): Promise<number> {
     .description('Run untrusted code in a sandbox with credentials that the code never holds.')
     .version(`sallyport ${readVersion()}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
-    .showHelpAfterError('(sallyport --help tells what there is)')
+    // Its messages quote whole words, which may hold a secret; `explainUsage` says the same without.
+    .configureOutput({ outputError: () => undefined })
     .exitOverride();
   const settle = (value: number): void => {
     status = value;
   };
-  addRunCommand(program, argv, settle);
+  const { own, command } = splitCommandLine(argv);
+  addRunCommand(program, command, settle);
   addAuditCommand(program, settle);
   try {
-    await program.parseAsync([...argv], { from: 'user' });
+    await program.parseAsync([...own], { from: 'user' });
     return status;
   } catch (error) {
-    // Commander has printed its own message; help and version are successes.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof CommanderError) {
+      // Help and version are successes; help that was not asked for is an answer, but no success.
+      if (error.exitCode === 0) return 0;
+      if (error.code !== 'commander.help') reportError(explainUsage(error, command === null && own[0] === 'run'));
+      return 2;
+    }
     reportError(error);
     return error instanceof SallyportError ? exitStatusOf(error.code) : 125;
   }
+}
+
+/**
+ * Splits the words of `run` at the first `--`: what follows is the command's, and no option before it may swallow the `--` as its
+ * value. `command` is null without a `--`.
+ */
+function splitCommandLine(argv: readonly string[]): {
+  readonly own: readonly string[];
+  readonly command: readonly string[] | null;
+} {
+  const separator = argv[0] === 'run' ? argv.indexOf('--') : -1;
+  if (separator < 0) return { own: argv, command: null };
+  return { own: argv.slice(0, separator), command: argv.slice(separator + 1) };
 }
 
 process.exitCode = await main(process.argv.slice(2));

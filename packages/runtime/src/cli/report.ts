@@ -36,12 +36,84 @@ export function reportError(error: unknown): void {
   }
   const kind = error instanceof Error ? error.name : typeof error;
   const detail = error instanceof Error ? firstFrame(error) : '';
-  process.stderr.write(`sallyport: internal error (${kind}${detail}). Please report it with the command's options. [INTERNAL]\n`);
+  process.stderr.write(
+    `sallyport: internal error (${kind}${detail}). Please report it with the command's options. [INTERNAL]\n`,
+  );
 }
 
 function firstFrame(error: Error): string {
   const frame = error.stack?.split('\n').find((line) => line.trimStart().startsWith('at '));
   return frame === undefined ? '' : ` ${frame.trim()}`;
+}
+
+/** The longest word of the command line that a message quotes. */
+const MAX_QUOTED_WORD_CHARACTERS = 24;
+
+/**
+ * A word of the command line for a message, or `instead` where it may be a secret that slipped out of its option: anything but a short
+ * name.
+ */
+function showWord(word: string, instead: string): string {
+  const isName = word.length <= MAX_QUOTED_WORD_CHARACTERS && /^[a-z][a-z0-9._/-]*$/i.test(word);
+  return isName ? JSON.stringify(word) : instead;
+}
+
+/** The refusal of a word that stands before `--`. */
+export function refuseBareWord(word: string): SallyportError {
+  return new SallyportError(
+    'USAGE',
+    `${showWord(word, 'A word that belongs to no option')} stands before the command. Write sallyport run [options] -- COMMAND [ARG...]; ` +
+      'a bare first word is kept for images and agents, which are not supported yet.',
+  );
+}
+
+/** The name of an option without its value: what follows a mistyped `--secret=` or `-x` is a secret. */
+function showOption(word: string): string {
+  const name = /^--[a-z][a-z-]{0,30}(?==|$)/.exec(word)?.[0] ?? /^-[a-zA-Z0-9]/.exec(word)?.[0];
+  return name === undefined ? 'of that name' : JSON.stringify(name);
+}
+
+/**
+ * Says what Commander refused, without the words that it quotes.
+ *
+ * @param lacksSeparator whether this is `run` without `--`, so that an unknown option is probably the command's.
+ */
+export function explainUsage(
+  failure: { readonly code: string; readonly message: string },
+  lacksSeparator: boolean,
+): SallyportError {
+  const quoted = /'(?<word>[^']*)/.exec(failure.message)?.groups?.['word'] ?? '';
+  const suggestion = /\(Did you mean (?<word>[a-z-]+)\?\)/.exec(failure.message)?.groups?.['word'];
+  const meant = suggestion === undefined ? '' : ` Did you mean ${suggestion}?`;
+  switch (failure.code) {
+    case 'commander.unknownOption':
+      return new SallyportError(
+        'USAGE',
+        `There is no option ${showOption(quoted)}.${meant} ` +
+          (lacksSeparator
+            ? 'If it belongs to the command, put -- before the command: sallyport run [options] -- COMMAND [ARG...].'
+            : '"--help" after the command lists its options.'),
+      );
+    case 'commander.optionMissingArgument':
+      return new SallyportError('USAGE', `The option ${quoted} has no value.`);
+    case 'commander.unknownCommand':
+      return new SallyportError(
+        'USAGE',
+        `There is no command ${showWord(quoted, 'of that name')}.${meant} sallyport --help lists the commands.`,
+      );
+    case 'commander.missingArgument':
+      return new SallyportError('USAGE', `The argument <${quoted}> is missing. "--help" after the command tells more.`);
+    case 'commander.excessArguments':
+      return new SallyportError(
+        'USAGE',
+        'There are more arguments than the command takes. "--help" after it tells more.',
+      );
+    default:
+      return new SallyportError(
+        'USAGE',
+        'The command line cannot be understood. sallyport --help tells what there is.',
+      );
+  }
 }
 
 export interface Reporter {

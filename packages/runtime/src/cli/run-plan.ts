@@ -1,11 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { stateDirectory } from '../engine/state-directory.ts';
 import type { RunPlan } from '../engine/plan.ts';
 import { DEFAULT_PIDS, parseCpus, parseDuration, parseMemory, parsePids } from '../sandbox/limits.ts';
 import { derivePlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
-import { checkSecretValue, parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
+import {
+  checkSecretValue,
+  isEnvironmentName,
+  parseLocations,
+  parseResolve,
+  parseSecretSpec,
+} from '../secrets/secret-spec.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
 import type { Reporter } from './report.ts';
@@ -45,7 +52,6 @@ export interface HostContext {
 }
 
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
  * Turns the options of `run` into a checked plan.
@@ -63,6 +69,12 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
     placeholderFor: (env) => derivePlaceholder(env, randomBytes(PLACEHOLDER_RANDOM_BYTES)),
   });
   refuseExposure(secrets, command, environment);
+  if (flags.workdir !== undefined && !isAbsolute(flags.workdir)) {
+    throw new SallyportError(
+      'INVALID_MOUNT',
+      `--workdir ${JSON.stringify(flags.workdir)} is not absolute. Write the directory as it is inside the sandbox, from "/" on.`,
+    );
+  }
   const name = flags.name ?? `run-${randomBytes(4).toString('hex')}`;
   if (!NAME.test(name)) {
     throw new SallyportError(
@@ -129,30 +141,41 @@ function planEnvironment(flags: RunFlags, host: HostContext): ReadonlyMap<string
     try {
       text = readFileSync(file, 'utf8');
     } catch (error) {
-      throw new SallyportError('UNREADABLE_FILE', `--env-file ${JSON.stringify(file)} cannot be read (${errorCode(error)}).`);
+      throw new SallyportError(
+        'UNREADABLE_FILE',
+        `--env-file ${JSON.stringify(file)} cannot be read (${errorCode(error)}). Check the path and its permissions.`,
+      );
     }
-    for (const [index, line] of text.split(/\r?\n/).entries()) {
-      if (line.trim() === '' || line.trimStart().startsWith('#')) continue;
-      addVariable(environment, line, host, `${file}:${index + 1}`);
+    for (const [index, written] of text
+      .replace(/^\uFEFF/, '')
+      .split(/\r?\n/)
+      .entries()) {
+      const line = written.trimStart();
+      if (line === '' || line.startsWith('#')) continue;
+      addVariable(environment, line, host, `--env-file ${JSON.stringify(file)}, line ${index + 1}`);
     }
   }
   for (const text of flags.env) addVariable(environment, text, host, '--env');
   return environment;
 }
 
+/** Adds `NAME=VALUE`, or `NAME` with the host's value. Messages quote no name without a value: the text may be a part of one. */
 function addVariable(environment: Map<string, string>, text: string, host: HostContext, origin: string): void {
   const split = text.indexOf('=');
   const name = split < 0 ? text : text.slice(0, split);
-  if (!ENVIRONMENT_NAME.test(name)) {
+  if (!isEnvironmentName(name)) {
+    const shown = origin === '--env' && split >= 0 ? `${JSON.stringify(name.slice(0, 80))}` : 'what stands there';
     throw new SallyportError(
       'INVALID_ENVIRONMENT',
-      `${origin}: ${JSON.stringify(name.slice(0, 80))} is not a variable name. Write NAME=VALUE, or NAME to pass the host's.`,
+      `${origin}: ${shown} is no variable name (letters, digits and "_", no digit first). Write NAME=VALUE, or NAME to pass the host's.`,
     );
   }
   const value = split < 0 ? host.environment[name] : text.slice(split + 1);
   // As docker run -e does: a variable that the host lacks is not passed.
   if (value === undefined) return;
-  if (value.includes('\0')) throw new SallyportError('INVALID_ENVIRONMENT', `${origin}: the value of ${name} holds a NUL.`);
+  if (value.includes('\0')) {
+    throw new SallyportError('INVALID_ENVIRONMENT', `${origin}: the value of ${name} holds a NUL. Remove it.`);
+  }
   environment.set(name, value);
 }
 

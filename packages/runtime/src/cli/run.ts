@@ -1,6 +1,6 @@
 import { SallyportError } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import { createReporter } from './report.ts';
+import { createReporter, refuseBareWord } from './report.ts';
 import { planRun, type RunFlags } from './run-plan.ts';
 
 const RUN_EXAMPLES = `
@@ -12,13 +12,30 @@ Examples:
 Exit status: the command's own; 128+n when signal n ended it; 126 when it cannot be executed, 127 when it is not found;
 125 when Sallyport failed; 2 for bad usage.`;
 
-function collect(value: string, previous: readonly string[]): readonly string[] {
+/** The repeatable options; without a default of Commander's, which help would print. */
+const REPEATABLE = {
+  secret: [],
+  secretIn: [],
+  allow: [],
+  deny: [],
+  tunnel: [],
+  env: [],
+  envFile: [],
+  volume: [],
+  resolve: [],
+  upstreamCa: [],
+} as const satisfies Partial<RunFlags>;
+
+function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
 }
 
-/** Adds `sallyport run`. `argv` is the whole command line: the words after its first `--` are the command to run. */
-export function addRunCommand(program: Command, argv: readonly string[], settle: (status: number) => void): void {
-  const separator = argv.indexOf('--');
+/** Adds `sallyport run`. `command` is what stands after `--`; null where there is no `--`. */
+export function addRunCommand(
+  program: Command,
+  command: readonly string[] | null,
+  settle: (status: number) => void,
+): void {
   program
     .command('run')
     .usage('[options] -- COMMAND [ARG...]')
@@ -27,17 +44,25 @@ export function addRunCommand(program: Command, argv: readonly string[], settle:
       'Run COMMAND in a sandbox. Its environment holds placeholders; the gate puts the real values in for the hosts that they are bound to.',
     )
     .argument('[command...]', 'the command and its arguments, after --')
-    .option('--secret <spec>', 'ENV@HOST[,HOST...] (value from the host variable ENV) or ENV=VALUE@HOST[,HOST...]; HOST: name, *.name, **.name, :port, http://name for cleartext', collect, [])
-    .option('--secret-in <locations>', 'where placeholders are replaced: header, header:NAME, basic, query, path (default: header,basic)', collect, [])
-    .option('--allow <host>', 'allow HOST[:PORT], an address or a CIDR range; without a port: 80 and 443', collect, [])
-    .option('--deny <host>', 'deny HOST[:PORT], an address or a CIDR range; wins over --allow and --secret', collect, [])
-    .option('--tunnel <host>', 'allow HOST without intercepting its TLS (weaker: nothing is redacted there)', collect, [])
-    .option('-e, --env <variable>', 'K=V sets a plain variable, K passes the one of the host', collect, [])
-    .option('--env-file <file>', 'plain variables from a file of K=V lines', collect, [])
-    .option('-v, --volume <mount>', 'SRC:DST[:ro] mounts a directory or file of the host', collect, [])
+    .option(
+      '--secret <spec>',
+      'ENV@HOST[,HOST...] (value from the host variable ENV) or ENV=VALUE@HOST[,HOST...]; HOST: name, *.name, **.name, :port, http://name for cleartext',
+      collect,
+    )
+    .option(
+      '--secret-in <locations>',
+      'where placeholders are replaced: header, header:NAME, basic, query, path (default: header,basic)',
+      collect,
+    )
+    .option('--allow <host>', 'allow HOST[:PORT], an address or a CIDR range; without a port: 80 and 443', collect)
+    .option('--deny <host>', 'deny HOST[:PORT], an address or a CIDR range; wins over --allow and --secret', collect)
+    .option('--tunnel <host>', 'allow HOST without intercepting its TLS (weaker: nothing is redacted there)', collect)
+    .option('-e, --env <variable>', 'K=V sets a plain variable, K passes the one of the host', collect)
+    .option('--env-file <file>', 'plain variables from a file of K=V lines', collect)
+    .option('-v, --volume <mount>', 'SRC:DST[:ro] mounts a directory or file of the host', collect)
     .option('-w, --workdir <directory>', 'working directory in the sandbox (default: the workspace)')
     .option('--no-workspace', 'do not mount the current directory')
-    .option('--force-workspace', 'allow / or the home directory as the workspace')
+    .option('--force-workspace', 'allow the home directory as the workspace')
     .option('--git-writable', 'leave .git/hooks and .git/config of the workspace writable')
     .option('--name <name>', 'name of the sandbox, also its host name (default: a generated one)')
     .option('--memory <size>', 'memory limit, such as 512m or 2g')
@@ -45,26 +70,23 @@ export function addRunCommand(program: Command, argv: readonly string[], settle:
     .option('--pids <number>', 'process limit (default: 4096)')
     .option('--timeout <duration>', 'end the command after this time, such as 30s, 10m, 1h')
     .option('--runtime <runtime>', 'OCI runtime: runc, crun, runsc or a path')
-    .option('--resolve <pin>', 'HOST:PORT:ADDRESS[:PORT] dials this address for that host; the certificate is checked all the same', collect, [])
-    .option('--upstream-ca <file>', 'PEM file with further roots for upstream certificates', collect, [])
+    .option(
+      '--resolve <pin>',
+      'HOST:PORT:ADDRESS[:PORT] dials this address for that host; the certificate is checked all the same',
+      collect,
+    )
+    .option('--upstream-ca <file>', 'PEM file with further roots for upstream certificates', collect)
     .option('--audit <file>', 'append audit events to this file (default: the state directory)')
     .option('--timings', 'print how long each phase of the start took')
     .option('-q, --quiet', 'no notices')
     .option('--verbose', 'tell what happens')
     .addHelpText('after', RUN_EXAMPLES)
-    .action(async (words: readonly string[], flags: RunFlags) => {
-      const command = separator < 0 ? [] : argv.slice(separator + 1);
-      const bare = words.slice(0, words.length - command.length);
-      if (bare[0] !== undefined) {
-        throw new SallyportError(
-          'USAGE',
-          `${JSON.stringify(bare[0])} stands before the command. A bare first word is kept for images and agents, which are not supported yet; ` +
-            'write sallyport run [options] -- COMMAND [ARG...].',
-        );
-      }
-      if (command.length === 0) {
+    .action(async (words: readonly string[], given: Partial<RunFlags> & Pick<RunFlags, 'workspace'>) => {
+      if (words[0] !== undefined) throw refuseBareWord(words[0]);
+      if (command === null || command.length === 0) {
         throw new SallyportError('USAGE', 'There is no command. Write sallyport run [options] -- COMMAND [ARG...].');
       }
+      const flags: RunFlags = { ...REPEATABLE, ...given };
       const reporter = createReporter({ quiet: flags.quiet === true, verbose: flags.verbose === true });
       const plan = await planRun(flags, command, { environment: process.env, cwd: process.cwd() }, reporter);
       // Loaded late: bad usage is told without loading the engine.

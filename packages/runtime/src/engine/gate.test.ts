@@ -489,9 +489,10 @@ describe('policy', () => {
   test('an address that was never given out, and a literal one that no rule names, get nowhere', async () => {
     await using upstream = await startUpstream(() => undefined);
     await using gate = await open(upstream);
-    const unknown = await gate.connect('198.18.200.200', 443).catch((error: NodeJS.ErrnoException) => error);
-    if (unknown instanceof Error) assert.equal(unknown.code, 'ECONNRESET');
-    else assert.equal(await receive(unknown), '');
+    // Whether the client sees its connection made before it is reset is a matter of time.
+    const unknown = await gate.connect('198.18.200.200', 443).catch(() => null);
+    if (unknown !== null) assert.equal(await receive(unknown), '');
+    assert.equal(gate.events[0]?.code, 'HOST_DENIED');
     const metadata = await gate.connect('169.254.169.254', 80);
     metadata.end('GET /latest/meta-data HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n');
     assert.match(await receive(metadata), /^HTTP\/1\.1 403 /);

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { AuditLog } from '../audit/audit-log.ts';
 import { createNetworkPolicy, listeningPorts, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
@@ -9,7 +8,7 @@ import { parseVolume } from '../sandbox/volumes.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
-import { checkAuditFile } from './audit-file.ts';
+import { checkAuditFile, createStateDirectory } from './audit-file.ts';
 import { installationDirectory } from './installation.ts';
 import { openGate, type OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
@@ -37,7 +36,6 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<num
   const policy = compilePolicy(plan);
   for (const warning of policy.warnings) reporter.notice(warning);
   const auditFile = plan.auditFile ?? join(plan.stateDirectory, 'audit', `${auditFileName(plan)}.jsonl`);
-  checkAuditFile(auditFile, plan);
   const spec: SandboxSpec = {
     name: plan.name,
     command: plan.command,
@@ -50,13 +48,20 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<num
     limits: plan.limits,
     protectedPaths: [plan.stateDirectory, auditFile, installationDirectory()],
   };
+  createStateDirectory(plan.stateDirectory);
+  // The default place is in the state directory, which is refused or hidden as a whole.
+  if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
   // The namespaces are made while this process loads certificates and opens the log.
   const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
   const trust = loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles });
+  const trustFiles = makeTrustFiles(authority, trust);
+  // Awaited late, or not at all where the launch fails first.
+  trustFiles.catch(() => undefined);
+  trust.catch(() => undefined);
   let launch: SandboxLaunch | undefined;
   let gate: OpenGate | undefined;
-  let audit: AuditLog | undefined;
+  let audit: Promise<AuditLog> | undefined;
   try {
     launch = launchSandbox(
       spec,
@@ -65,28 +70,29 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<num
         directory: plan.directory,
         ...(plan.runtime === null ? {} : { runtime: plan.runtime }),
       },
-      makeTrustFiles(authority, trust),
+      trustFiles,
     );
-    const [parts, airlock] = await Promise.all([
-      Promise.all([authority, trust, openAudit(plan, auditFile, () => gate?.close())]),
-      launch.airlock,
-    ]);
-    audit = parts[2];
-    gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit });
+    audit = openAudit(plan, auditFile, () => gate?.close());
+    const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
+    gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
     gate.serve(airlock);
     const running = await launch.start();
     for (const notice of running.notices) reporter.notice(notice);
     reporter.detail(`sandbox ${plan.name} runs; audit events go to ${auditFile}`);
     if (plan.timings) reportTimings(reporter, airlock.timings, running.timings);
     const status = await superviseCommand(running, signals, plan.timeoutMs, reporter);
-    if (status.outOfMemory) reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
+    if (status.outOfMemory)
+      reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
     return status.code;
   } finally {
     signals.close();
     // No credential leaves from here on; then everything inside ends.
     gate?.close();
     await launch?.close();
-    await audit?.close();
+    await audit?.then(
+      (log) => log.close(),
+      () => undefined, // Why it could not be opened is what this function throws.
+    );
     await Promise.allSettled([authority, trust]);
   }
 }
@@ -115,7 +121,6 @@ function auditFileName(plan: RunPlan): string {
 }
 
 async function openAudit(plan: RunPlan, file: string, onFailure: () => void): Promise<AuditLog> {
-  if (plan.auditFile === null) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   return AuditLog.open({ file, stateDirectory: plan.stateDirectory, sandbox: plan.name, onFailure });
 }
 
@@ -156,7 +161,8 @@ async function superviseCommand(
 
 function reportTimings(reporter: RunReporter, ...parts: Readonly<Record<string, number>>[]): void {
   const phases = parts.flatMap((part) => Object.entries(part)).toSorted(([, a], [, b]) => a - b);
-  for (const [phase, milliseconds] of phases) process.stderr.write(`${milliseconds.toFixed(1).padStart(8)} ms  ${phase}\n`);
+  for (const [phase, milliseconds] of phases)
+    process.stderr.write(`${milliseconds.toFixed(1).padStart(8)} ms  ${phase}\n`);
   reporter.detail('times count from the start of the phase group');
 }
 

@@ -1,4 +1,4 @@
-import net from 'node:net';
+import type net from 'node:net';
 import { decideHost } from '../policy/network-policy.ts';
 import { readHello } from './client-hello.ts';
 import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';

@@ -153,7 +153,7 @@ describe('createBodyDecoder() chunked', () => {
         fc.array(trailer, { maxLength: 3 }),
         fc.array(fc.nat(2000)),
         (pieces, pairs, sizes) => {
-          const trailers = pairs.flat() as string[];
+          const trailers = pairs.flat();
           const text =
             pieces.map((data) => `${encodeChunkHead(data.length)}${data}\r\n`).join('') + encodeLastChunk(trailers);
           assert.deepEqual(decode(CHUNKED, `${text}next`, sizes), body(pieces.join(''), 'next', trailers));

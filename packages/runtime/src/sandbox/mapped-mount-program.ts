@@ -69,16 +69,14 @@ export function mappedMountProgram(
   };
   const fail = (step: string): MappedMountReport => ({ kind: 'failed', step, errno: koffi.errno() });
   const setAttributes = (tree: number, flags: bigint, mapFd: number) =>
-    Number(
-      attributeCall(MOUNT_SETATTR, tree, '', AT_EMPTY_PATH | AT_RECURSIVE, longs(flags, 0n, 0n, BigInt(mapFd)), 32),
-    );
+    attributeCall(MOUNT_SETATTR, tree, '', AT_EMPTY_PATH | AT_RECURSIVE, longs(flags, 0n, 0n, BigInt(mapFd)), 32);
 
   const take = (request: MappedMountRequest): { tree: number; report: MappedMountReport } => {
     const how = longs(BigInt(O_PATH | CLOSE_ON_EXEC), 0n, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-    const opened = Number(openCall(OPENAT2, AT_FDCWD, request.source, how, 24));
+    const opened = openCall(OPENAT2, AT_FDCWD, request.source, how, 24);
     if (opened < 0) return { tree: -1, report: fail('open') };
     const flags = OPEN_TREE_CLONE | CLOSE_ON_EXEC | AT_EMPTY_PATH | AT_RECURSIVE;
-    const tree = Number(treeCall(OPEN_TREE, opened, '', flags));
+    const tree = treeCall(OPEN_TREE, opened, '', flags);
     const report = tree < 0 ? fail('open_tree') : undefined;
     fsModule.closeSync(opened);
     if (report !== undefined) return { tree: -1, report };
@@ -105,7 +103,7 @@ export function mappedMountProgram(
         say(report);
         return;
       }
-      const moved = Number(moveCall(MOVE_MOUNT, tree, '', AT_FDCWD, request.target, MOVE_MOUNT_F_EMPTY_PATH));
+      const moved = moveCall(MOVE_MOUNT, tree, '', AT_FDCWD, request.target, MOVE_MOUNT_F_EMPTY_PATH);
       say(moved < 0 ? fail('move_mount') : report);
       fsModule.closeSync(tree);
     });

@@ -12,6 +12,7 @@ export interface MountSource {
   readonly destination: string;
   readonly readOnly: boolean;
   readonly isDirectory: boolean;
+  readonly isWorkspace: boolean;
   /** Owner on the host. */
   readonly uid: number;
   readonly gid: number;
@@ -109,7 +110,7 @@ function checkWorkspace(
   for (const system of ['/usr', '/bin', '/sbin', '/lib', '/tmp', '/var/tmp', '/opt', '/var']) {
     if (found.source === system) throw refuse('is a folder of the system', elsewhere);
   }
-  return { ...found, destination: found.source, readOnly: false, hidden };
+  return { ...found, destination: found.source, readOnly: false, isWorkspace: true, hidden };
 }
 
 function checkVolume(volume: Volume, protectedPaths: readonly string[]): MountSource {
@@ -128,7 +129,7 @@ function checkVolume(volume: Volume, protectedPaths: readonly string[]): MountSo
       `The volume ${quoted} lies in or contains ${JSON.stringify(protectedPath)}, which no sandbox may see. Mount something narrower.`,
     );
   }
-  return { ...found, destination: volume.destination, readOnly: volume.readOnly, hidden: [] };
+  return { ...found, destination: volume.destination, readOnly: volume.readOnly, isWorkspace: false, hidden: [] };
 }
 
 function inspect(path: string, missing: () => SallyportError) {

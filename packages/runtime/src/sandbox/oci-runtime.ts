@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants, release } from 'node:os';
+import { isAbsolute, normalize } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { findGateAddresses } from '../airlock/airlock.ts';
 import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
@@ -23,6 +24,7 @@ import type { RuntimeChoice } from './runtime-choice.ts';
 import { readSeccompProfile, resolveSeccomp } from './seccomp.ts';
 import { layOutStage, planStage, STAGED_ROOT } from './stage.ts';
 import { planStreams, relayStreams } from './streams.ts';
+import { isWithin } from './volumes.ts';
 
 /** The container's name to the runtime; each airlock has its own runtime state, so one name serves all. */
 const CONTAINER = 'sandbox';
@@ -54,26 +56,34 @@ export class OciRuntimeBackend implements SandboxBackend {
     return await (await this.prepare(spec, airlock.holder)).start(airlock);
   }
 
-  /** As the first half of {@link start}, while the airlock's network is still being set up. */
-  async prepare(spec: SandboxSpec, holder: Holder): Promise<PreparedSandbox> {
-    const startedAt = performance.now();
+  /**
+   * As the first half of {@link start}, overlapping with the airlock: what needs only this machine's files is done at
+   * once, the rest when the stage is there.
+   *
+   * @param trust takes the place of `spec.trust`, for a CA that is still being made.
+   */
+  async prepare(
+    spec: SandboxSpec,
+    staged: Promise<Holder> | Holder,
+    trust?: Promise<SandboxSpec['trust']>,
+  ): Promise<PreparedSandbox> {
     const timings: PhaseTimings = {};
     const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
+    checkNames(spec);
     const identity = sandboxIdentity(currentCaller());
     const sources = checkMountSources(spec);
-    const workspace =
-      spec.workspace === undefined
-        ? undefined
-        : sources.find((source) => !source.readOnly && source.source === source.destination)?.destination;
+    const workspace = sources.find((source) => source.isWorkspace)?.destination;
     const table = parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
     const seccomp = resolveSeccomp(readSeccompProfile(), { arch: process.arch, kernel: release() });
     const root = describeRootFileSystem(identity, spec.name, findGateAddresses());
-    const trust = layOutTrust(spec.trust, readHostTrust());
-    timings['description'] = performance.now() - startedAt;
+    const hostTrust = readHostTrust();
+    timings['description'] = performance.now();
 
-    const plan = planStage(sources, workspace, spec.gitWritable ?? false);
-    const stage = await layOutStage(holder, plan, [...root.files, ...trust.files], table, tools);
-    timings['stage files'] = performance.now() - startedAt;
+    const holder = await staged;
+    const trustFiles = layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
+    const plan = planStage(sources, spec.gitWritable ?? false);
+    const stage = await layOutStage(holder, plan, [...root.files, ...trustFiles.files], table, tools);
+    timings['stage files'] = performance.now();
 
     const streams = planStreams(spec.streams ?? { stdin: 0, stdout: 1, stderr: 2 }, this.#runtime.copiesStreams);
     const hostMounts = root.hostDirectories.map((path): ContainerMount => ({
@@ -89,7 +99,7 @@ export class OciRuntimeBackend implements SandboxBackend {
         ]),
       ],
     }));
-    const javaMounts = trust.javaTrustStores.map((path): ContainerMount => ({
+    const javaMounts = trustFiles.javaTrustStores.map((path): ContainerMount => ({
       source: `${STAGED_ROOT}${STAGED_JAVA_TRUST_STORE}`,
       destination: path,
       options: ['bind', 'ro', 'nosuid', 'nodev'],
@@ -100,7 +110,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       command: spec.command,
       environment: {
         ...baseEnvironment(identity, spec.name, streams.terminal),
-        ...trust.environment,
+        ...trustFiles.environment,
         ...spec.environment,
       },
       workingDirectory: spec.workingDirectory ?? workspace ?? identity.home,
@@ -127,15 +137,13 @@ export class OciRuntimeBackend implements SandboxBackend {
     notices: readonly string[],
     timings: PhaseTimings,
   ): Promise<RunningSandbox> {
-    const startedAt = performance.now();
     const runtime = this.#runtime;
     const global = [...runtime.globalArguments, '--root', RUNTIME_STATE, '--log', RUNTIME_LOG];
     const child = airlock.enter(
       [
         '/bin/sh',
         '-ec',
-        // The configuration comes on a descriptor of its own: standard input is the command's.
-        `cd ${STAGE_DIRECTORY}; cat <&3 > config.json; exec 3<&-; exec "$@"`,
+        LAUNCH_PROGRAM,
         'sallyport-runtime',
         runtime.path,
         ...global,
@@ -161,7 +169,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       child.once('exit', (code, signal) => resolve({ code, signal }));
     });
     const relayed = relayStreams(child, streams);
-    timings['runtime started'] = performance.now() - startedAt;
+    timings['runtime started'] = performance.now();
     let waiting: Promise<ExitStatus> | undefined;
     const wait = async (): Promise<ExitStatus> => {
       const { code, signal } = await exited;
@@ -174,7 +182,7 @@ export class OciRuntimeBackend implements SandboxBackend {
       pid: child.pid ?? 0,
       notices,
       timings,
-      stdin: child.stdin ?? undefined,
+      stdin: streams.relayed.has(0) ? undefined : (child.stdin ?? undefined),
       stdout: streams.relayed.has(1) ? undefined : (child.stdout ?? undefined),
       stderr: streams.relayed.has(2) ? undefined : (child.stderr ?? undefined),
       wait: () => (waiting ??= wait()),
@@ -226,12 +234,45 @@ export class OciRuntimeBackend implements SandboxBackend {
   }
 }
 
+/**
+ * Writes the configuration, which comes on a descriptor of its own (standard input is the command's), and becomes the
+ * runtime. Root's sandboxes run as an id that may not reach every folder of root's.
+ */
+const LAUNCH_PROGRAM = `
+cd ${STAGE_DIRECTORY}
+cat <&3 > config.json
+exec 3<&-
+if [ ! -x "$1" ]; then
+  echo "the runtime's file may not be executed by the sandbox's user" > ${RUNTIME_LOG}
+  exit 126
+fi
+exec "$@"
+`;
+
 /** `XDG_RUNTIME_DIR` is where rootless runtimes keep state; `USER` is absent, or runc would take itself for the host's root. */
 const RUNTIME_ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   XDG_RUNTIME_DIR: '/run',
   LC_ALL: 'C',
 };
+
+/** Both end up in files and paths of the sandbox; a working directory below `/proc` may lead to the runtime's own files. */
+function checkNames({ name, workingDirectory }: SandboxSpec): void {
+  if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)) {
+    throw new SallyportError(
+      'INVALID_NAME',
+      `${JSON.stringify(name)} is not a name for a sandbox. Use at most 63 letters, digits and hyphens.`,
+    );
+  }
+  if (workingDirectory === undefined) return;
+  const path = normalize(workingDirectory);
+  if (!isAbsolute(path) || ['/proc', '/sys', '/dev'].some((folder) => isWithin(path, folder))) {
+    throw new SallyportError(
+      'USAGE',
+      `The command cannot start in ${JSON.stringify(workingDirectory)}. Give an absolute path inside the sandbox, outside of /proc, /sys and /dev.`,
+    );
+  }
+}
 
 const FIND_INTERVAL_MS = 5;
 const FIND_ATTEMPTS = 400;

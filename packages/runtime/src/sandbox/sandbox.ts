@@ -1,10 +1,10 @@
-import { beginAirlock } from '../airlock/airlock.ts';
 import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
 import type { ExitStatus, RunningSandbox, SandboxSpec } from './backend.ts';
-import { createCgroups, planCgroups } from './cgroup.ts';
+import { createCgroups } from './cgroup.ts';
 import { checkMountSources } from './mount-sources.ts';
 import { OciRuntimeBackend } from './oci-runtime.ts';
 import { chooseRuntime } from './runtime-choice.ts';
+import { SandboxOpening } from './sandbox-opening.ts';
 
 /** A sandbox being started: its airlock opens while its files are laid out. */
 export interface SandboxLaunch {
@@ -28,12 +28,14 @@ export interface LaunchOptions {
   readonly directory?: string;
   /** TCP ports that the policy can use. */
   readonly ports: readonly number[];
+  /** An airlock that is being opened already. Default: one is begun. When this function throws, it is still the caller's. */
+  readonly opening?: SandboxOpening;
 }
 
 /**
  * Begins a sandbox. Bad input is reported at once; the rest happens in parallel, in the background, until `start` is called.
  *
- * @param spec may be given by a promise for what takes time to make (the CA): the airlock is opened meanwhile.
+ * @param trust takes the place of `spec.trust`, for a CA that is still being made: the airlock is opened meanwhile.
  * @throws SallyportError `WORKSPACE_REFUSED`, `MOUNT_REFUSED`, `INVALID_MOUNT`, `RUNTIME_UNKNOWN`, `TOOL_MISSING`; later, by
  *   the promises, also `USER_NAMESPACES_FORBIDDEN`, `AIRLOCK_FAILED`, `SANDBOX_FAILED`.
  */
@@ -44,15 +46,12 @@ export function launchSandbox(
 ): SandboxLaunch {
   const runtime = chooseRuntime(options.runtime ?? 'runc', options.directory ?? process.cwd());
   checkMountSources(spec);
-  const plan = planCgroups(`sallyport-${process.pid}-${(launchCount += 1)}`);
-  const opening = beginAirlock({ ports: options.ports, cgroupDirectories: plan.directories });
-  const cgroups = createCgroups(plan, spec.limits);
-  const prepare = async () => {
-    const holder = await opening.staged;
-    const complete = trust === undefined ? spec : { ...spec, trust: await trust };
-    return await new OciRuntimeBackend(runtime, cgroups).prepare(complete, holder);
-  };
-  const prepared = prepare();
+  const begun = options.opening ?? new SandboxOpening();
+  begun.usePorts(options.ports);
+  const opening = begun.airlock;
+  const cgroups = createCgroups(begun.cgroups, spec.limits);
+  const backend = new OciRuntimeBackend(runtime, cgroups);
+  const prepared = opening.underWay.then(async () => await backend.prepare(spec, opening.staged, trust));
   prepared.catch(() => undefined);
   opening.opened.catch(() => cgroups.remove());
   const close = async () => {
@@ -73,8 +72,6 @@ export function launchSandbox(
     },
   };
 }
-
-let launchCount = 0;
 
 /**
  * Runs a sandbox to its end and removes it: `launchSandbox` for callers that need nothing in between.

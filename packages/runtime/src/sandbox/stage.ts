@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module';
-import { chownSync, mkdirSync, statSync } from 'node:fs';
+import { closeSync, constants, fchownSync, mkdirSync, openSync, readlinkSync, statSync } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
+import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { STAGE_DIRECTORY } from '../airlock/network.ts';
 import { protectGit } from './git-protection.ts';
@@ -42,23 +43,18 @@ export interface StagePlan {
 }
 
 /** Decides what is mounted, in order: the workspace, the guarded parts of its repository, the volumes. */
-export function planStage(
-  sources: readonly MountSource[],
-  workspace: string | undefined,
-  gitWritable: boolean,
-): StagePlan {
+export function planStage(sources: readonly MountSource[], gitWritable: boolean): StagePlan {
   const mounts: StagedMount[] = [];
   const notices: string[] = [];
   const nextTarget = () => `${STAGE_DIRECTORY}/mounts/${mounts.length}`;
   for (const source of sources) {
     const target = nextTarget();
     mounts.push({ ...source, target, owner: { uid: source.uid, gid: source.gid }, hostPath: source.source });
-    if (workspace === undefined || source.destination !== workspace || gitWritable) continue;
+    if (!source.isWorkspace || gitWritable) continue;
     const protection = protectGit(source.source);
     notices.push(...protection.notices);
     for (const directory of protection.directoriesToMake) {
-      mkdirSync(directory);
-      if (process.geteuid?.() === 0) chownSync(directory, source.uid, source.gid);
+      makeOwned(directory, source);
     }
     for (const part of protection.mounts) {
       const below = part.path.slice(source.source.length);
@@ -74,6 +70,18 @@ export function planStage(
     }
   }
   return { mounts, notices, hidden: sources.flatMap((source) => source.hidden) };
+}
+
+/** Makes a directory for the workspace's owner. Root must not change the owner of anything that was put in its place. */
+function makeOwned(directory: string, owner: { readonly uid: number; readonly gid: number }): void {
+  mkdirSync(directory);
+  const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    if (readlinkSync(`/proc/self/fd/${descriptor}`) !== directory) throw sourceChanged(directory);
+    if (isHostRoot()) fchownSync(descriptor, owner.uid, owner.gid);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** The stage as it came out. */
@@ -95,7 +103,7 @@ export async function layOutStage(
   table: readonly MountEntry[],
   tools: { readonly mount: string; readonly tar: string; readonly unshare: string },
 ): Promise<Stage> {
-  const isRoot = process.geteuid?.() === 0;
+  const isRoot = isHostRoot();
   const mapping = isRoot && plan.mounts.length > 0 ? beginMappedMounts(holder, plan.mounts, tools.unshare) : undefined;
   // Awaited below; a failure of the stage comes first.
   mapping?.catch(() => undefined);

@@ -53,8 +53,13 @@ export async function relayStreams(child: ChildProcess, plan: StreamPlan): Promi
     if (index === 0 && child.stdin !== null) {
       const source = isatty(fd) ? new ReadStream(fd) : createReadStream('', { fd, autoClose: false });
       source.on('error', () => child.stdin?.end());
-      child.stdin.on('error', () => source.destroy());
-      child.once('exit', () => source.destroy());
+      child.stdin.on('error', () => source.unpipe());
+      const sink = child.stdin;
+      child.once('exit', () => {
+        source.unpipe(sink);
+        // Destroying a file stream would close a descriptor that is not ours; a terminal left open keeps this process.
+        if (source instanceof ReadStream) source.destroy();
+      });
       source.pipe(child.stdin);
     }
     const from = index === 1 ? child.stdout : index === 2 ? child.stderr : null;

@@ -4,7 +4,7 @@ import { BASE64_DIGITS, base64Form, base64Text, spliceBase64 } from './base64.ts
 import type { Alignment, Base64Form } from './base64.ts';
 import { Automaton, ROOT } from './matcher-automaton.ts';
 import { HEX_DIGITS } from './matcher-escape.ts';
-import { GramFilter, MIN_FILTERED_BYTES } from './matcher-filter.ts';
+import { GramFilter, MAX_WINDOW_BYTES, MIN_FILTERED_BYTES } from './matcher-filter.ts';
 import type { SecretValue } from './secret-value.ts';
 
 /** Values under this cannot be taken out of responses without wrecking them. */
@@ -45,7 +45,9 @@ export interface View {
   readonly automaton: Automaton;
   readonly symbols: Int16Array;
   readonly escapes: boolean;
-  readonly forms: ReadonlyMap<number, readonly Form[]>;
+  /** For each node at which forms end, one more than where they are in `forms`. */
+  readonly formsAt: Int32Array;
+  readonly forms: readonly (readonly Form[])[];
   readonly left: { readonly low: Int32Array; readonly high: Int32Array; readonly none: Uint8Array } | undefined;
 }
 
@@ -107,11 +109,11 @@ export function compileForms(rules: readonly RedactionRule[]): CompiledForms {
       ambiguous ||= byte === 0x20 || byte === 0x25 || byte === 0x5c;
     }
     hex.add(nibbles(bytes), { ...PLAIN, kind: 'hex', rule, length: bytes.length });
-    addWindow(Buffer.from(Buffer.from(bytes.subarray(0, 16)).toString('hex'), 'latin1'), false);
+    addWindow(Buffer.from(Buffer.from(bytes.subarray(0, MAX_WINDOW_BYTES)).toString('hex'), 'latin1'), false);
     for (const alignment of [0, 1, 2] as const) {
       const form = base64Form(bytes, alignment);
       base64.addBase64(form, { kind: 'base64', rule, length: bytes.length, ...form });
-      const head = form.core.subarray(0, 32);
+      const head = form.core.subarray(0, MAX_WINDOW_BYTES);
       const standard = base64Text(head, false);
       const urlSafe = base64Text(head, true);
       addWindow(Buffer.from(standard, 'latin1'), true);
@@ -205,28 +207,31 @@ class ViewBuilder {
   readonly #symbols: Int16Array;
   readonly #escapes: boolean;
   readonly #left: boolean;
-  readonly #forms = new Map<number, Form[]>();
+  readonly #formsAt: Int32Array;
+  readonly #forms: Form[][] = [];
 
   constructor(symbols: Int16Array, escapes: boolean, left: boolean, nodes: number) {
     this.#symbols = symbols;
     this.#escapes = escapes;
     this.#left = left;
     this.#automaton = new Automaton(nodes);
+    this.#formsAt = new Int32Array(nodes);
   }
 
   add(symbols: Uint8Array, form: Form): void {
-    this.#end(this.#walk(symbols), form);
+    this.#end(this.#walk(symbols), this.#forms.push([form]), form);
   }
 
   addBase64(encoded: Base64Form, form: Form): void {
     const node = this.#walk(encoded.core);
+    const place = this.#forms.push([form]);
     if (encoded.rightBits === 0) {
-      this.#end(node, form);
+      this.#end(node, place, form);
       return;
     }
     const free = 6 - encoded.rightBits;
     for (let low = 0; low < 1 << free; low++) {
-      this.#end(this.#automaton.extend(node, (encoded.right << free) | low), form);
+      this.#end(this.#automaton.extend(node, (encoded.right << free) | low), place, form);
     }
   }
 
@@ -238,13 +243,14 @@ class ViewBuilder {
     return node;
   }
 
-  #end(node: number, form: Form): void {
-    const forms = this.#forms.get(node);
-    if (forms === undefined) {
+  #end(node: number, place: number, form: Form): void {
+    const taken = this.#formsAt[node]!;
+    if (taken === 0) {
       this.#automaton.end(node);
-      this.#forms.set(node, [form]);
+      this.#formsAt[node] = place;
     } else {
-      forms.push(form);
+      // The place may be shared with other nodes, which must not change.
+      this.#formsAt[node] = this.#forms.push([...this.#forms[taken - 1]!, form]);
     }
   }
 
@@ -254,6 +260,7 @@ class ViewBuilder {
       automaton: this.#automaton,
       symbols: this.#symbols,
       escapes: this.#escapes,
+      formsAt: this.#formsAt,
       forms: this.#forms,
       left: this.#left ? this.#leftDigits() : undefined,
     };
@@ -264,8 +271,12 @@ class ViewBuilder {
     const low = new Int32Array(size);
     const high = new Int32Array(size);
     const none = new Uint8Array(size);
-    for (const [node, forms] of this.#forms) {
-      for (const { leftBits, left } of forms) {
+    for (let node = 1; node < size; node++) {
+      const place = this.#formsAt[node]!;
+      if (place === 0) {
+        continue;
+      }
+      for (const { leftBits, left } of this.#forms[place - 1]!) {
         if (leftBits === 0) {
           none[node] = 1;
         }

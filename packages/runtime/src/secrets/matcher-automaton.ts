@@ -24,7 +24,6 @@ export class Automaton {
   /** Bit 0: the next node is a child; bit 1: there are children in `#edges`. */
   readonly #shape: Uint8Array;
   readonly #edges = new Map<number, number>();
-  readonly #terminals = new Set<number>();
   readonly #first = new Int32Array(256);
 
   /** @param capacity an upper bound of the nodes: the symbols of all strings plus one. */
@@ -75,7 +74,7 @@ export class Automaton {
 
   /** Declares that a string ends at `node`. */
   end(node: number): void {
-    this.#terminals.add(node);
+    this.out[node] = node;
   }
 
   /** Computes the suffix links; call once, after the last string. */
@@ -88,7 +87,9 @@ export class Automaton {
       const parent = this.parent[node]!;
       const fail = parent === ROOT ? ROOT : this.next(this.fail[parent]!, this.#symbol[node]!);
       this.fail[node] = fail;
-      this.out[node] = this.#terminals.has(node) ? node : this.out[fail]!;
+      if (this.out[node] === ROOT) {
+        this.out[node] = this.out[fail]!;
+      }
       this.live[node] = this.#shape[node] === 0 ? this.live[fail]! : node;
     }
   }

@@ -3,8 +3,10 @@ import type { EscapeReader } from './matcher-escape.ts';
 /** Forms shorter than this get no filter. */
 export const MIN_FILTERED_BYTES = 8;
 
-/** More of a form's beginning than this would not make the scan faster, only the tables bigger. */
-const MAX_WINDOW_BYTES = 23;
+/** More of a form's beginning than this would hardly make the scan faster, only the tables bigger; with many forms they matter more. */
+export const MAX_WINDOW_BYTES = 31;
+const MAX_WINDOW_BYTES_OF_MANY = 23;
+const MANY_FORMS = 1000;
 
 const LONG_GRAM_BYTES = 8;
 const SHORT_GRAM_BYTES = 4;
@@ -49,7 +51,7 @@ export class GramFilter {
    * @param escapable those whose bytes may be escaped, in any mix.
    */
   constructor(forms: readonly Uint8Array[], escapable: readonly Uint8Array[]) {
-    let shortest = MAX_WINDOW_BYTES;
+    let shortest = forms.length > MANY_FORMS ? MAX_WINDOW_BYTES_OF_MANY : MAX_WINDOW_BYTES;
     for (const form of forms) {
       shortest = Math.min(shortest, form.length);
     }

@@ -14,41 +14,63 @@ const COPY_LIMIT = 32;
 /** One reading of the text up to a position: its state and where its latest symbols began. */
 class Thread {
   node = ROOT;
-  /** The position of each symbol; at least the latest `depth(node) + 1` since the last byte outside the alphabet. */
+  /** How many symbols are known: at least the latest `depth(node) + 1` since the last byte outside the alphabet. */
+  count = 0;
+  /** Where each symbol began. Longer than `count`, because cutting an array costs more than writing over its end. */
   places: number[] = [];
   /** The symbols themselves, as `places`. */
   digits: number[] = [];
 
   copy(keep: number): Thread {
     const thread = new Thread();
+    const from = Math.max(0, this.count - keep);
     thread.node = this.node;
-    const from = Math.max(0, this.places.length - keep);
-    thread.places = this.places.slice(from);
-    thread.digits = this.digits.slice(from);
+    thread.count = this.count - from;
+    thread.places = this.places.slice(from, this.count);
+    thread.digits = this.digits.slice(from, this.count);
     return thread;
   }
 
   push(symbol: number, place: number, depth: number): void {
-    this.places.push(place);
-    this.digits.push(symbol);
-    if (this.places.length > 2 * depth + 64) {
-      this.places.splice(0, this.places.length - depth - 1);
-      this.digits.splice(0, this.digits.length - depth - 1);
+    if (this.count > 2 * depth + 64) {
+      const from = this.count - depth - 1;
+      for (let i = from; i < this.count; i++) {
+        this.places[i - from] = this.places[i]!;
+        this.digits[i - from] = this.digits[i]!;
+      }
+      this.count = depth + 1;
     }
+    this.places[this.count] = place;
+    this.digits[this.count] = symbol;
+    this.count++;
   }
 
   clear(): void {
     this.node = ROOT;
-    this.places.length = 0;
-    this.digits.length = 0;
+    this.count = 0;
   }
+
+  /** The place of the `back`-th symbol from the end, 1 being the last. */
+  place(back: number): number | undefined {
+    return back <= this.count ? this.places[this.count - back] : undefined;
+  }
+
+  digit(back: number): number | undefined {
+    return back <= this.count ? this.digits[this.count - back] : undefined;
+  }
+}
+
+/** A reading that goes on behind an escape. */
+interface Arrival {
+  readonly at: number;
+  readonly thread: Thread;
 }
 
 /** All readings of a text by one {@link View}. More than one exists only around escapes. */
 class ViewRun {
   readonly #view: View;
   #threads: Thread[] = [new Thread()];
-  #arrivals: { readonly at: number; readonly thread: Thread }[] = [];
+  #arrivals: Arrival[] = [];
 
   constructor(view: View) {
     this.#view = view;
@@ -71,12 +93,27 @@ class ViewRun {
   step(byte: number, at: number, escapeLength: number, reader: EscapeReader, listener: MatchListener): void {
     const { automaton, symbols, escapes } = this.#view;
     const symbol = symbols[byte]!;
+    if (escapeLength === 0 && this.#arrivals.length === 0 && this.#threads.length === 1) {
+      // The common case by itself: no escape near, so there is one reading.
+      const thread = this.#threads[0]!;
+      const next = symbol < 0 ? ROOT : automaton.next(thread.node, symbol);
+      if (symbol < 0 || (next === ROOT && this.#view.left === undefined)) {
+        thread.clear();
+        return;
+      }
+      thread.node = next;
+      thread.push(symbol, at, automaton.depth[next]!);
+      if (automaton.out[next] !== ROOT) {
+        this.#report(thread, at + 1, listener);
+      }
+      return;
+    }
     for (const thread of this.#threads) {
       const next = symbol < 0 ? ROOT : automaton.next(thread.node, symbol);
       if (escapes && escapeLength > 0) {
         this.#branch(thread, next, at, escapeLength, reader);
       }
-      if (symbol < 0) {
+      if (symbol < 0 || (next === ROOT && this.#view.left === undefined)) {
         thread.clear();
       } else {
         thread.node = next;
@@ -85,12 +122,7 @@ class ViewRun {
     }
     const now = at + 1;
     if (this.#arrivals.length > 0) {
-      for (const arrival of this.#arrivals) {
-        if (arrival.at === now) {
-          this.#threads.push(arrival.thread);
-        }
-      }
-      this.#arrivals = this.#arrivals.filter((arrival) => arrival.at !== now);
+      this.#arrive(now);
     }
     if (this.#threads.length > 1) {
       this.#dropRepeated();
@@ -99,6 +131,20 @@ class ViewRun {
       if (automaton.out[thread.node] !== ROOT) {
         this.#report(thread, now, listener);
       }
+    }
+  }
+
+  #arrive(now: number): void {
+    const waiting: Arrival[] = [];
+    for (const arrival of this.#arrivals) {
+      if (arrival.at === now) {
+        this.#threads.push(arrival.thread);
+      } else {
+        waiting.push(arrival);
+      }
+    }
+    if (waiting.length < this.#arrivals.length) {
+      this.#arrivals = waiting;
     }
   }
 
@@ -121,10 +167,13 @@ class ViewRun {
     const rawDepth = automaton.depth[rawNext]!;
     if (depth > COPY_LIMIT && rawDepth <= COPY_LIMIT) {
       branch = new Thread();
+      const kept = thread.copy(COPY_LIMIT + 1);
       branch.places = thread.places;
       branch.digits = thread.digits;
-      thread.places = branch.places.slice(-COPY_LIMIT - 1);
-      thread.digits = branch.digits.slice(-COPY_LIMIT - 1);
+      branch.count = thread.count;
+      thread.places = kept.places;
+      thread.digits = kept.digits;
+      thread.count = kept.count;
     } else {
       branch = thread.copy(depth + 1);
     }
@@ -151,14 +200,14 @@ class ViewRun {
   #contains(outer: Thread, inner: Thread): boolean {
     const { automaton, left } = this.#view;
     const depth = automaton.depth[inner.node]!;
-    if (depth > 0 && outer.places.at(-depth) !== inner.places.at(-depth)) {
+    if (depth > 0 && outer.place(depth) !== inner.place(depth)) {
       return false;
     }
-    if (left !== undefined && inner.places.length > depth) {
-      if (outer.places.at(-depth - 1) !== inner.places.at(-depth - 1)) {
+    if (left !== undefined && inner.count > depth) {
+      if (outer.place(depth + 1) !== inner.place(depth + 1)) {
         return false;
       }
-      if (outer.digits.at(-depth - 1) !== inner.digits.at(-depth - 1)) {
+      if (outer.digit(depth + 1) !== inner.digit(depth + 1)) {
         return false;
       }
     }
@@ -170,24 +219,24 @@ class ViewRun {
   }
 
   #report(thread: Thread, end: number, listener: MatchListener): void {
-    const { automaton, forms } = this.#view;
+    const { automaton, forms, formsAt } = this.#view;
     const { places, digits } = thread;
     let node = automaton.out[thread.node]!;
     while (node !== ROOT) {
       const depth = automaton.depth[node]!;
-      const first = places.length - depth;
-      const candidates = forms.get(node)!;
+      const first = thread.count - depth;
+      const candidates = forms[formsAt[node]! - 1]!;
       let whole: Form | undefined;
       for (const form of candidates) {
         if (form.leftBits === 0) {
           whole ??= form;
         } else if (first > 0 && (digits[first - 1]! & ((1 << form.leftBits) - 1)) === form.left) {
-          listener(places[first - 1]!, end, form, digits[first - 1]!, digits.at(-1)!);
+          listener(places[first - 1]!, end, form, digits[first - 1]!, thread.digit(1)!);
           return;
         }
       }
       if (whole !== undefined) {
-        listener(places[first]!, end, whole, 0, digits.at(-1)!);
+        listener(places[first]!, end, whole, 0, thread.digit(1)!);
         return;
       }
       node = automaton.out[automaton.fail[node]!]!;
@@ -211,7 +260,7 @@ class ViewRun {
     const { places } = thread;
     let node = automaton.live[thread.node]!;
     for (;;) {
-      const first = places.length - automaton.depth[node]!;
+      const first = thread.count - automaton.depth[node]!;
       if (left === undefined) {
         return node === ROOT ? NOWHERE : places[first]!;
       }
@@ -262,7 +311,7 @@ class ViewRun {
         return left !== undefined && hasDigit(left, ROOT, symbol) ? place : NOWHERE;
       }
       const before = automaton.depth[node]! - 1;
-      const first = thread.places.length - before;
+      const first = thread.count - before;
       if (this.#fitsLeft(thread, node, first)) {
         return thread.places[first - 1]!;
       }
@@ -303,7 +352,15 @@ export class Matcher {
   }
 
   get idle(): boolean {
-    return !this.stalled && this.#views.every((view) => view.idle);
+    if (this.stalled) {
+      return false;
+    }
+    for (const view of this.#views) {
+      if (!view.idle) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** Forgets everything and goes to `position`. */

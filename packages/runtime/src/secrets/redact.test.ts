@@ -274,7 +274,12 @@ describe('RedactionStream', () => {
         if (new RedactionOracle(text, bytes).matches.length === 0) {
           assert.equal(output, input);
         }
-        assert.deepEqual(new RedactionOracle(output.toString('latin1'), bytes).matches, []);
+        // The first bits of a placeholder could by chance complete a form of which all but the last bits were there; not of another one.
+        const other = new Redactor(
+          values.map((text, i) => ({ name: `S${i}`, placeholder: `.-${i}`, values: [new SecretValue(text)] })),
+        );
+        const isLeft = (redacted: Buffer) => new RedactionOracle(redacted.toString('latin1'), bytes).matches.length > 0;
+        assert.ok(!isLeft(output) || !isLeft(other.redactBytes(input)));
         const chunked = inChunks(redactor, input, sizes);
         assert.equal(chunked.output, output.toString('latin1'));
         assert.ok(chunked.held <= 6 * Math.max(...bytes.map(({ length }) => length)) + 16);
@@ -292,6 +297,8 @@ describe('RedactionStream', () => {
       [[secret], unicode(secret.slice(0, -1), false)],
       [[secret], '%61'],
       [[secret], '\\u0061'],
+      [[secret], `\\u0067${secret.slice(1, 9)}`],
+      [[secret], `%67${secret.slice(1, 9)}`],
       [[secret], '%'],
       [[secret], '\\'],
       [[secret], Buffer.from(secret.slice(0, -1)).toString('base64')],
@@ -320,10 +327,14 @@ describe('RedactionStream', () => {
         return best;
       };
       time(20_000);
-      const ratio = time(120_000) / time(30_000);
+      // Under load a measurement may be off; quadratic time would give 16 or more every time.
+      const ratios: number[] = [];
+      do {
+        ratios.push(time(120_000) / time(30_000));
+      } while (ratios.at(-1)! >= 8 && ratios.length < 5);
       assert.ok(
-        ratio < 10,
-        `${JSON.stringify(unit.slice(0, 40))} of ${values[0]!.slice(0, 10)}…: ratio ${ratio.toFixed(1)}`,
+        ratios.at(-1)! < 8,
+        `${JSON.stringify(unit.slice(0, 40))} of ${values[0]!.slice(0, 10)}…: ratios ${ratios.join(', ')}`,
       );
     }
   });

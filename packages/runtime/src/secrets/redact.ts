@@ -1,22 +1,15 @@
 import { alignedPlaceholder, compileForms, renderReplacement } from './forms.ts';
 import type { CompiledForms, Form, RedactionRule } from './forms.ts';
-import { EscapeReader, INCOMPLETE_ESCAPE, MAX_ESCAPE_BYTES, SHORT_ESCAPES } from './matcher-escape.ts';
+import { EscapeReader, MAX_ESCAPE_BYTES } from './matcher-escape.ts';
+import { EscapeSearch } from './matcher-escape-search.ts';
 import { Matcher } from './matcher.ts';
 
 export type { RedactionRule } from './forms.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-const PERCENT = 0x25;
-const PLUS = 0x2b;
-const BACKSLASH = 0x5c;
-const LETTER_U = 0x75;
-
 /** The longest escape of one byte, `\u0061`. */
 const BYTES_FOR_SYMBOL = 6;
-
-/** How many bytes are searched for another escape in this loop before the search is handed to `indexOf`. */
-const ESCAPE_LOOKAHEAD_BYTES = 16;
 
 /** A form that was found and what is to be written for it. */
 interface Tile {
@@ -90,7 +83,8 @@ export class Redactor {
 /**
  * Redacts a body chunk by chunk. The output is the same for any chunking.
  *
- * Only bytes that may be the beginning of a form are held back, at most the longest form (six times the value).
+ * Only bytes that may be the beginning of a form are held back, at most the longest form (six times the value) and the digit that it may
+ * share with its neighbour. What is returned may be a part of the chunk: a caller that reuses chunks writes it out first.
  */
 export class RedactionStream {
   /** How many forms were replaced. */
@@ -239,7 +233,8 @@ export class RedactionStream {
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     let index = from;
     let gram = filter.find(view, index, end);
-    let escape = this.#findEscape(data, index);
+    const escapes = new EscapeSearch(this.#forms, filter, this.#reader, data);
+    let escape = escapes.next(index);
     while (gram !== -1 || escape !== -1) {
       const isGram = gram !== -1 && (escape === -1 || gram <= escape);
       const hit = isGram ? gram : escape;
@@ -253,7 +248,7 @@ export class RedactionStream {
         gram = filter.find(view, index, end);
       }
       if (escape !== -1 && escape < index) {
-        escape = this.#findEscape(data, index);
+        escape = escapes.next(index);
       }
     }
     return index;
@@ -266,45 +261,6 @@ export class RedactionStream {
       }
     }
     return false;
-  }
-
-  /** The next escape from `from` on that may belong to the first bytes of a form, or -1. */
-  #findEscape(data: Buffer, from: number): number {
-    const filter = this.#forms.filter!;
-    const reader = this.#reader;
-    const { ambiguous, plus } = this.#forms;
-    const { gateBytes } = filter;
-    const end = data.length;
-    let index = from;
-    let near = from;
-    let percent = -2;
-    let backslash = -2;
-    let space = plus ? -2 : -1;
-    for (;;) {
-      index = Math.max(index, skipToEscape(data, index, near, gateBytes, plus));
-      if (index >= near) {
-        percent = percent !== -1 && percent < index ? data.indexOf(PERCENT, index) : percent;
-        backslash = backslash !== -1 && backslash < index ? data.indexOf(BACKSLASH, index) : backslash;
-        space = space !== -1 && space < index ? data.indexOf(PLUS, index) : space;
-        index = earliest(earliest(percent, backslash), space);
-        if (index === -1) {
-          return -1;
-        }
-      }
-      const length = reader.read(data, index, end);
-      if (length === INCOMPLETE_ESCAPE) {
-        // The tail of the data is searched by itself.
-        return -1;
-      }
-      if (length > 0) {
-        if (filter.mayHoldEscape(data, index, end, length, reader, ambiguous)) {
-          return index;
-        }
-        // Where one escape is, there are often more.
-        near = Math.min(end, index + ESCAPE_LOOKAHEAD_BYTES);
-      }
-      index++;
-    }
   }
 
   /**
@@ -443,13 +399,6 @@ export class RedactionStream {
   }
 }
 
-function earliest(a: number, b: number): number {
-  if (a === -1) {
-    return b;
-  }
-  return b === -1 ? a : Math.min(a, b);
-}
-
 function startsNoLater(start: number, end: number, tile: Tile): boolean {
   return start < tile.start || (start === tile.start && end > tile.end);
 }
@@ -464,23 +413,4 @@ function sharedDigit(tile: Tile): number {
   const placeholder = alignedPlaceholder(tile.form);
   const own = placeholder.at(-1)! & ((1 << tile.form.rightBits) - 1);
   return own << (6 - tile.form.rightBits);
-}
-
-/** Passes over bytes that start no escape, and over escapes of bytes outside `gateBytes`; at most to `until`. */
-function skipToEscape(data: Buffer, from: number, until: number, gateBytes: Uint8Array, plus: boolean): number {
-  for (let i = from; i < until; i++) {
-    const byte = data[i]!;
-    if (byte === BACKSLASH) {
-      if (i + 1 >= data.length) {
-        return i;
-      }
-      const short = SHORT_ESCAPES[data[i + 1]!]!;
-      if (short >= 0 ? gateBytes[short] === 1 : data[i + 1] === LETTER_U) {
-        return i;
-      }
-    } else if (byte === PERCENT || (plus && byte === PLUS)) {
-      return i;
-    }
-  }
-  return until;
 }

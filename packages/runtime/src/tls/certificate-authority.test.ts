@@ -4,10 +4,10 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { before, test } from 'node:test';
 
 import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
-import { derObjectIdentifier, derTime, derUnsignedInteger } from './der.ts';
 
 let authority: CertificateAuthority;
 const NOW = Date.UTC(2026, 10, 22, 9, 30, 0);
@@ -90,11 +90,16 @@ test('OpenSSL accepts the leaves in its strict mode and finds the authority by i
   }
 });
 
-test('der encodes numbers, identifiers and times by the rules', () => {
-  assert.equal(derUnsignedInteger(Buffer.of(0)).toString('hex'), '020100');
-  assert.equal(derUnsignedInteger(Buffer.of(0, 0, 0x7f)).toString('hex'), '02017f');
-  assert.equal(derUnsignedInteger(Buffer.of(0x80)).toString('hex'), '02020080');
-  assert.equal(derObjectIdentifier('1.2.840.113549.1.1.11').toString('hex'), '06092a864886f70d01010b');
-  assert.equal(derTime(new Date(Date.UTC(2049, 11, 31, 23, 59, 59))).toString('latin1'), '\x17\x0d491231235959Z');
-  assert.equal(derTime(new Date(Date.UTC(2050, 0, 1))).toString('latin1'), '\x18\x0f20500101000000Z');
+test('an authority keeps the process alive while an answer is due, and no longer', () => {
+  const module = pathToFileURL(join(import.meta.dirname, 'certificate-authority.ts'));
+  const program = `
+    import { CertificateAuthority } from ${JSON.stringify(module.href)};
+    const authority = await CertificateAuthority.create({ commonName: 'Test CA' });
+    const leaf = await authority.issueLeaf('a.example');
+    authority.close();
+    const refused = await authority.issueLeaf('b.example').catch((error) => error.code);
+    console.log(leaf.certPem.split('\\n', 1)[0], refused);`;
+  const args = ['--conditions=sallyport-source', '--input-type=module', '-e', program];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
+  assert.deepEqual([status, stdout, stderr], [0, '-----BEGIN CERTIFICATE----- INTERNAL\n', '']);
 });

@@ -57,6 +57,7 @@ const ETC_FILES = [
   '/etc/ssl/openssl.cnf',
   '/etc/ca-certificates.conf',
   '/etc/maven/m2.conf',
+  '/etc/maven/logging/simplelogger.properties',
 ];
 
 /** A copied file larger than this is not the configuration that its name promises. */

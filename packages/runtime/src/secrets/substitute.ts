@@ -253,7 +253,8 @@ function allows(locations: readonly Location[], place: Place): boolean {
         }
         break;
       case 'body':
-        // Not in a head: see `BodySubstituter`.
+      case 'websocket':
+        // Not in a head: see `BodySubstituter` and `MessageSubstituter`.
         break;
       default:
         location satisfies never;
@@ -311,7 +312,7 @@ function credentialText(value: string, isUser: boolean): { readonly text: string
 }
 
 /** Everything but RFC 3986's unreserved characters percent-encoded, as UTF-8. */
-function percentText(value: string): { readonly text: string } {
+export function percentText(value: string): { readonly text: string } {
   let text = '';
   for (const byte of Buffer.from(value, 'utf8')) {
     text += isUnreserved(byte) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;

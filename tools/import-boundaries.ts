@@ -13,6 +13,7 @@ interface FolderRule {
 const ALL_BELOW_ENGINE = [
   'policy',
   'http',
+  'websocket',
   'secrets',
   'services',
   'tls',
@@ -28,6 +29,7 @@ const ALL_BELOW_ENGINE = [
 const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   policy: { folders: [], pure: { packages: ['tldts', 'ipaddr.js'] } },
   http: { folders: ['policy'], pure: { packages: [] } },
+  websocket: { folders: [], pure: { packages: [] } },
   secrets: { folders: ['policy', 'http'], pure: { packages: [] } },
   services: { folders: ['policy', 'http', 'secrets'], pure: { packages: [] } },
   tls: { folders: ['policy'] },
@@ -36,7 +38,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   stores: { folders: ['policy', 'secrets'] },
   airlock: { folders: ['policy'] },
   sandbox: { folders: ['policy', 'airlock'] },
-  gate: { folders: ['policy', 'http', 'secrets', 'services', 'tls', 'dns', 'audit'] },
+  gate: { folders: ['policy', 'http', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },
   engine: { folders: ALL_BELOW_ENGINE },
   daemon: { folders: [...ALL_BELOW_ENGINE, 'engine'] },
   cli: { folders: [...ALL_BELOW_ENGINE, 'engine', 'daemon'] },

@@ -49,6 +49,8 @@ export const ERROR_CODES = [
   'VALUE_NOT_CARRIABLE',
   'CAPACITY',
   'CLIENT_TIMEOUT',
+  'WEBSOCKET_MALFORMED',
+  'WEBSOCKET_TIMEOUT',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

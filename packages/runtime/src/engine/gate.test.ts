@@ -407,7 +407,7 @@ describe('authority', () => {
     { name: 'a folded field', request: GET.replace('\r\nAuth', '\r\nX: a\r\n b\r\nAuth'), status: 400, code: 'MALFORMED_REQUEST' },
     { name: 'a bare line feed', request: GET.replace('\r\nAuth', '\nAuth'), status: 400, code: 'MALFORMED_REQUEST' },
     { name: '500 KB of fields', request: GET.replace('\r\nAuth', `\r\nX: ${'a'.repeat(500_000)}\r\nAuth`), status: 431, code: 'HEAD_TOO_LARGE' },
-    { name: 'WebSocket', request: GET.replace('\r\nAuth', '\r\nUpgrade: websocket\r\nConnection: upgrade\r\nAuth'), status: 501, code: 'UPGRADE_NOT_SUPPORTED' },
+    { name: 'WebSocket without a key', request: GET.replace('\r\nAuth', '\r\nUpgrade: websocket\r\nConnection: upgrade\r\nAuth'), status: 400, code: 'MALFORMED_REQUEST' },
   ]; // prettier-ignore
   const seen: string[] = [];
   let upstream: Upstream;

@@ -12,6 +12,7 @@ import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { Redactor } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import { Substituter } from '../secrets/substitute.ts';
+import { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { LeafContexts } from '../tls/secure-contexts.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
@@ -58,6 +59,7 @@ export function openGate(parts: GateParts): OpenGate {
     leafContexts: new LeafContexts({ authority }),
     secrets,
     substituter: new Substituter(secrets.secrets),
+    messages: new MessageSubstituter(secrets.secrets),
     redactor: protects
       ? new Redactor(secrets.secrets.map(({ name, placeholder, value }) => ({ name, placeholder, values: [value] })))
       : null,

@@ -15,7 +15,7 @@ export type ConnectionPurpose =
   | { readonly kind: 'refuse'; readonly origin: Authority; readonly problem: Problem };
 
 /** What the connection waits for; each has its own time limit. */
-export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream';
+export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream' | 'websocket' | 'websocket-close';
 
 const LIMIT_OF = {
   head: 'headMs',
@@ -24,6 +24,8 @@ const LIMIT_OF = {
   response: 'responseHeadMs',
   stream: 'responseIdleMs',
 } as const satisfies Record<Waiting, keyof TimeLimits>;
+  websocket: 'webSocketIdleMs',
+  'websocket-close': 'webSocketCloseMs',
 
 /**
  * The client's side of one HTTP/1 connection: heads in, one exchange at a time, responses out.
@@ -105,6 +107,13 @@ export class ClientConnection {
   }
 
   /** Answers in the gate's own words and ends the connection. */
+  /** Hands over what the client sent behind the present request, which is no request: the exchange has switched protocols. */
+  takeStashed(): Buffer | null {
+    const stashed = this.#stashed;
+    this.#stashed = null;
+    return stashed;
+  }
+
   answer(problem: Problem, bodyless: boolean): void {
     if (this.#ended || this.#lingeredBytes >= 0) return;
     this.socket.write(encodeProblem(problem, bodyless));
@@ -216,7 +225,10 @@ export class ClientConnection {
   /** Nothing more will come: a request that is whole is answered, one that is not never will be. */
   #endInput(): void {
     const exchange = this.#exchange;
-    if (exchange?.isRequestComplete === true) return;
+    if (exchange?.isRequestComplete === true) {
+      exchange.clientInputEnded();
+      return;
+    }
     this.#exchange = null;
     exchange?.clientGone();
     if (this.#lingeredBytes < 0) this.#linger();

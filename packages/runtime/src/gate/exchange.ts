@@ -5,12 +5,16 @@ import type { Framing } from '../http/framing.ts';
 import { keepsAlive } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead } from '../http/message.ts';
+import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
+import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import type { DialFailure } from './dialer.ts';
 import type { Problem } from './problem.ts';
 import { rewriteRequest } from './request-rewrite.ts';
 import { ResponseRelay } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
+import type { WebSocketOffer } from './websocket-handshake.ts';
+import { WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
 import { writeChunk } from './write-chunk.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
@@ -32,6 +36,10 @@ export class Exchange implements UpstreamListener {
   #decoder: BodyDecoder | null = null;
   #upstream: UpstreamConnection | null = null;
   #response: ResponseRelay | null = null;
+  #offer: WebSocketOffer | null = null;
+  #webSocket: WebSocketRelay | null = null;
+  #substitution: ConnectionSubstitution | null = null;
+  #clientInputEnded = false;
   /** Body bytes that came before the upstream was reached; reading is paused meanwhile. */
   #early: Buffer[] = [];
   #requestSent = false;
@@ -70,6 +78,7 @@ export class Exchange implements UpstreamListener {
     this.#stray = verdict.stray;
     this.#outgoing = verdict.head;
     this.#framing = verdict.framing;
+    this.#offer = verdict.offer;
     this.#decoder = createBodyDecoder(verdict.framing, 'request');
     this.#requestComplete = this.#decoder.isDone;
     const idle = context.pool.takeIdle(verdict.authority);
@@ -79,6 +88,10 @@ export class Exchange implements UpstreamListener {
 
   /** Takes body bytes of the client. Returns the offset after what belongs to this request. */
   clientData(chunk: Buffer, start: number): number {
+    if (this.#webSocket !== null) {
+      this.#webSocket.clientData(start === 0 ? chunk : chunk.subarray(start));
+      return chunk.length;
+    }
     const decoder = this.#decoder;
     let offset = start;
     if (decoder === null || this.#ended) return chunk.length;
@@ -101,12 +114,23 @@ export class Exchange implements UpstreamListener {
   }
 
   clientDrain(): void {
-    this.#response?.clientDrain();
+    if (this.#webSocket === null) this.#response?.clientDrain();
+    else this.#webSocket.clientDrain();
+  }
+
+  /** The client has ended its side after a whole request. */
+  clientInputEnded(): void {
+    this.#clientInputEnded = true;
+    this.#webSocket?.clientEnd();
   }
 
   /** The client has left: nobody waits for the response. */
   clientGone(): void {
     if (this.#ended) return;
+    if (this.#webSocket !== null) {
+      this.#webSocket.clientGone();
+      return;
+    }
     this.#upstream?.destroy();
     this.#end('error', null);
   }
@@ -114,6 +138,14 @@ export class Exchange implements UpstreamListener {
   /** A time limit has passed. */
   expire(waiting: Waiting): void {
     if (this.#ended) return;
+    if (this.#webSocket !== null) {
+      const end: WebSocketEnd =
+        waiting === 'websocket-close'
+          ? { decision: 'allow', code: null }
+          : { decision: 'error', code: 'WEBSOCKET_TIMEOUT' };
+      this.#webSocket.close(end, CLOSE_CODE.goingAway, 'nothing was sent within the time limit');
+      return;
+    }
     if (!this.#requestComplete) {
       this.refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
     } else {
@@ -125,6 +157,11 @@ export class Exchange implements UpstreamListener {
   /** The request turned out to be malformed in its body, or a limit or fault ends it. */
   refuse(problem: Problem): void {
     if (this.#ended) return;
+    if (this.#webSocket !== null) {
+      this.#webSocket.close({ decision: 'error', code: problem.code }, CLOSE_CODE.internalError, 'the gate failed');
+      this.#client.socket.destroy();
+      return;
+    }
     this.#upstream?.destroy();
     if (this.#response?.hasBegun === true) {
       this.#client.socket.destroy();
@@ -198,6 +235,8 @@ export class Exchange implements UpstreamListener {
       minor: this.#head.minor,
       keepAlive: this.#keepAlive,
       redactor: this.#client.context.redactor,
+      offer: this.#offer,
+      onSwitch: (compression, rest) => this.#switch(upstream, compression, rest),
       onComplete: () => this.#responseComplete(),
       onFailure: (code, detail) => this.#failUpstream(code, detail),
     });
@@ -245,6 +284,41 @@ export class Exchange implements UpstreamListener {
       this.#upstream?.socket.write(encodeLastChunk(this.#decoder?.trailers), 'latin1');
     this.#client.wait('response');
     if (this.#response?.isComplete === true) this.#responseComplete();
+  }
+
+  /** Both sides speak WebSocket from here on. The exchange goes on until they have ended. */
+  #switch(upstream: UpstreamConnection, compression: boolean, rest: Buffer): void {
+    const client = this.#client;
+    const { context, purpose } = client;
+    this.#upstream = null;
+    this.#response?.dispose();
+    this.#substitution = context.messages.connection(context.secrets.secretsFor(purpose.origin));
+    let isClosing = false;
+    const webSocket = new WebSocketRelay({
+      client: client.socket,
+      upstream: upstream.detach(),
+      compression,
+      redactor: context.redactor,
+      substitution: this.#substitution,
+      lingerMs: context.timeLimits.lingerMs,
+      onActivity: () => {
+        if (!isClosing) client.wait('websocket');
+      },
+      onClosing: () => {
+        isClosing = true;
+        client.wait('websocket-close');
+      },
+      onEnd: ({ decision, code }) => {
+        this.#end(decision, code);
+        client.exchangeDone(this, false);
+      },
+    });
+    this.#webSocket = webSocket;
+    client.wait('websocket');
+    webSocket.upstreamEarly(rest);
+    const early = client.takeStashed();
+    if (early !== null) webSocket.clientData(early);
+    if (this.#clientInputEnded) webSocket.clientEnd();
   }
 
   #responseComplete(): void {
@@ -302,6 +376,8 @@ export class Exchange implements UpstreamListener {
     this.#ended = true;
     this.#response?.dispose();
     const origin = this.#client.purpose.origin;
+    const webSocket = this.#webSocket;
+    const substitution = this.#substitution;
     this.#client.context.record.request({
       decision,
       code,
@@ -310,12 +386,12 @@ export class Exchange implements UpstreamListener {
       method: this.#head.method,
       target: this.#head.target,
       status: status ?? this.#response?.status ?? null,
-      requestBytes: this.#requestBytes,
-      responseBytes: this.#response?.bytes ?? 0,
+      requestBytes: webSocket?.sentBytes ?? this.#requestBytes,
+      responseBytes: webSocket?.receivedBytes ?? this.#response?.bytes ?? 0,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#requestSent ? this.#released : [],
-      stray: this.#stray,
-      redactions: this.#response?.redactions ?? 0,
+      secrets: this.#requestSent ? [...new Set([...this.#released, ...(substitution?.released ?? [])])] : [],
+      stray: [...new Set([...this.#stray, ...(substitution?.stray ?? [])])],
+      redactions: (this.#response?.redactions ?? 0) + (webSocket?.redactions ?? 0),
     });
   }
 }

@@ -1,5 +1,6 @@
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import type { Redactor } from '../secrets/redact.ts';
+import type { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { LeafContexts } from '../tls/secure-contexts.ts';
 import type { Dialer } from './dialer.ts';
@@ -20,6 +21,7 @@ export interface GateContext extends RequestContext {
   readonly leafContexts: LeafContexts;
   /** Null when the sandbox has nothing that must not come back. */
   readonly redactor: Redactor | null;
+  readonly messages: MessageSubstituter;
   /** Whether TLS is terminated: so while the sandbox has any placeholder secret. */
   readonly intercepts: boolean;
   readonly dialer: Dialer;

@@ -18,6 +18,8 @@ export const MAX_REMEMBERED_SESSIONS = 1024;
 export const MAX_HEAD_BYTES = 64 * 1024;
 /** Response bodies of a known length up to this are measured after redaction; longer ones are sent chunked. */
 export const MAX_MEASURED_BODY_BYTES = 64 * 1024;
+/** A WebSocket frame up to this length is sent on as one frame; of a longer one each such piece, as fragments. */
+export const MAX_GATHERED_FRAME_BYTES = 64 * 1024;
 /** Interim (1xx) responses to one request. */
 export const MAX_INTERIM_RESPONSES = 32;
 /** Request bytes read and dropped after an early answer, so that the client gets to read it. */
@@ -47,6 +49,10 @@ export interface TimeLimits {
   readonly sweepMs: number;
 }
 
+  /** Without a byte on a WebSocket in either direction; a ping and its pong are bytes as well. */
+  readonly webSocketIdleMs: number;
+  /** For a WebSocket to end once one side has ended it. */
+  readonly webSocketCloseMs: number;
 export const TIME_LIMITS: TimeLimits = {
   headMs: 30_000,
   clientIdleMs: 120_000,
@@ -59,3 +65,5 @@ export const TIME_LIMITS: TimeLimits = {
   lingerMs: 2_000,
   sweepMs: 1_000,
 };
+  webSocketIdleMs: 3_600_000,
+  webSocketCloseMs: 10_000,

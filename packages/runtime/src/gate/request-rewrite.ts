@@ -1,12 +1,13 @@
 import { hostFieldFor, requestAuthority } from '../http/authority.ts';
 import { requestFraming, type Framing } from '../http/framing.ts';
-import { equalsIgnoringCase, hasToken } from '../http/fields.ts';
+import { equalsIgnoringCase } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { Substituter } from '../secrets/substitute.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
 import type { Problem } from './problem.ts';
+import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-handshake.ts';
 
 /** The parts of a sandbox's gate that a request passes. */
 export interface RequestContext {
@@ -23,6 +24,8 @@ export type RequestVerdict =
       readonly authority: Authority;
       readonly head: RequestHead;
       readonly framing: Framing;
+      /** What a WebSocket handshake offers; null for any other request. */
+      readonly offer: WebSocketOffer | null;
       /** Names of the secrets put in. */
       readonly released: string[];
       /** Names of secrets whose placeholder stays what it is. */
@@ -56,24 +59,25 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
       throw new TypeError(`unknown verdict ${String(named satisfies never)}`);
   }
   const { authority, target } = named;
-  if (hasToken(head.fields, 'upgrade', 'websocket')) {
-    return refuse(501, 'UPGRADE_NOT_SUPPORTED', 'WebSocket connections are not supported yet on intercepted hosts.');
+  const upgrade = readUpgrade(head, framing, context.redacts);
+  if (upgrade.verdict === 'malformed') {
+    return refuse(400, 'MALFORMED_REQUEST', `The WebSocket handshake is malformed: ${upgrade.reason}.`);
   }
+  const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
   // TRACE sends the request back as it arrived: no value goes into it.
   const bound = head.method === 'TRACE' ? [] : context.secrets.secretsFor(authority);
   const result = context.substituter.substituteHead({ ...head, target }, bound);
   if (result.verdict === 'failed') {
     return refuse(502, 'VALUE_NOT_CARRIABLE', `The value of ${result.name} cannot be carried in that place.`);
   }
+  const fields = outgoingFields(context, authority, framing, result.head.fields, bound.length > 0);
+  if (offer !== null) setOfferFields(fields, offer);
   return {
     verdict: 'forward',
     authority,
-    head: {
-      ...result.head,
-      minor: 1,
-      fields: outgoingFields(context, authority, framing, result.head.fields, bound.length > 0),
-    },
+    head: { ...result.head, minor: 1, fields },
     framing,
+    offer,
     released: result.released,
     stray: result.stray,
   };

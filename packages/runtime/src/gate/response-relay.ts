@@ -6,7 +6,7 @@ import { encodeLastChunk, encodeResponseHead } from '../http/encoder.ts';
 import { responseFraming, type Framing } from '../http/framing.ts';
 import { parseResponseHead } from '../http/head-parser.ts';
 import { HeadReader } from '../http/head-reader.ts';
-import { keepsAlive, removeHopByHop } from '../http/hop-by-hop.ts';
+import { keepsAlive, removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { RedactionStream, Redactor } from '../secrets/redact.ts';
@@ -20,6 +20,7 @@ import {
   type Coding,
 } from './response-rewrite.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
+import { acceptSwitch, type WebSocketOffer } from './websocket-handshake.ts';
 import { writeChunk } from './write-chunk.ts';
 
 interface ResponseRelayOptions {
@@ -29,6 +30,10 @@ interface ResponseRelayOptions {
   readonly minor: 0 | 1;
   readonly keepAlive: boolean;
   readonly redactor: Redactor | null;
+  /** What a WebSocket handshake offered; null where switching protocols is no answer. */
+  readonly offer: WebSocketOffer | null;
+  /** The upstream has switched to WebSocket, and the client has been told; `rest` is the first of its frames. */
+  readonly onSwitch: (compression: boolean, rest: Buffer) => void;
   /** The last byte has been given to the client's socket. */
   readonly onComplete: () => void;
   /** The response cannot be passed on (any further). */
@@ -91,7 +96,12 @@ export class ResponseRelay {
           const next = this.#heads.read(chunk, offset);
           if (next === -1) break;
           offset = next;
-          this.#begin(parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end));
+          const head = parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
+          if (head.status === 101) {
+            this.#switch(head, chunk.subarray(offset));
+            break;
+          }
+          this.#begin(head);
         } else if (this.#bodyReceived) {
           // More than was announced: whatever it is, it is not the answer to another request.
           this.#keepsUpstream = false;
@@ -199,11 +209,30 @@ export class ResponseRelay {
     if (this.#body.isDone) this.#bodyEnd();
   }
 
-  #passInterim(head: ResponseHead): void {
-    if (head.status === 101) {
-      this.#options.onFailure('UPSTREAM_MALFORMED', 'The upstream switched protocols without being asked.');
+  #switch(head: ResponseHead, rest: Buffer): void {
+    const { client, offer, redactor, onFailure, onSwitch } = this.#options;
+    if (offer === null) {
+      onFailure('UPSTREAM_MALFORMED', 'The upstream switched protocols without being asked.');
       return;
     }
+    responseFraming(head, this.#options.method);
+    const outgoing: ResponseHead = { ...head, fields: [...head.fields] };
+    removeHopByHop(outgoing.fields);
+    if (redactor !== null) this.redactions += redactHead(outgoing, redactor);
+    const accepted = acceptSwitch(head, outgoing.fields, offer);
+    if (accepted.verdict === 'malformed') {
+      onFailure('UPSTREAM_MALFORMED', `The answer to the WebSocket handshake is malformed: ${accepted.reason}.`);
+      return;
+    }
+    setFraming(outgoing.fields, { kind: 'none' });
+    const text = encodeResponseHead(outgoing);
+    this.status = head.status;
+    this.hasBegun = true;
+    client.write(text, 'latin1');
+    onSwitch(accepted.compression, rest);
+  }
+
+  #passInterim(head: ResponseHead): void {
     this.#interim += 1;
     if (this.#interim > MAX_INTERIM_RESPONSES) {
       this.#options.onFailure(

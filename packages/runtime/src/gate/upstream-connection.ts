@@ -51,6 +51,16 @@ export class UpstreamConnection {
     this.#listener = listener;
   }
 
+  /** Takes the socket out of the pool for good, for another protocol: nobody listens to it afterwards. */
+  detach(): net.Socket {
+    this.#listener = null;
+    this.#markClosed();
+    const { socket } = this;
+    for (const event of ['data', 'drain', 'end', 'error', 'close']) socket.removeAllListeners(event);
+    socket.pause();
+    return socket;
+  }
+
   destroy(): void {
     this.#listener = null;
     this.#markClosed();

@@ -10,7 +10,9 @@ export type Location =
   | { readonly kind: 'query' }
   | { readonly kind: 'path' }
   /** Request bodies, by their content type. */
-  | { readonly kind: 'body' };
+  | { readonly kind: 'body' }
+  /** The client's WebSocket messages. */
+  | { readonly kind: 'websocket' };
 
 /** A placeholder secret as the gate uses it. */
 export interface BoundSecret {

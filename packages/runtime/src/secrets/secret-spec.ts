@@ -192,12 +192,12 @@ const STRUCTURAL_FIELDS: readonly string[] = [
 ];
 
 const DEFAULT_LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'basic' }];
-const LOCATION_FORMS = 'Write header, header:NAME, basic, query, path or body.';
+const LOCATION_FORMS = 'Write header, header:NAME, basic, query, path, body or websocket.';
 
 /**
  * Reads the values of `--secret-in`, each a list with commas. None at all means `header,basic`.
  *
- * @throws SallyportError INVALID_LOCATION, or NOT_SUPPORTED_YET for `websocket`.
+ * @throws SallyportError INVALID_LOCATION.
  */
 export function parseLocations(texts: readonly string[]): readonly Location[] {
   if (texts.length === 0) return DEFAULT_LOCATIONS;
@@ -216,12 +216,8 @@ function parseLocation(text: string): Location {
     case 'query':
     case 'path':
     case 'body':
-      return { kind: text };
     case 'websocket':
-      throw new SallyportError(
-        'NOT_SUPPORTED_YET',
-        `--secret-in ${text}: placeholders in WebSocket messages are not replaced yet. Use header, basic, query, path or body.`,
-      );
+      return { kind: text };
     case '':
       throw new SallyportError('INVALID_LOCATION', `--secret-in: a location is empty. ${LOCATION_FORMS}`);
     default:

@@ -95,7 +95,7 @@ describe('Substituter.substituteHead()', () => {
   });
 
   it('keeps to the allowed locations and reports the rest as stray', () => {
-    const places: Record<Exclude<Location['kind'], 'body'>, RequestHead> = {
+    const places: Record<Exclude<Location['kind'], 'body' | 'websocket'>, RequestHead> = {
       header: head('/', 'X-Key', A.placeholder),
       basic: head('/', 'authorization', `bAsIc ${basic(`u:${A.placeholder}`)}`),
       query: head(`/?k=${A.placeholder}`),

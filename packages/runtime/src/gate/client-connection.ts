@@ -17,15 +17,16 @@ export type ConnectionPurpose =
 /** What the connection waits for; each has its own time limit. */
 export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream' | 'websocket' | 'websocket-close';
 
-const LIMIT_OF = {
+/** Which limit is for what. */
+export const LIMIT_OF = {
   head: 'headMs',
   idle: 'clientIdleMs',
   body: 'bodyIdleMs',
   response: 'responseHeadMs',
   stream: 'responseIdleMs',
-} as const satisfies Record<Waiting, keyof TimeLimits>;
   websocket: 'webSocketIdleMs',
   'websocket-close': 'webSocketCloseMs',
+} as const satisfies Record<Waiting, keyof TimeLimits>;
 
 /**
  * The client's side of one HTTP/1 connection: heads in, one exchange at a time, responses out.
@@ -106,7 +107,6 @@ export class ClientConnection {
     if (this.#stashed === null && !this.#ended) this.socket.resume();
   }
 
-  /** Answers in the gate's own words and ends the connection. */
   /** Hands over what the client sent behind the present request, which is no request: the exchange has switched protocols. */
   takeStashed(): Buffer | null {
     const stashed = this.#stashed;
@@ -114,6 +114,7 @@ export class ClientConnection {
     return stashed;
   }
 
+  /** Answers in the gate's own words and ends the connection. */
   answer(problem: Problem, bodyless: boolean): void {
     if (this.#ended || this.#lingeredBytes >= 0) return;
     this.socket.write(encodeProblem(problem, bodyless));

@@ -12,7 +12,12 @@ export interface DialTarget {
   readonly host: string;
   readonly port: number;
   readonly secure: boolean;
+  /** The protocols offered by ALPN, in order of preference; for TLS only. */
+  readonly protocols: readonly Protocol[];
 }
+
+/** What an upstream speaks. */
+export type Protocol = 'h2' | 'http/1.1';
 
 export interface DialFailure {
   readonly outcome: 'failed';
@@ -22,7 +27,9 @@ export interface DialFailure {
   readonly remedy?: string;
 }
 
-export type DialResult = { readonly outcome: 'connected'; readonly socket: net.Socket } | DialFailure;
+export type DialResult =
+  | { readonly outcome: 'connected'; readonly socket: net.Socket; readonly protocol: Protocol }
+  | DialFailure;
 
 interface DialerOptions {
   readonly policy: NetworkPolicy;
@@ -115,7 +122,8 @@ export class Dialer {
   }
 
   async #connectSecure(target: DialTarget, endpoint: Endpoint): Promise<DialResult> {
-    const key = `${target.host}:${target.port}`;
+    // A session belongs to the protocol that it was negotiated with.
+    const key = `${target.host}:${target.port} ${target.protocols.join()}`;
     const session = this.#sessions.get(key);
     const socket = tls.connect({
       host: endpoint.address,
@@ -124,7 +132,7 @@ export class Dialer {
       servername: isAddress(target.host) ? '' : target.host,
       checkServerIdentity: (_, certificate) => tls.checkServerIdentity(target.host, certificate),
       secureContext: this.#trust(),
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: [...target.protocols],
       // Explicit, so that no environment variable turns the check off.
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
@@ -164,7 +172,11 @@ function connect(socket: net.Socket, target: DialTarget, event: 'connect' | 'sec
       tcpConnected = true;
     };
     const onReady = (): void => {
-      settle({ outcome: 'connected', socket });
+      settle({
+        outcome: 'connected',
+        socket,
+        protocol: socket instanceof tls.TLSSocket && socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1',
+      });
     };
     const onError = (error: NodeJS.ErrnoException): void => {
       settle(

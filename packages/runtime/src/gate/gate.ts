@@ -1,9 +1,12 @@
 import type net from 'node:net';
 import { decideHost } from '../policy/network-policy.ts';
+import type { ClientHello } from '../tls/client-hello.ts';
 import { readHello } from './client-hello.ts';
 import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';
 import { identifyDestination, type OriginalDestination } from './destination.ts';
+import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
+import { Http2ClientConnection } from './http2-client-connection.ts';
 import { decideInterception, denyHost, terminateTls } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
@@ -18,7 +21,7 @@ interface KnownDestination {
 /** What a connection does at present, as far as its time limit goes. */
 interface Phase {
   deadlineMs: number;
-  client: ClientConnection | null;
+  client: ClientConnection | Http2ClientConnection | null;
 }
 
 /**
@@ -146,28 +149,50 @@ export class Gate {
         await this.#relay(socket, phase, destination, rule, 'tunnel');
         return;
       case 'refuse':
-        await this.#terminate(socket, phase, verdict.leafHost, { kind: 'refuse', origin, problem: verdict.problem });
+        await this.#terminate(
+          socket,
+          phase,
+          verdict.leafHost,
+          { kind: 'refuse', origin, problem: verdict.problem },
+          answerProtocol(read.hello),
+        );
         return;
-      case 'intercept': {
-        const purpose: ConnectionPurpose = { kind: 'forward', origin, rule };
-        const { pool, clock } = this.#context;
-        if (pool.hasIdle(origin)) {
-          await this.#terminate(socket, phase, verdict.leafHost, purpose);
-          return;
-        }
-        // Upstream first: what it is decides what the client gets. The leaf is made meanwhile.
-        const [lease] = await Promise.all([
-          pool.connect(origin),
-          this.#context.leafContexts.contextFor(verdict.leafHost),
-        ]);
-        if (lease.outcome === 'connected') pool.release(lease.connection);
-        const client = await this.#terminate(socket, phase, verdict.leafHost, purpose);
-        if (lease.outcome === 'failed' && client !== null) client.failedDial = { failure: lease, atMs: clock.nowMs };
+      case 'intercept':
+        await this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
         return;
-      }
       default:
         throw new TypeError(`unknown verdict ${String(verdict satisfies never)}`);
     }
+  }
+
+  /** Step 4, upstream first: what it speaks decides what the client is offered. The leaf is made meanwhile. */
+  async #intercept(
+    socket: net.Socket,
+    phase: Phase,
+    leafHost: string,
+    purpose: Extract<ConnectionPurpose, { kind: 'forward' }>,
+    hello: ClientHello,
+  ): Promise<void> {
+    const { pool, clock, leafContexts } = this.#context;
+    const { origin } = purpose;
+    if (!hello.alpn.includes('h2')) {
+      if (pool.hasIdle(origin)) {
+        await this.#terminate(socket, phase, leafHost, purpose, 'http/1.1');
+        return;
+      }
+      const [lease] = await Promise.all([pool.connect(origin), leafContexts.contextFor(leafHost)]);
+      if (lease.outcome === 'connected') pool.release(lease.connection);
+      const client = await this.#terminate(socket, phase, leafHost, purpose, 'http/1.1');
+      if (lease.outcome === 'failed' && client instanceof ClientConnection) {
+        client.failedDial = { failure: lease, atMs: clock.nowMs };
+      }
+      return;
+    }
+    const [lease] = await Promise.all([pool.lease(origin), leafContexts.contextFor(leafHost)]);
+    if (lease.outcome === 'connected' && lease.protocol === 'http/1.1') pool.release(lease.connection);
+    const mirrored = lease.outcome === 'connected' ? lease.protocol : 'http/1.1';
+    // A client that speaks nothing else gets HTTP/2 whatever the upstream speaks.
+    await this.#terminate(socket, phase, leafHost, purpose, hello.alpn.includes('http/1.1') ? mirrored : 'h2');
   }
 
   async #terminate(
@@ -175,10 +200,11 @@ export class Gate {
     phase: Phase,
     leafHost: string,
     purpose: ConnectionPurpose,
-  ): Promise<ClientConnection | null> {
+    protocol: Protocol,
+  ): Promise<ClientConnection | Http2ClientConnection | null> {
     const secureContext = await this.#context.leafContexts.contextFor(leafHost);
     if (socket.destroyed) return null;
-    const secure = terminateTls(socket, secureContext);
+    const secure = terminateTls(socket, secureContext, protocol);
     secure.on('_tlsError', () => {
       this.#context.record.connection({
         ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
@@ -189,7 +215,14 @@ export class Gate {
       socket.destroy();
     });
     secure.on('close', () => socket.destroy());
-    return this.#serve(secure, phase, purpose);
+    if (protocol === 'http/1.1') return this.#serve(secure, phase, purpose);
+    secure.on('error', () => socket.destroy());
+    secure.once('secure', () => {
+      // `tls.Server` would say so; without it `node:http2` waits for an event that only client sockets emit.
+      Object.assign(secure, { secureConnecting: false });
+      phase.client = new Http2ClientConnection(secure, this.#context, purpose);
+    });
+    return null;
   }
 
   #serve(socket: net.Socket, phase: Phase, purpose: ConnectionPurpose): ClientConnection {
@@ -207,7 +240,12 @@ export class Gate {
   ): Promise<void> {
     const { clock, dialer, record, timeLimits } = this.#context;
     const startedMs = performance.now();
-    const result = await dialer.dial({ host: destination.host, port: destination.port, secure: false });
+    const result = await dialer.dial({
+      host: destination.host,
+      port: destination.port,
+      secure: false,
+      protocols: [],
+    });
     if (result.outcome === 'failed') {
       record.connection({
         ...connectionOf(destination),
@@ -270,6 +308,11 @@ export class Gate {
     }
     pool.sweep();
   }
+}
+
+/** The gate's own answers go by HTTP/1.1 where the client takes that. */
+function answerProtocol(hello: ClientHello): Protocol {
+  return hello.alpn.includes('h2') && !hello.alpn.includes('http/1.1') ? 'h2' : 'http/1.1';
 }
 
 function connectionOf(destination: { readonly host: string; readonly port: number }) {

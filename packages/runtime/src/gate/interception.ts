@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import { canonicalWireHost } from '../policy/host-name.ts';
 import type { HostVerdict } from '../policy/network-policy.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
+import type { Protocol } from './dialer.ts';
 import type { Problem } from './problem.ts';
 
 /** What step 3 decides about a TLS connection. `leafHost` is the name of the certificate that the gate presents. */
@@ -65,14 +66,17 @@ export function denyHost(host: string, port: number, verdict: Extract<HostVerdic
   };
 }
 
-/** The protocols offered, as RFC 7301 section 3.1 has them on the wire: each with its length before it. */
-const HTTP_1_1_ALPN = Buffer.from('\x08http/1.1', 'latin1');
+/** The protocol offered, as RFC 7301 section 3.1 has it on the wire: with its length before it. */
+const ALPN: Readonly<Record<Protocol, Buffer>> = {
+  h2: Buffer.from('\x02h2', 'latin1'),
+  'http/1.1': Buffer.from('\x08http/1.1', 'latin1'),
+};
 
-/** Takes over the TLS side of an accepted socket whose ClientHello has been put back. The caller limits the time. */
-export function terminateTls(socket: net.Socket, secureContext: tls.SecureContext): tls.TLSSocket {
+/** Takes over the TLS side of an accepted socket whose ClientHello has been put back; offers one protocol. The caller limits the time. */
+export function terminateTls(socket: net.Socket, secureContext: tls.SecureContext, protocol: Protocol): tls.TLSSocket {
   return new tls.TLSSocket(socket, {
     isServer: true,
     secureContext,
-    ALPNProtocols: HTTP_1_1_ALPN,
+    ALPNProtocols: ALPN[protocol],
   });
 }

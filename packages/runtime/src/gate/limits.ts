@@ -25,6 +25,18 @@ export const MAX_INTERIM_RESPONSES = 32;
 /** Request bytes read and dropped after an early answer, so that the client gets to read it. */
 export const MAX_LINGER_BYTES = 1024 * 1024;
 
+/** HTTP/2 streams that one client connection may have open, and that an upstream is taken to allow before it says so. */
+export const MAX_CONCURRENT_STREAMS = 128;
+/** Fields of one HTTP/2 header list. */
+export const MAX_HEADER_PAIRS = 256;
+/** What one HTTP/2 stream may send before it waits for the other side to read. */
+export const WINDOW_BYTES = 256 * 1024;
+/** What one HTTP/2 connection may hold, in megabytes (of 10^6 bytes); streams beyond it are refused. */
+export const MAX_SESSION_MEGABYTES = 64;
+/** HTTP/2 streams that a client may open and reset at once, and each second after that (CVE-2023-44487). */
+export const STREAM_RESET_BURST = 200;
+export const STREAM_RESETS_PER_SECOND = 33;
+
 /** How long the gate waits for what, in milliseconds; good to `sweepMs`. */
 export interface TimeLimits {
   /** For the ClientHello, the TLS handshake and each request head to arrive whole. */
@@ -39,6 +51,10 @@ export interface TimeLimits {
   readonly responseHeadMs: number;
   /** Without a byte on a connection that is passed through unread. */
   readonly relayIdleMs: number;
+  /** Without a byte on a WebSocket in either direction; a ping and its pong are bytes as well. */
+  readonly webSocketIdleMs: number;
+  /** For a WebSocket to end once one side has ended it. */
+  readonly webSocketCloseMs: number;
   /** An upstream connection stays pooled this long without use. */
   readonly upstreamIdleMs: number;
   /** A failed dial is not repeated within this time for the same client connection. */
@@ -49,10 +65,6 @@ export interface TimeLimits {
   readonly sweepMs: number;
 }
 
-  /** Without a byte on a WebSocket in either direction; a ping and its pong are bytes as well. */
-  readonly webSocketIdleMs: number;
-  /** For a WebSocket to end once one side has ended it. */
-  readonly webSocketCloseMs: number;
 export const TIME_LIMITS: TimeLimits = {
   headMs: 30_000,
   clientIdleMs: 120_000,
@@ -60,10 +72,10 @@ export const TIME_LIMITS: TimeLimits = {
   responseIdleMs: 3_600_000,
   responseHeadMs: 900_000,
   relayIdleMs: 3_600_000,
+  webSocketIdleMs: 3_600_000,
+  webSocketCloseMs: 10_000,
   upstreamIdleMs: 30_000,
   failedDialMs: 5_000,
   lingerMs: 2_000,
   sweepMs: 1_000,
 };
-  webSocketIdleMs: 3_600_000,
-  webSocketCloseMs: 10_000,

@@ -17,13 +17,12 @@ export interface Problem {
   readonly remedy?: string;
 }
 
-/** Renders a problem as a complete HTTP/1.1 response that ends its connection. `bodyless` is for HEAD requests. */
-export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
-  const title = STATUS_CODES[problem.status] ?? 'Error';
-  const body = Buffer.from(
+/** Renders the body of a problem. */
+export function encodeProblemBody(problem: Problem): Buffer {
+  return Buffer.from(
     `${JSON.stringify({
       type: `urn:sallyport:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
-      title,
+      title: titleOf(problem),
       status: problem.status,
       detail: problem.detail,
       code: problem.code,
@@ -31,6 +30,16 @@ export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
       ...(problem.remedy === undefined ? {} : { remedy: problem.remedy }),
     })}\n`,
   );
+}
+
+function titleOf(problem: Problem): string {
+  return STATUS_CODES[problem.status] ?? 'Error';
+}
+
+/** Renders a problem as a complete HTTP/1.1 response that ends its connection. `bodyless` is for HEAD requests. */
+export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
+  const title = titleOf(problem);
+  const body = encodeProblemBody(problem);
   const head = Buffer.from(
     `HTTP/1.1 ${problem.status} ${title}\r\n` +
       'content-type: application/problem+json\r\n' +

@@ -97,9 +97,6 @@ function outgoingFields(
     const name = end2end[index] as string;
     const value = end2end[index + 1] as string;
     switch (name.length) {
-      case 2:
-        if (equalsIgnoringCase(name, 'te')) continue;
-        break;
       case 4:
         if (equalsIgnoringCase(name, 'host')) continue;
         break;

@@ -1,10 +1,15 @@
 import type { Authority } from '../http/message.ts';
-import type { DialFailure, Dialer } from './dialer.ts';
+import type { DialFailure, Dialer, Protocol } from './dialer.ts';
 import type { CoarseClock } from './gate-context.ts';
-import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS } from './limits.ts';
+import { Http2Upstream } from './http2-upstream.ts';
+import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 
-export type Lease = { readonly outcome: 'connected'; readonly connection: UpstreamConnection } | DialFailure;
+/** Something to send a request on: an HTTP/1 connection of one's own, or a place on a shared HTTP/2 one. */
+export type Lease =
+  | { readonly outcome: 'connected'; readonly protocol: 'http/1.1'; readonly connection: UpstreamConnection }
+  | { readonly outcome: 'connected'; readonly protocol: 'h2'; readonly upstream: Http2Upstream }
+  | DialFailure;
 
 /** The idle upstream connections of one sandbox, by authority. Nothing is shared between sandboxes. */
 export class UpstreamPool {
@@ -13,6 +18,9 @@ export class UpstreamPool {
   readonly #idleLimitMs: number;
   readonly #idle = new Map<string, UpstreamConnection[]>();
   readonly #open = new Set<UpstreamConnection>();
+  readonly #sessions = new Map<string, readonly Http2Upstream[]>();
+  readonly #protocols = new Map<string, Protocol>();
+  readonly #dials = new Map<string, Promise<Lease>>();
   #idleCount = 0;
   #ended = false;
 
@@ -36,20 +44,78 @@ export class UpstreamPool {
     return connection;
   }
 
-  async connect(authority: Authority): Promise<Lease> {
+  /** Opens an HTTP/1 connection. */
+  async connect(authority: Authority): Promise<Extract<Lease, { protocol: 'http/1.1' }> | DialFailure> {
+    const lease = await this.#dial(authority, ['http/1.1']);
+    if (lease.outcome === 'failed' || lease.protocol === 'http/1.1') return lease;
+    throw new TypeError('an upstream chose a protocol that was not offered');
+  }
+
+  /** A place on an open HTTP/2 connection to this authority; null when there is none. */
+  takeStream(authority: Authority): Http2Upstream | null {
+    return this.#sessions.get(authorityKey(authority))?.find((upstream) => upstream.hasRoom) ?? null;
+  }
+
+  /** Finds or opens what an HTTP/2 client's request can be sent on: HTTP/2 where the upstream offers it. */
+  async lease(authority: Authority): Promise<Lease> {
+    const key = authorityKey(authority);
+    for (;;) {
+      const upstream = this.takeStream(authority);
+      if (upstream !== null) return { outcome: 'connected', protocol: 'h2', upstream };
+      if (this.#protocols.get(key) === 'http/1.1') {
+        const connection = this.takeIdle(authority);
+        if (connection !== null) return { outcome: 'connected', protocol: 'http/1.1', connection };
+        return this.#dial(authority, ['http/1.1']);
+      }
+      // One dial for all streams that wait for the same authority.
+      const pending = this.#dials.get(key);
+      if (pending === undefined) {
+        const dial = this.#dial(authority, ['h2', 'http/1.1']).finally(() => this.#dials.delete(key));
+        this.#dials.set(key, dial);
+        return dial;
+      }
+      const result = await pending;
+      if (result.outcome === 'failed') return result;
+    }
+  }
+
+  /** What the upstream chose when it was last offered both protocols; null when it never was. */
+  protocolOf(authority: Authority): Protocol | null {
+    return this.#protocols.get(authorityKey(authority)) ?? null;
+  }
+
+  async #dial(authority: Authority, protocols: readonly Protocol[]): Promise<Lease> {
+    const key = authorityKey(authority);
     const result = await this.#dialer.dial({
       host: authority.host,
       port: authority.port,
       secure: authority.scheme === 'https',
+      protocols,
     });
     if (result.outcome === 'failed') return result;
-    const connection = new UpstreamConnection(result.socket, authorityKey(authority), (closed) => this.#forget(closed));
     if (this.#ended) {
-      connection.destroy();
+      result.socket.destroy();
       return { outcome: 'failed', code: 'UPSTREAM_UNREACHABLE', detail: 'The gate is closing.' };
     }
+    if (protocols.includes('h2')) this.#remember(key, result.protocol);
+    if (result.protocol === 'h2') {
+      const upstream = new Http2Upstream(
+        result.socket,
+        key,
+        () => this.#clock.nowMs,
+        (closed) => this.#forgetSession(closed),
+      );
+      this.#sessions.set(key, [...(this.#sessions.get(key) ?? []), upstream]);
+      return { outcome: 'connected', protocol: 'h2', upstream };
+    }
+    const connection = new UpstreamConnection(result.socket, key, (closed) => this.#forget(closed));
     this.#open.add(connection);
-    return { outcome: 'connected', connection };
+    return { outcome: 'connected', protocol: 'http/1.1', connection };
+  }
+
+  #remember(key: string, protocol: Protocol): void {
+    if (this.#protocols.size >= MAX_REMEMBERED_SESSIONS) this.#protocols.clear();
+    this.#protocols.set(key, protocol);
   }
 
   /** Puts a connection back that is between exchanges. */
@@ -74,11 +140,21 @@ export class UpstreamPool {
       // Oldest first, as connections are taken and returned at the end.
       while (list[0] !== undefined && list[0].idleSinceMs < oldest) list[0].destroy();
     }
+    for (const list of this.#sessions.values()) {
+      for (const upstream of list) if (upstream.isIdle && upstream.idleSinceMs < oldest) upstream.destroy();
+    }
   }
 
   close(): void {
     this.#ended = true;
     for (const connection of this.#open) connection.destroy();
+    for (const list of this.#sessions.values()) for (const upstream of list) upstream.destroy();
+  }
+
+  #forgetSession(upstream: Http2Upstream): void {
+    const rest = this.#sessions.get(upstream.key)?.filter((other) => other !== upstream) ?? [];
+    if (rest.length === 0) this.#sessions.delete(upstream.key);
+    else this.#sessions.set(upstream.key, rest);
   }
 
   #forget(connection: UpstreamConnection): void {

@@ -1,0 +1,463 @@
+import http2 from 'node:http2';
+import type { ErrorCode } from '@sallyport/sdk';
+import { hostFieldFor } from '../http/authority.ts';
+import { fieldValue, removeField } from '../http/fields.ts';
+import type { Framing } from '../http/framing.ts';
+import { responseFraming } from '../http/framing.ts';
+import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
+import { HttpSyntaxError } from '../http/http-syntax-error.ts';
+import type { RequestHead, ResponseHead } from '../http/message.ts';
+import type { Waiting } from './client-connection.ts';
+import type { DialFailure } from './dialer.ts';
+import { Http1UpstreamRequest } from './http1-upstream-request.ts';
+import { fieldList, readRequestHead, readTrailers, requestHeaderList, responseHeaderList } from './http2-fields.ts';
+import type { Http2ClientConnection } from './http2-client-connection.ts';
+import { encodeProblemBody, type Problem } from './problem.ts';
+import { rewriteRequest, type RequestVerdict } from './request-rewrite.ts';
+import { ResponseBody } from './response-body.ts';
+import { planResponseBody, redactHead, rewriteResponseHead } from './response-rewrite.ts';
+import type { Lease } from './upstream-pool.ts';
+import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
+
+/** gRPC status codes (grpc/grpc doc/statuscodes.md) that the gate answers with. */
+const GRPC_STATUS = { internal: 13, unavailable: 14, permissionDenied: 7, unimplemented: 12 } as const;
+
+/**
+ * One HTTP/2 stream of a client and its answer: steps 5 to 10, as `Exchange` does them for HTTP/1.
+ *
+ * The upstream speaks HTTP/2, or HTTP/1 where it offers nothing else. An exchange ends exactly once, with one audit event.
+ */
+export class Http2Exchange implements UpstreamAnswer {
+  readonly #client: Http2ClientConnection;
+  readonly #stream: http2.ServerHttp2Stream;
+  readonly #original: RequestHead;
+  readonly #scheme: string;
+  readonly #isExtendedConnect: boolean;
+  readonly #isGrpc: boolean;
+  readonly #startedMs = performance.now();
+  #deadlineMs: number;
+  #waiting: Waiting = 'response';
+  #upstream: UpstreamRequest | null = null;
+  #clientEnded: boolean;
+  #clientTrailers: string[] = [];
+  #body: ResponseBody | null = null;
+  #head: ResponseHead | null = null;
+  #isMeasured = false;
+  #trailers: string[] = [];
+  #sent = false;
+  #ended = false;
+  #released: string[] = [];
+  #stray: string[] = [];
+  #rule: string;
+  #status: number | null = null;
+  #requestBytes = 0;
+  #responseBytes = 0;
+  #redactions = 0;
+
+  constructor(client: Http2ClientConnection, stream: http2.ServerHttp2Stream, flags: number, raw: readonly string[]) {
+    this.#client = client;
+    this.#stream = stream;
+    const { head, scheme, protocol } = readRequestHead(raw);
+    this.#original = head;
+    this.#scheme = scheme;
+    this.#isExtendedConnect = protocol !== null;
+    this.#isGrpc = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('application/grpc') === true;
+    this.#clientEnded = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
+    this.#deadlineMs = 0;
+    this.#wait('response');
+    stream.on('trailers', (_, __, trailers: string[]) => {
+      this.#clientTrailers = readTrailers(trailers);
+    });
+    stream.on('drain', () => this.#body?.drained());
+    stream.on('wantTrailers', () => stream.sendTrailers(fieldList(this.#trailers)));
+    // 'close' follows every error.
+    stream.on('error', () => undefined);
+    stream.on('close', () => this.#clientGone());
+  }
+
+  start(): void {
+    const { purpose, context } = this.#client;
+    if (purpose.kind === 'refuse') {
+      this.#answer(purpose.problem, 'deny');
+      return;
+    }
+    const verdict = this.#judge();
+    if (verdict.verdict === 'answer') {
+      this.#answer(verdict.problem, 'deny');
+      return;
+    }
+    this.#released = verdict.released;
+    this.#stray = verdict.stray;
+    if (!this.#clientEnded) this.#stream.pause();
+    void context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
+  }
+
+  /** Whether the time limit of what the stream waits for has passed. */
+  isOverdue(nowMs: number): boolean {
+    return nowMs > this.#deadlineMs;
+  }
+
+  expire(): void {
+    if (this.#ended) return;
+    if (!this.#clientEnded && this.#waiting === 'body') {
+      this.#answer({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' }, 'deny');
+      return;
+    }
+    this.fail({ code: 'UPSTREAM_TIMEOUT', detail: 'The upstream did not answer within the time limit.' });
+  }
+
+  interim(head: ResponseHead): void {
+    if (this.#ended) return;
+    removeHopByHop(head.fields);
+    const { redactor } = this.#client.context;
+    if (redactor !== null) this.#redactions += redactHead(head, redactor);
+    this.#guard(() => this.#stream.additionalHeaders(responseHeaderList(head)));
+  }
+
+  head(head: ResponseHead, hasBody: boolean): void {
+    if (this.#ended) return;
+    this.#wait('stream');
+    this.#guard(() => this.#begin(head, hasBody));
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#wait('stream');
+    this.#guard(() => this.#body?.push(chunk));
+  }
+
+  end(trailers: string[]): void {
+    if (this.#ended) return;
+    const { redactor } = this.#client.context;
+    this.#trailers = trailers.map((dirty) => {
+      if (redactor === null) return dirty;
+      const { text, matches } = redactor.redactTextCounted(dirty);
+      this.#redactions += matches;
+      return text;
+    });
+    this.#guard(() => {
+      if (this.#body === null) this.#finish();
+      else this.#body.end();
+    });
+  }
+
+  fail(fault: UpstreamFault): void {
+    if (this.#ended) return;
+    this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+    this.#upstream = null;
+    if (!this.#stream.headersSent) {
+      const status = fault.code === 'UPSTREAM_TIMEOUT' ? 504 : 502;
+      this.#answer({ status, code: fault.code, detail: fault.detail }, 'error');
+      return;
+    }
+    // The client must not take what it got for the whole.
+    this.#conclude('error', fault.code);
+    this.#stream.close(
+      fault.resetCode === undefined || fault.resetCode === 0 ? http2.constants.NGHTTP2_INTERNAL_ERROR : fault.resetCode,
+    );
+  }
+
+  drain(): void {
+    if (!this.#clientEnded) this.#stream.resume();
+  }
+
+  /** Steps 5 to 7. */
+  #judge(): RequestVerdict {
+    const { purpose, context } = this.#client;
+    if (this.#isExtendedConnect) {
+      return {
+        verdict: 'answer',
+        problem: {
+          status: 501,
+          code: 'UPGRADE_NOT_SUPPORTED',
+          detail: 'Extended CONNECT (RFC 8441) is not supported yet.',
+        },
+      };
+    }
+    if (this.#original.method !== 'CONNECT' && this.#scheme !== purpose.origin.scheme) {
+      return {
+        verdict: 'answer',
+        problem: {
+          status: 421,
+          code: 'AUTHORITY_MISMATCH',
+          detail: 'The request names another scheme than its connection.',
+        },
+      };
+    }
+    try {
+      return rewriteRequest(context, purpose.origin, this.#original);
+    } catch (error) {
+      if (!(error instanceof HttpSyntaxError)) throw error;
+      return { verdict: 'answer', problem: { status: error.status, code: 'MALFORMED_REQUEST', detail: error.message } };
+    }
+  }
+
+  #send(lease: Lease, verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
+    if (this.#ended) {
+      if (lease.outcome === 'connected' && lease.protocol === 'http/1.1')
+        this.#client.context.pool.release(lease.connection);
+      return;
+    }
+    if (lease.outcome === 'failed') {
+      this.#failDial(lease);
+      return;
+    }
+    this.#guard(() => {
+      this.#sent = true;
+      if (lease.protocol === 'h2') this.#sendHttp2(lease, verdict);
+      else this.#sendHttp1(lease, verdict);
+      this.#pumpRequest();
+    });
+  }
+
+  #sendHttp2(
+    lease: Extract<Lease, { protocol: 'h2' }>,
+    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
+  ): void {
+    const head = verdict.head;
+    if (this.#isGrpc && this.#client.context.redactor !== null) {
+      // A compressed message could hide a value; an uncompressed one cannot.
+      removeField(head.fields, 'grpc-accept-encoding');
+      head.fields.push('grpc-accept-encoding', 'identity');
+    }
+    const headers = requestHeaderList(head, verdict.authority, hostFieldFor(verdict.authority), this.#original);
+    this.#upstream = lease.upstream.request(headers, this.#clientEnded, this);
+  }
+
+  #sendHttp1(
+    lease: Extract<Lease, { protocol: 'http/1.1' }>,
+    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
+  ): void {
+    const { pool } = this.#client.context;
+    // HTTP/2 needs no length to delimit a body; HTTP/1 does.
+    const framing: Framing =
+      verdict.framing.kind === 'none' && !this.#clientEnded ? { kind: 'chunked' } : verdict.framing;
+    const head = { ...verdict.head, fields: [...verdict.head.fields] };
+    setFraming(head.fields, framing);
+    try {
+      this.#upstream = new Http1UpstreamRequest(lease.connection, head, framing, this, (connection) =>
+        pool.release(connection),
+      );
+    } catch (error) {
+      pool.release(lease.connection);
+      throw error;
+    }
+    if (this.#clientEnded) this.#upstream.end([]);
+  }
+
+  #pumpRequest(): void {
+    if (this.#clientEnded) return;
+    const stream = this.#stream;
+    stream.on('data', (chunk: Buffer) => {
+      if (this.#ended) return;
+      this.#wait('body');
+      this.#requestBytes += chunk.length;
+      if (this.#upstream?.write(chunk) === false) stream.pause();
+    });
+    stream.on('end', () => {
+      this.#clientEnded = true;
+      if (this.#ended) return;
+      this.#wait('response');
+      this.#upstream?.end(this.#clientTrailers);
+    });
+    stream.resume();
+  }
+
+  #begin(head: ResponseHead, hasBody: boolean): void {
+    const { redactor } = this.#client.context;
+    const announced = responseFraming(head, this.#original.method);
+    const framing: Framing = !hasBody || announced.kind === 'none' ? { kind: 'none' } : announced;
+    const plan = planResponseBody(head, framing, redactor !== null);
+    this.#status = head.status;
+    if (plan.kind === 'refused') {
+      this.fail({
+        code: 'RESPONSE_UNREDACTABLE',
+        detail: `The response cannot be searched for credentials: ${plan.reason}.`,
+      });
+      return;
+    }
+    if (this.#isGrpc && redactor !== null && !isPlainGrpc(head)) {
+      this.fail({
+        code: 'RESPONSE_UNREDACTABLE',
+        detail: 'The response holds compressed messages although none were asked for.',
+      });
+      return;
+    }
+    this.#redactions += rewriteResponseHead(head, plan, redactor);
+    this.#head = head;
+    if (plan.kind === 'none') {
+      this.#respond(head, !hasBody);
+      if (hasBody) this.#body = null;
+      return;
+    }
+    this.#isMeasured = plan.kind === 'measured';
+    const upstream = this.#upstream;
+    this.#body = new ResponseBody(
+      plan,
+      redactor,
+      { pause: () => upstream?.pause(), resume: () => upstream?.resume() },
+      {
+        write: (data) => this.#write(data),
+        measured: (body) => this.#writeMeasured(body),
+        end: () => this.#finish(),
+        fail: (code, detail) => this.fail({ code, detail }),
+      },
+    );
+    if (this.#isMeasured) return;
+    if (plan.kind === 'streamed') removeField(head.fields, 'content-length');
+    this.#respond(head, false);
+  }
+
+  #respond(head: ResponseHead, ends: boolean): void {
+    this.#stream.respond(responseHeaderList(head), { endStream: ends, waitForTrailers: !ends });
+  }
+
+  #write(data: Buffer): boolean {
+    if (this.#isGrpc && (this.#body?.matches ?? 0) > 0) {
+      // A message carries its own length: with the value taken out it is no message any more, so the call must not succeed.
+      this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+      this.#finish();
+      return true;
+    }
+    this.#responseBytes += data.length;
+    return this.#stream.write(data);
+  }
+
+  #writeMeasured(body: Buffer): void {
+    const head = this.#head;
+    if (head === null) throw new TypeError('a body is measured before its head came');
+    setFraming(head.fields, { kind: 'length', bytes: body.length });
+    this.#respond(head, false);
+    this.#write(body);
+  }
+
+  #finish(): void {
+    if (this.#ended) return;
+    const matches = this.#body?.matches ?? 0;
+    this.#redactions += matches;
+    this.#upstream = null;
+    const broken = this.#isGrpc && matches > 0;
+    this.#conclude(broken ? 'error' : 'allow', broken ? 'RESPONSE_UNREDACTABLE' : null);
+    if (broken)
+      this.#trailers = ['grpc-status', String(GRPC_STATUS.internal), 'grpc-message', 'a message held a credential'];
+    if (!this.#stream.writableEnded) this.#stream.end();
+    this.#stopRequest();
+  }
+
+  /** After an answer that came before the request was whole, nobody reads the rest (RFC 9113 section 8.1). */
+  #stopRequest(): void {
+    if (this.#clientEnded) return;
+    const stream = this.#stream;
+    // After the answer itself has been handed to nghttp2, which sends a reset before anything that waits.
+    const stop = (): void => void setImmediate(() => stream.close(http2.constants.NGHTTP2_NO_ERROR));
+    if (stream.writableFinished) stop();
+    else stream.once('finish', stop);
+  }
+
+  #failDial(failure: DialFailure): void {
+    this.#answer(
+      {
+        status: failure.code === 'ADDRESS_DENIED' ? 403 : failure.code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
+        code: failure.code,
+        detail: failure.detail,
+        ...(failure.remedy === undefined ? {} : { remedy: failure.remedy }),
+      },
+      failure.code === 'ADDRESS_DENIED' ? 'deny' : 'error',
+    );
+  }
+
+  /** Answers in the gate's own words: as problem+json, or as a gRPC status where the client speaks gRPC. */
+  #answer(problem: Problem, decision: 'deny' | 'error'): void {
+    if (this.#ended) return;
+    if (problem.rule !== undefined) this.#rule = problem.rule;
+    this.#status = problem.status;
+    this.#conclude(decision, problem.code);
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return;
+    stream.resume();
+    if (this.#isGrpc) {
+      stream.respond(
+        {
+          ':status': 200,
+          'content-type': 'application/grpc',
+          'grpc-status': String(grpcStatusOf(problem, decision)),
+          'grpc-message': encodeURIComponent(
+            problem.remedy === undefined ? problem.detail : `${problem.detail} ${problem.remedy}`,
+          ),
+        },
+        { endStream: true },
+      );
+    } else {
+      const body = encodeProblemBody(problem);
+      const bodyless = this.#original.method === 'HEAD';
+      stream.respond(
+        {
+          ':status': problem.status,
+          'content-type': 'application/problem+json',
+          'content-length': String(body.length),
+          'cache-control': 'no-store',
+        },
+        { endStream: bodyless },
+      );
+      if (!bodyless) stream.end(body);
+    }
+    this.#stopRequest();
+  }
+
+  #clientGone(): void {
+    this.#client.exchangeDone(this);
+    if (this.#ended) return;
+    this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+    this.#upstream = null;
+    this.#conclude('error', null);
+  }
+
+  #wait(forWhat: Waiting): void {
+    this.#waiting = forWhat;
+    this.#deadlineMs = this.#client.deadlineFor(forWhat);
+  }
+
+  /** A fault of the gate's own ends this stream and no other. What it was is not told: it could quote a value. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      const code: ErrorCode = error instanceof HttpSyntaxError ? 'UPSTREAM_MALFORMED' : 'INTERNAL';
+      this.fail({ code, detail: 'The message cannot be passed on safely.' });
+    }
+  }
+
+  #conclude(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null): void {
+    this.#ended = true;
+    const origin = this.#client.purpose.origin;
+    this.#client.context.record.request({
+      decision,
+      code,
+      rule: this.#rule === '' ? null : this.#rule,
+      origin,
+      method: this.#original.method,
+      target: this.#original.target,
+      status: this.#status,
+      requestBytes: this.#requestBytes,
+      responseBytes: this.#responseBytes,
+      durationMs: performance.now() - this.#startedMs,
+      secrets: this.#sent ? this.#released : [],
+      stray: this.#stray,
+      redactions: this.#redactions,
+    });
+    this.#body?.dispose();
+  }
+}
+
+function isPlainGrpc(head: ResponseHead): boolean {
+  const encoding = fieldValue(head.fields, 'grpc-encoding');
+  return encoding === undefined || encoding.toLowerCase() === 'identity';
+}
+
+function grpcStatusOf(problem: Problem, decision: 'deny' | 'error'): number {
+  if (decision === 'deny') return problem.status === 501 ? GRPC_STATUS.unimplemented : GRPC_STATUS.permissionDenied;
+  return problem.code === 'INTERNAL' || problem.code === 'RESPONSE_UNREDACTABLE'
+    ? GRPC_STATUS.internal
+    : GRPC_STATUS.unavailable;
+}

@@ -1,0 +1,37 @@
+import type { ErrorCode } from '@sallyport/sdk';
+import type { ResponseHead } from '../http/message.ts';
+
+/** Why a request got no (whole) answer from its upstream. */
+export interface UpstreamFault {
+  readonly code: ErrorCode;
+  readonly detail: string;
+  /** The HTTP/2 error code that ended the stream, where there was one (RFC 9113 section 7). */
+  readonly resetCode?: number;
+}
+
+/** Receives the answer to one request, whatever protocol it comes by. After `end` or `fail` nothing more is called. */
+export interface UpstreamAnswer {
+  /** A 1xx response. */
+  interim(head: ResponseHead): void;
+  /** The final head. `hasBody` tells whether data or trailers may follow. */
+  head(head: ResponseHead, hasBody: boolean): void;
+  data(chunk: Buffer): void;
+  /** The body is complete; trailer fields flattened as in a head. */
+  end(trailers: string[]): void;
+  fail(fault: UpstreamFault): void;
+  /** The request's body may go on. */
+  drain(): void;
+}
+
+/** One request on its way to an upstream. */
+export interface UpstreamRequest {
+  /** Sends body bytes; false asks to wait for `drain`. */
+  write(chunk: Buffer): boolean;
+  /** Completes the request. */
+  end(trailers: string[]): void;
+  /** Gives the request up; nothing more is called. */
+  abort(resetCode: number): void;
+  /** Stops and restarts the answer's data. */
+  pause(): void;
+  resume(): void;
+}

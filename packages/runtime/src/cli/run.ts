@@ -51,7 +51,7 @@ export function addRunCommand(
     )
     .option(
       '--secret-in <locations>',
-      'where placeholders are replaced: header, header:NAME, basic, query, path (default: header,basic)',
+      'where placeholders are replaced: header, header:NAME, basic, query, path, body, websocket (default: header,basic)',
       collect,
     )
     .option('--allow <host>', 'allow HOST[:PORT], an address or a CIDR range; without a port: 80 and 443', collect)

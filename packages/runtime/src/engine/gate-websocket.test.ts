@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import type net from 'node:net';
+import net from 'node:net';
 import { before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { constants, deflateRawSync } from 'node:zlib';
@@ -162,14 +162,16 @@ async function openGate(
   handler: (socket: net.Socket) => void,
   { secure = true, ...options }: SessionOptions = {},
 ): Promise<LoopbackGate & { closeServer: () => void }> {
-  const server = tls.createServer({ ...(await authority.issue([HOST])), allowHalfOpen: true }, handler);
+  const server = secure
+    ? tls.createServer({ ...(await authority.issue([HOST])), allowHalfOpen: true }, handler)
+    : net.createServer({ allowHalfOpen: true }, handler);
   server.on('tlsClientError', () => undefined);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as net.AddressInfo;
   const gate = await openLoopbackGate({
     secrets: [`TOKEN=${VALUE}@${HOST}`],
     upstreamCa: authority.certificatePem,
-    resolve: [`${HOST}:443:127.0.0.1:${port}`],
+    resolve: [`${HOST}:${secure ? 443 : 80}:127.0.0.1:${port}`],
     ...options,
   });
   return Object.assign(gate, { closeServer: () => server.close() });
@@ -189,7 +191,7 @@ async function open(options: SessionOptions = {}): Promise<Session> {
       onAccept({ socket, request });
     });
   }, options);
-  const socket = await gate.connectTls(HOST, 443);
+  const socket = await (options.secure === false ? gate.connect(HOST, 80) : gate.connectTls(HOST, 443));
   socket.setNoDelay(true);
   socket.write(
     Buffer.concat([
@@ -380,6 +382,54 @@ describe('the handshake', () => {
     });
     assert.deepEqual(await session.server.take(1), ['1 early']);
     assert.deepEqual(await session.client.take(1), [`1 soon ${PLACEHOLDER}`]);
+  });
+});
+
+describe('in clear', () => {
+  const inClear = async (options: SessionOptions): Promise<string> => {
+    const seen: string[] = [];
+    await using session = await open({ secure: false, ...options, fields: `Authorization: Bearer ${PLACEHOLDER}\r\n` });
+    seen.push(/Authorization: Bearer ([^\r]*)/.exec(session.request)?.[1] ?? '');
+    session.client.send(OPCODE.text, PLACEHOLDER);
+    seen.push(...(await session.server.take(1)));
+    session.server.send(OPCODE.text, 'canary-value-4711');
+    seen.push(...(await session.client.take(1)));
+    await finish(session);
+    return seen.join(' ');
+  };
+
+  test('a credential is in it only where the secret names http://HOST', async () => {
+    const secretIn = ['header,websocket'];
+    const [bound, unbound] = [`TOKEN=canary-value-4711@http://${HOST}`, `TOKEN=canary-value-4711@${HOST}`];
+    assert.equal(
+      await inClear({ secrets: [bound], secretIn }),
+      `canary-value-4711 1 canary-value-4711 1 ${PLACEHOLDER}`,
+    );
+    assert.equal(
+      await inClear({ secrets: [unbound], secretIn, allow: [HOST] }),
+      `${PLACEHOLDER} 1 ${PLACEHOLDER} 1 ${PLACEHOLDER}`,
+    );
+  });
+
+  test('without a secret nothing is read: any bytes pass, extensions too', async () => {
+    await using session = await open({
+      secure: false,
+      secrets: [],
+      allow: [HOST],
+      fields: 'Sec-WebSocket-Extensions: x-other\r\n',
+      answer: 'Sec-WebSocket-Extensions: x-other\r\n',
+    });
+    assert.match(session.request, /Sec-WebSocket-Extensions: x-other\r\n/);
+    session.client.socket.removeAllListeners('data');
+    let received = '';
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    session.client.socket.on('data', (chunk: Buffer) => {
+      received += chunk.toString('hex');
+      if (received.length === 6) resolve(undefined);
+    });
+    session.server.socket.write(Buffer.from('f3ffff', 'hex'));
+    await promise;
+    assert.equal(received, 'f3ffff');
   });
 });
 

@@ -14,7 +14,8 @@ const MAX_LOOSE_PIECES = 256;
 /** What happens to one message: a redaction or a substitution stream. */
 export interface MessageTransform {
   push(piece: Buffer): Buffer;
-  end(): Buffer;
+  /** A last piece and the end. Cheaper than both apart: nothing has to be kept in mind. */
+  finish(piece: Buffer): Buffer;
 }
 
 /** Why a direction cannot go on. */
@@ -143,8 +144,12 @@ export class FrameRelay {
       this.#inflater.write(piece.payload, piece.isMessageEnd);
       return;
     }
+    if (piece.isMessageEnd) {
+      this.#endMessage(piece, piece.payload);
+      return;
+    }
     this.#pass(piece.payload, piece.opcode);
-    this.#endPiece(piece);
+    if (piece.isFrameEnd) this.#writeData(piece.opcode, false);
   }
 
   #openInflater(): MessageInflater {
@@ -170,7 +175,9 @@ export class FrameRelay {
     if (piece === null || this.#isStopped) return;
     this.#inflating = null;
     try {
-      this.#endPiece(piece);
+      // That a piece was the last of its message shows only when the inflater has nothing more.
+      if (piece.isMessageEnd) this.#endMessage(piece, NOTHING);
+      else if (piece.isFrameEnd) this.#writeData(piece.opcode, false);
     } catch (error) {
       this.#fail(error);
     }
@@ -189,13 +196,12 @@ export class FrameRelay {
     this.#gather(transform.push(payload), opcode);
   }
 
-  #endPiece(piece: DataPiece): void {
-    if (!piece.isFrameEnd) return;
-    if (piece.isMessageEnd) {
-      this.#gather(this.#transform?.end() ?? NOTHING, piece.opcode);
-      this.#transform = null;
-    }
-    this.#writeData(piece.opcode, piece.isMessageEnd);
+  #endMessage({ opcode }: DataPiece, rest: Buffer): void {
+    const transform = this.#transform;
+    if (transform === null) throw new TypeError('a payload belongs to no message');
+    this.#transform = null;
+    this.#gather(transform.finish(rest), opcode);
+    this.#writeData(opcode, true);
   }
 
   #gather(data: Buffer, opcode: MessageOpcode): void {

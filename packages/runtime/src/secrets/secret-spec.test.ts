@@ -251,7 +251,7 @@ test('parseSecretSpec() warns of hosts that strangers share, and not of one tena
 test('parseLocations() reads lists, narrows to a header, and defaults to header and basic', () => {
   const print = (...texts: string[]): string => parseLocations(texts).map(formatLocation).join();
   assert.equal(print(), 'header,basic');
-  assert.equal(print('header,basic,query,path,body'), 'header,basic,query,path,body');
+  assert.equal(print('header,basic,query,path,body,websocket'), 'header,basic,query,path,body,websocket');
   assert.equal(print('header:X-Api-Key', 'basic', 'header:x-api-key'), 'header:x-api-key,basic');
   for (const text of [
     '',

@@ -87,9 +87,12 @@ export class MessageSubstitution {
     return output;
   }
 
-  /** The end: returns what was held back. */
-  end(): Buffer {
-    return this.#stream?.end() ?? NOTHING;
+  /** A last piece and the end. */
+  finish(piece: Buffer): Buffer {
+    const passed = this.push(piece);
+    const held = this.#stream?.end() ?? NOTHING;
+    if (held.length === 0) return passed;
+    return passed.length === 0 ? held : Buffer.concat([passed, held]);
   }
 }
 

@@ -51,6 +51,7 @@ export const ERROR_CODES = [
   'CLIENT_TIMEOUT',
   'WEBSOCKET_MALFORMED',
   'WEBSOCKET_TIMEOUT',
+  'BODY_TOO_LARGE',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

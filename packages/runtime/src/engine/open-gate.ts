@@ -3,6 +3,7 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import { originalDestination } from '../airlock/destination.ts';
 import { DnsServer } from '../dns/server.ts';
 import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
+import { BodyStores } from '../gate/body-store.ts';
 import { Dialer } from '../gate/dialer.ts';
 import { Gate } from '../gate/gate.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
@@ -11,6 +12,7 @@ import { UpstreamPool } from '../gate/upstream-pool.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { Redactor } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
+import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
@@ -59,6 +61,8 @@ export function openGate(parts: GateParts): OpenGate {
     leafContexts: new LeafContexts({ authority }),
     secrets,
     substituter: new Substituter(secrets.secrets),
+    bodies: new BodySubstituter(secrets.secrets),
+    bodyStores: new BodyStores(),
     messages: new MessageSubstituter(secrets.secrets),
     redactor: protects
       ? new Redactor(secrets.secrets.map(({ name, placeholder, value }) => ({ name, placeholder, values: [value] })))

@@ -7,7 +7,10 @@ import {
   createZstdDecompress,
 } from 'node:zlib';
 import type { Transform } from 'node:stream';
-import type { Coding } from './response-rewrite.ts';
+import type { Coding } from './content-coding.ts';
+
+/** The window that RFC 9659 allows this coding, 8 MiB, as a power of two. */
+const MAX_ZSTD_WINDOW_LOG = 23;
 
 /**
  * Makes the decoder of one content coding. It gives out what it has after every write, so that events are not held back.
@@ -26,7 +29,10 @@ export function createContentDecoder(coding: Coding, first: number): Transform {
     case 'br':
       return createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH });
     case 'zstd':
-      return createZstdDecompress({ flush: constants.ZSTD_e_flush });
+      return createZstdDecompress({
+        flush: constants.ZSTD_e_flush,
+        params: { [constants.ZSTD_d_windowLogMax]: MAX_ZSTD_WINDOW_LOG },
+      });
     default:
       throw new TypeError(`unknown coding ${String(coding satisfies never)}`);
   }

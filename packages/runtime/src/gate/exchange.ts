@@ -8,8 +8,11 @@ import type { RequestHead } from '../http/message.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
+import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import type { Problem } from './problem.ts';
+import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
+import { openRequestBody } from './request-body-relay.ts';
 import { rewriteRequest } from './request-rewrite.ts';
 import { ResponseRelay } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
@@ -19,6 +22,8 @@ import { writeChunk } from './write-chunk.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
 const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /**
  * One request and its response: steps 5 to 10.
@@ -40,10 +45,15 @@ export class Exchange implements UpstreamListener {
   #webSocket: WebSocketRelay | null = null;
   #substitution: ConnectionSubstitution | null = null;
   #clientInputEnded = false;
+  /** Null for a body that is sent as it comes. */
+  #body: RequestBodyRelay | null = null;
   /** Body bytes that came before the upstream was reached; reading is paused meanwhile. */
   #early: Buffer[] = [];
   #requestSent = false;
+  /** The request has been read whole. */
   #requestComplete = false;
+  /** The body has been given to the upstream whole. */
+  #bodySent = false;
   #ended = false;
   #released: string[] = [];
   #stray: string[] = [];
@@ -81,9 +91,8 @@ export class Exchange implements UpstreamListener {
     this.#offer = verdict.offer;
     this.#decoder = createBodyDecoder(verdict.framing, 'request');
     this.#requestComplete = this.#decoder.isDone;
-    const idle = context.pool.takeIdle(verdict.authority);
-    if (idle === null) this.#dial();
-    else this.#attach(idle);
+    if (verdict.body.kind !== 'verbatim' && !this.#openBody(verdict.body)) return;
+    if (this.#body?.gathers !== true) this.#connect();
   }
 
   /** Takes body bytes of the client. Returns the offset after what belongs to this request. */
@@ -100,15 +109,15 @@ export class Exchange implements UpstreamListener {
       offset = decoder.decode(chunk, offset);
       if (decoder.data !== null) {
         this.#requestBytes += decoder.data.length;
-        if (this.#requestSent) this.#sendData(decoder.data);
+        if (this.#requestSent || this.#body?.gathers === true) this.#passData(decoder.data);
         else this.#early.push(decoder.data);
         if (this.#ended) return chunk.length;
       }
     }
-    if (!this.#requestSent) this.#client.pauseReading();
+    if (!this.#requestSent && this.#body?.gathers !== true) this.#client.pauseReading();
     if (decoder.isDone && !this.#requestComplete) {
       this.#requestComplete = true;
-      if (this.#requestSent) this.#finishRequest();
+      if (this.#requestSent || this.#body?.gathers === true) this.#endData();
     }
     return offset;
   }
@@ -202,7 +211,41 @@ export class Exchange implements UpstreamListener {
   }
 
   upstreamDrain(): void {
+    this.#body?.resume();
     if (!this.#requestComplete) this.#client.resumeReading();
+  }
+
+  /** Prepares for a body into which values may be put; false when it is refused. */
+  #openBody(plan: Exclude<RequestBodyPlan, { kind: 'verbatim' }>): boolean {
+    const opened = openRequestBody(this.#client.context, plan, {
+      ready: (bytes, isChanged) => {
+        this.#framing = { kind: 'length', bytes };
+        if (this.#outgoing !== null) setGatheredLength(this.#outgoing.fields, bytes, isChanged);
+        this.#connect();
+      },
+      write: (data) => this.#sendData(data),
+      end: () => this.#finishRequest(),
+      refuse: (problem) => this.refuse(problem),
+      drain: () => {
+        if (!this.#ended && !this.#requestComplete) this.#client.resumeReading();
+      },
+    });
+    if (opened.verdict === 'refused') {
+      this.#answer(opened.problem, 'deny');
+      return false;
+    }
+    this.#body = opened.body;
+    if (opened.body.gathers && plan.kind === 'gathered' && plan.expectsContinue && this.#head.minor === 1) {
+      this.#client.socket.write(CONTINUE, 'latin1');
+    }
+    return true;
+  }
+
+  #connect(): void {
+    const { context, purpose } = this.#client;
+    const idle = context.pool.takeIdle(purpose.origin);
+    if (idle === null) this.#dial();
+    else this.#attach(idle);
   }
 
   #dial(): void {
@@ -256,32 +299,47 @@ export class Exchange implements UpstreamListener {
     const early = this.#early;
     if (early.length === 0 && this.#framing.kind === 'none') {
       upstream.socket.write(head, 'latin1');
+      this.#bodySent = true;
       return;
     }
     upstream.socket.cork();
     upstream.socket.write(head, 'latin1');
     this.#early = [];
-    for (const data of early) this.#sendData(data);
-    if (this.#requestComplete) this.#finishRequest();
+    for (const data of early) this.#passData(data);
+    if (this.#body?.gathers === true) this.#body.send();
+    else if (this.#requestComplete) this.#endData();
     upstream.socket.uncork();
     if (!this.#requestComplete) this.#client.resumeReading();
   }
 
-  #sendData(data: Buffer): void {
+  /** Takes body bytes as they came. */
+  #passData(data: Buffer): void {
+    const isFlowing = this.#body === null ? this.#sendData(data) : this.#body.push(data);
+    if (!isFlowing) this.#client.pauseReading();
+  }
+
+  /** The body is whole. */
+  #endData(): void {
+    if (this.#body === null) this.#finishRequest();
+    else this.#body.end();
+  }
+
+  /** Sends body bytes; false asks to wait for the upstream. */
+  #sendData(data: Buffer): boolean {
     const socket = this.#upstream?.socket;
-    if (socket === undefined) return;
-    let flowing: boolean;
-    if (this.#framing.kind !== 'chunked') {
-      flowing = socket.write(data);
-    } else {
-      flowing = writeChunk(socket, data);
-    }
-    if (!flowing && socket.writableNeedDrain) this.#client.pauseReading();
+    if (socket === undefined) return true;
+    this.#client.wait(this.#requestComplete ? 'response' : 'body');
+    const isFlowing = this.#framing.kind === 'chunked' ? writeChunk(socket, data) : socket.write(data);
+    return isFlowing || !socket.writableNeedDrain;
   }
 
   #finishRequest(): void {
-    if (this.#framing.kind === 'chunked')
-      this.#upstream?.socket.write(encodeLastChunk(this.#decoder?.trailers), 'latin1');
+    this.#bodySent = true;
+    if (this.#framing.kind === 'chunked') {
+      const trailers = this.#decoder?.trailers ?? [];
+      if (this.#body !== null) removeDigests(trailers);
+      this.#upstream?.socket.write(encodeLastChunk(trailers), 'latin1');
+    }
     this.#client.wait('response');
     if (this.#response?.isComplete === true) this.#responseComplete();
   }
@@ -327,7 +385,7 @@ export class Exchange implements UpstreamListener {
     const response = this.#response;
     if (upstream === null || response === null) return;
     this.#upstream = null;
-    if (this.#requestComplete && response.upstreamReusable) {
+    if (this.#bodySent && response.upstreamReusable) {
       upstream.used = true;
       this.#client.context.pool.release(upstream);
     } else {
@@ -375,9 +433,10 @@ export class Exchange implements UpstreamListener {
   #end(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null, status?: number): void {
     this.#ended = true;
     this.#response?.dispose();
+    this.#body?.dispose();
     const origin = this.#client.purpose.origin;
     const webSocket = this.#webSocket;
-    const substitution = this.#substitution;
+    const substituted = this.#substitution ?? this.#body;
     this.#client.context.record.request({
       decision,
       code,
@@ -389,9 +448,14 @@ export class Exchange implements UpstreamListener {
       requestBytes: webSocket?.sentBytes ?? this.#requestBytes,
       responseBytes: webSocket?.receivedBytes ?? this.#response?.bytes ?? 0,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#requestSent ? [...new Set([...this.#released, ...(substitution?.released ?? [])])] : [],
-      stray: [...new Set([...this.#stray, ...(substitution?.stray ?? [])])],
+      secrets: this.#requestSent ? merge(this.#released, substituted?.released) : [],
+      stray: merge(this.#stray, substituted?.stray),
       redactions: (this.#response?.redactions ?? 0) + (webSocket?.redactions ?? 0),
     });
   }
+}
+
+/** Both lists' names, each once; the first list itself when nothing is added. */
+function merge(names: string[], more: Iterable<string> | undefined): string[] {
+  return more === undefined ? names : [...new Set([...names, ...more])];
 }

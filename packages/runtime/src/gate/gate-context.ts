@@ -3,6 +3,7 @@ import type { Redactor } from '../secrets/redact.ts';
 import type { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { LeafContexts } from '../tls/secure-contexts.ts';
+import type { BodyStores } from './body-store.ts';
 import type { Dialer } from './dialer.ts';
 import type { TimeLimits } from './limits.ts';
 import type { Recorder } from './record.ts';
@@ -24,6 +25,8 @@ export interface GateContext extends RequestContext {
   readonly messages: MessageSubstituter;
   /** Whether TLS is terminated: so while the sandbox has any placeholder secret. */
   readonly intercepts: boolean;
+  /** Where request bodies are kept until their length is known. */
+  readonly bodyStores: BodyStores;
   readonly dialer: Dialer;
   readonly pool: UpstreamPool;
   readonly record: Recorder;

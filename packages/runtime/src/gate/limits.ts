@@ -20,6 +20,24 @@ export const MAX_HEAD_BYTES = 64 * 1024;
 export const MAX_MEASURED_BODY_BYTES = 64 * 1024;
 /** A WebSocket frame up to this length is sent on as one frame; of a longer one each such piece, as fragments. */
 export const MAX_GATHERED_FRAME_BYTES = 64 * 1024;
+/** Request bodies of a known length up to this, into which values may be put, are gathered in memory; longer ones in a file. */
+export const MAX_MEASURED_REQUEST_BYTES = 1024 * 1024;
+/** A request body of a known length above this, into which values may be put, is refused: it has to be sent chunked. */
+export const MAX_SPOOLED_REQUEST_BYTES = 256 * 1024 * 1024;
+/** Memory for gathered request bodies of one sandbox at a time; further ones go into files. */
+export const MAX_GATHERED_MEMORY_BYTES = 64 * 1024 * 1024;
+/** Room in files for gathered request bodies of one sandbox at a time. */
+export const MAX_GATHERED_FILE_BYTES = 1024 * 1024 * 1024;
+/** What a gathered request body may decode to, when it has a content coding. */
+export const MAX_DECODED_REQUEST_BYTES = 256 * 1024 * 1024;
+/** By how much values may make one request body longer. */
+export const MAX_ADDED_REQUEST_BYTES = 4 * 1024 * 1024;
+/** Content codings of one message that are taken off. */
+export const MAX_CONTENT_CODINGS = 2;
+/** A body may decode to this many times what was received; more is a bomb. A factor. */
+export const MAX_EXPANSION_RATIO = 250;
+/** Up to this size {@link MAX_EXPANSION_RATIO} is not asked for. */
+export const FREE_EXPANSION_BYTES = 16 * 1024 * 1024;
 /** Interim (1xx) responses to one request. */
 export const MAX_INTERIM_RESPONSES = 32;
 /** Request bytes read and dropped after an early answer, so that the client gets to read it. */

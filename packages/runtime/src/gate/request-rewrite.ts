@@ -3,16 +3,19 @@ import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import type { BodySubstituter } from '../secrets/substitute-body.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { Substituter } from '../secrets/substitute.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
 import type { Problem } from './problem.ts';
+import { planRequestBody, prepareBodyFields, type RequestBodyPlan } from './request-body.ts';
 import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-handshake.ts';
 
 /** The parts of a sandbox's gate that a request passes. */
 export interface RequestContext {
   readonly secrets: SecretSet;
   readonly substituter: Substituter;
+  readonly bodies: BodySubstituter;
   /** Whether the sandbox has any value that must not come back. */
   readonly redacts: boolean;
 }
@@ -26,6 +29,7 @@ export type RequestVerdict =
       readonly framing: Framing;
       /** What a WebSocket handshake offers; null for any other request. */
       readonly offer: WebSocketOffer | null;
+      readonly body: RequestBodyPlan;
       /** Names of the secrets put in. */
       readonly released: string[];
       /** Names of secrets whose placeholder stays what it is. */
@@ -70,7 +74,9 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
   if (result.verdict === 'failed') {
     return refuse(502, 'VALUE_NOT_CARRIABLE', `The value of ${result.name} cannot be carried in that place.`);
   }
-  const fields = outgoingFields(context, authority, framing, result.head.fields, bound.length > 0);
+  const body = planRequestBody(head.fields, framing, bound);
+  const fields = outgoingFields(context, authority, framing, result.head.fields);
+  prepareBodyFields(fields, body);
   if (offer !== null) setOfferFields(fields, offer);
   return {
     verdict: 'forward',
@@ -78,6 +84,7 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
     head: { ...result.head, minor: 1, fields },
     framing,
     offer,
+    body,
     released: result.released,
     stray: result.stray,
   };
@@ -88,7 +95,6 @@ function outgoingFields(
   authority: Authority,
   framing: Framing,
   received: readonly string[],
-  bound: boolean,
 ): string[] {
   const end2end = [...received];
   removeHopByHop(end2end);
@@ -102,8 +108,8 @@ function outgoingFields(
         break;
       case 5:
       case 8:
-        // A value parked at a bound host could be read back in pieces too small to be recognized.
-        if (bound && (equalsIgnoringCase(name, 'range') || equalsIgnoringCase(name, 'if-range'))) continue;
+        // A value parked at a bound host could be read back, there or elsewhere, in pieces too small to be recognized.
+        if (context.redacts && (equalsIgnoringCase(name, 'range') || equalsIgnoringCase(name, 'if-range'))) continue;
         break;
       case 15:
         if (context.redacts && equalsIgnoringCase(name, 'accept-encoding')) {

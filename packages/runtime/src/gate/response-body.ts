@@ -1,8 +1,8 @@
-import type { Transform } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
 import type { RedactionStream, Redactor } from '../secrets/redact.ts';
-import { createContentDecoder } from './content-decoder.ts';
-import type { BodyPlan, Coding } from './response-rewrite.ts';
+import type { Coding } from './content-coding.ts';
+import { ContentDecoding, decodingFaultDetail } from './content-decoding.ts';
+import type { BodyPlan } from './response-rewrite.ts';
 
 /** Where a redacted body goes. */
 export interface BodySink {
@@ -29,10 +29,9 @@ export interface BodySource {
 export class ResponseBody {
   readonly #sink: BodySink;
   readonly #source: BodySource;
-  readonly #coding: Coding | null;
+  readonly #decoding: ContentDecoding | null;
   readonly #stream: RedactionStream | null;
   #measured: Buffer[] | null;
-  #decoder: Transform | null = null;
   #disposed = false;
 
   constructor(
@@ -43,7 +42,7 @@ export class ResponseBody {
   ) {
     this.#sink = sink;
     this.#source = source;
-    this.#coding = plan.kind === 'streamed' ? (plan.codings[0] ?? null) : null;
+    this.#decoding = plan.kind === 'streamed' && plan.codings.length > 0 ? this.#openDecoding(plan.codings) : null;
     this.#stream = plan.kind === 'verbatim' || redactor === null ? null : redactor.stream();
     this.#measured = plan.kind === 'measured' ? [] : null;
   }
@@ -57,44 +56,40 @@ export class ResponseBody {
     if (this.#disposed) return;
     if (this.#measured !== null) {
       this.#measured.push(data);
-    } else if (this.#coding === null) {
+    } else if (this.#decoding === null) {
       this.#release(data, this.#source);
-    } else {
-      this.#decoder ??= this.#openDecoder(this.#coding, data[0] ?? 0);
-      if (!this.#decoder.write(data)) this.#source.pause();
+    } else if (!this.#decoding.write(data)) {
+      this.#source.pause();
     }
   }
 
   end(): void {
     if (this.#disposed) return;
-    if (this.#decoder !== null) this.#decoder.end();
+    if (this.#decoding !== null) this.#decoding.end();
     else this.#finish();
   }
 
   /** The sink can take more. */
   drained(): void {
     if (this.#disposed) return;
-    if (this.#decoder === null) this.#source.resume();
-    else this.#decoder.resume();
+    if (this.#decoding === null) this.#source.resume();
+    else this.#decoding.resume();
   }
 
   dispose(): void {
     this.#disposed = true;
-    this.#decoder?.destroy();
+    this.#decoding?.destroy();
     this.#measured = null;
   }
 
-  #openDecoder(coding: Coding, firstByte: number): Transform {
-    const decoder = createContentDecoder(coding, firstByte);
-    decoder.on('data', (data: Buffer) => this.#guard(() => this.#release(data, decoder)));
-    decoder.on('drain', () => this.#guard(() => this.#source.resume()));
-    decoder.on('end', () => this.#guard(() => this.#finish()));
-    decoder.on('error', () =>
-      this.#guard(() =>
-        this.#sink.fail('RESPONSE_UNREDACTABLE', 'The response does not decode as its content coding says.'),
-      ),
-    );
-    return decoder;
+  #openDecoding(codings: readonly Coding[]): ContentDecoding {
+    const decoding = new ContentDecoding(codings, {
+      decoded: (data) => this.#guard(() => this.#release(data, decoding)),
+      drained: () => this.#guard(() => this.#source.resume()),
+      ended: () => this.#guard(() => this.#finish()),
+      failed: (fault) => this.#guard(() => this.#sink.fail('RESPONSE_UNREDACTABLE', decodingFaultDetail(fault))),
+    });
+    return decoding;
   }
 
   #release(data: Buffer, source: { pause(): unknown }): void {

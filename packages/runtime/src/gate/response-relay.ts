@@ -1,5 +1,4 @@
 import type net from 'node:net';
-import type { Transform } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
 import { createBodyDecoder, type BodyDecoder } from '../http/body-decoder.ts';
 import { encodeLastChunk, encodeResponseHead } from '../http/encoder.ts';
@@ -9,15 +8,16 @@ import { HeadReader } from '../http/head-reader.ts';
 import { keepsAlive, removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { ResponseHead } from '../http/message.ts';
-import type { RedactionStream, Redactor } from '../secrets/redact.ts';
-import { createContentDecoder } from './content-decoder.ts';
+import type { Redactor } from '../secrets/redact.ts';
+import { removeDigests } from './content-coding.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
+import { ResponseBody } from './response-body.ts';
 import {
+  markChanged,
   planResponseBody,
   redactHead,
   rewriteResponseHead,
   setResponseFraming,
-  type Coding,
 } from './response-rewrite.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 import { acceptSwitch, type WebSocketOffer } from './websocket-handshake.ts';
@@ -70,10 +70,7 @@ export class ResponseRelay {
   #head: ResponseHead | null = null;
   #body: BodyDecoder | null = null;
   #bodyReceived = false;
-  #decoder: Transform | null = null;
-  #coding: Coding | null = null;
-  #stream: RedactionStream | null = null;
-  #measured: Buffer[] | null = null;
+  #content: ResponseBody | null = null;
   #outgoing: Outgoing = 'none';
   #interim = 0;
   #keepsUpstream = false;
@@ -109,7 +106,7 @@ export class ResponseRelay {
           break;
         } else {
           offset = this.#body.decode(chunk, offset);
-          if (this.#body.data !== null) this.#data(this.#body.data);
+          if (this.#body.data !== null) this.#content?.push(this.#body.data);
         }
         if (this.#body?.isDone === true && !this.#bodyReceived && !this.#disposed) {
           if (offset < chunk.length) this.#keepsUpstream = false;
@@ -151,15 +148,14 @@ export class ResponseRelay {
   /** The client can take more. */
   clientDrain(): void {
     if (this.#disposed) return;
-    if (this.#decoder === null) this.#options.upstream.socket.resume();
-    else this.#decoder.resume();
+    if (this.#content === null) this.#options.upstream.socket.resume();
+    else this.#content.drained();
   }
 
   /** Lets go of everything; nothing is written afterwards. */
   dispose(): void {
     this.#disposed = true;
-    this.#decoder?.destroy();
-    this.#measured = null;
+    this.#content?.dispose();
     // The upstream may be pooled: its next exchange must find it flowing.
     this.#options.upstream.socket.resume();
   }
@@ -181,7 +177,7 @@ export class ResponseRelay {
       );
       return;
     }
-    // The length of an answer to HEAD, or of a 304, speaks of another message; a coding that is taken off makes it wrong.
+    // The length of an answer to HEAD, or of a 304, speaks of another message.
     const bodyless = framing.kind === 'none';
     this.redactions += rewriteResponseHead(head, plan, redactor);
     this.#head = head;
@@ -194,17 +190,20 @@ export class ResponseRelay {
         this.#writeHead(clientFraming(framing, minor));
         break;
       case 'measured':
-        this.#measured = [];
         break;
-      case 'streamed': {
-        const coding = plan.codings[0];
-        if (coding !== undefined) this.#coding = coding;
-        this.#stream = redactor === null ? null : redactor.stream();
+      case 'streamed':
         this.#writeHead(clientFraming({ kind: 'chunked' }, minor));
         break;
-      }
       default:
         throw new TypeError(`unknown plan ${String(plan satisfies never)}`);
+    }
+    if (plan.kind !== 'none') {
+      this.#content = new ResponseBody(plan, redactor, this.#options.upstream.socket, {
+        write: (data) => this.#write(data),
+        measured: (body) => this.#writeMeasured(body),
+        end: () => this.#finish(),
+        fail: (code, detail) => this.#options.onFailure(code, detail),
+      });
     }
     if (this.#body.isDone) this.#bodyEnd();
   }
@@ -271,91 +270,31 @@ export class ResponseRelay {
     return encodeResponseHead(head);
   }
 
-  #data(data: Buffer): void {
-    if (this.#measured !== null) {
-      this.#measured.push(data);
-      return;
-    }
-    if (this.#coding !== null) {
-      this.#decoder ??= this.#openDecoder(this.#coding, data[0] ?? 0);
-      if (!this.#decoder.write(data)) this.#options.upstream.socket.pause();
-      return;
-    }
-    this.#write(this.#stream === null ? data : this.#stream.push(data), this.#options.upstream.socket);
-  }
-
-  #openDecoder(coding: Coding, firstByte: number): Transform {
-    const decoder = createContentDecoder(coding, firstByte);
-    decoder.on('data', (data: Buffer) => {
-      if (this.#disposed) return;
-      try {
-        this.#write(this.#stream === null ? data : this.#stream.push(data), decoder);
-      } catch (error) {
-        this.#fail(error);
-      }
-    });
-    decoder.on('drain', () => {
-      if (!this.#disposed) this.#options.upstream.socket.resume();
-    });
-    decoder.on('end', () => {
-      if (this.#disposed) return;
-      try {
-        this.#finish();
-      } catch (error) {
-        this.#fail(error);
-      }
-    });
-    decoder.on('error', () => {
-      if (!this.#disposed)
-        this.#options.onFailure('RESPONSE_UNREDACTABLE', 'The response does not decode as its content coding says.');
-    });
-    return decoder;
-  }
-
-  #write(data: Buffer, source: { pause(): unknown }): void {
-    if (data.length === 0) return;
+  #write(data: Buffer): boolean {
     this.bytes += data.length;
     const { client } = this.#options;
-    const flowing = this.#outgoing === 'chunked' ? writeChunk(client, data) : client.write(data);
-    if (!flowing) source.pause();
+    return this.#outgoing === 'chunked' ? writeChunk(client, data) : client.write(data);
   }
 
   #bodyEnd(): void {
     this.#bodyReceived = true;
     this.upstreamReusable = this.#keepsUpstream;
-    if (this.#decoder !== null) {
-      this.#decoder.end();
-      return;
-    }
-    this.#finish();
+    if (this.#content === null) this.#finish();
+    else this.#content.end();
   }
 
   #finish(): void {
-    const { client } = this.#options;
-    if (this.#measured !== null) {
-      this.#writeMeasured(this.#measured);
-    } else {
-      if (this.#stream !== null) {
-        this.#write(this.#stream.end(), client);
-        this.redactions += this.#stream.matches;
-      }
-      if (this.#outgoing === 'chunked') client.write(encodeLastChunk(this.#cleanTrailers()), 'latin1');
-    }
+    this.redactions += this.#content?.matches ?? 0;
+    if (this.#outgoing === 'chunked') this.#options.client.write(encodeLastChunk(this.#cleanTrailers()), 'latin1');
     this.isComplete = true;
     this.#options.onComplete();
   }
 
-  #writeMeasured(pieces: Buffer[]): void {
-    const { client, redactor } = this.#options;
+  #writeMeasured(body: Buffer): void {
+    const { client } = this.#options;
     const head = this.#head;
     if (head === null) throw new TypeError('a body is measured before its head came');
-    const raw = pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
-    const stream = redactor?.stream();
-    let body = raw;
-    if (stream !== undefined) {
-      body = stream.finish(raw);
-      this.redactions += stream.matches;
-    }
+    if ((this.#content?.matches ?? 0) > 0) markChanged(head.fields);
     const text = this.#encodeHead(head, { kind: 'length', bytes: body.length });
     this.hasBegun = true;
     this.bytes += body.length;
@@ -369,6 +308,7 @@ export class ResponseRelay {
     const trailers = this.#body?.trailers ?? [];
     const { redactor } = this.#options;
     if (redactor === null) return trailers;
+    removeDigests(trailers);
     return trailers.map((dirty) => {
       const { text, matches } = redactor.redactTextCounted(dirty);
       this.redactions += matches;

@@ -1,16 +1,18 @@
-import { fieldValue, fieldValues, removeField, setField } from '../http/fields.ts';
+import { fieldValue, removeField, setField } from '../http/fields.ts';
 import type { Framing } from '../http/framing.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
+import { readCodings, removeDigests, type Coding } from './content-coding.ts';
 import { MAX_MEASURED_BODY_BYTES } from './limits.ts';
-
-/** A content coding that the gate decodes in order to redact. */
-export type Coding = 'gzip' | 'deflate' | 'br' | 'zstd';
 
 /** How the body of a response gets to the client. */
 export type BodyPlan =
-  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'none';
+      /** What the head says about a body that is not here (an answer to HEAD, a 304) would be wrong for the body that the gate would send. */
+      readonly misleads: boolean;
+    }
   /** As it came: nothing in this sandbox has to be kept from it. */
   | { readonly kind: 'verbatim' }
   /** Gathered whole, redacted, sent with its new length. */
@@ -22,29 +24,16 @@ export type BodyPlan =
 
 /** Decides how a body is passed on. `redacts` tells whether the sandbox has any value to keep out of it. Pure. */
 export function planResponseBody(head: ResponseHead, framing: Framing, redacts: boolean): BodyPlan {
-  if (framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === 0)) return { kind: 'none' };
-  if (!redacts) return { kind: 'verbatim' };
-  const codings: Coding[] = [];
-  for (const element of fieldValues(head.fields, 'content-encoding').join(',').split(',')) {
-    const coding = element.trim().toLowerCase();
-    switch (coding) {
-      case '':
-      case 'identity':
-        break;
-      case 'gzip':
-      case 'x-gzip':
-        codings.unshift('gzip');
-        break;
-      case 'deflate':
-      case 'br':
-      case 'zstd':
-        codings.unshift(coding);
-        break;
-      default:
-        return { kind: 'refused', reason: 'its content coding is not one of gzip, deflate, br and zstd' };
-    }
+  const reading = redacts ? readCodings(head.fields) : null;
+  if (framing.kind === 'none') {
+    return { kind: 'none', misleads: reading?.kind === 'known' && reading.codings.length > 0 };
   }
-  if (codings.length > 1) return { kind: 'refused', reason: 'it is encoded more than once' };
+  if (reading === null) return { kind: 'verbatim' };
+  // Ranges are not asked for: pieces of a value could not be recognized.
+  if (head.status === 206) return { kind: 'refused', reason: 'it is a part of a whole that was not asked for' };
+  if (framing.kind === 'length' && framing.bytes === 0) return { kind: 'none', misleads: false };
+  if (reading.kind === 'unknown') return { kind: 'refused', reason: reading.reason };
+  const { codings } = reading;
   if (codings.length > 0) return { kind: 'streamed', codings };
   const isEventStream = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
   if (framing.kind === 'length' && framing.bytes <= MAX_MEASURED_BODY_BYTES && !isEventStream)
@@ -68,17 +57,24 @@ export function rewriteResponseHead(head: ResponseHead, plan: BodyPlan, redactor
   // Another protocol or port is another connection, which the gate decides about itself.
   removeField(head.fields, 'alt-svc');
   removeField(head.fields, 'alternate-protocol');
-  if (plan.kind === 'streamed' && plan.codings.length > 0) {
+  // Whether a value is in a body that streams turns out too late to tell.
+  if (plan.kind === 'streamed') removeDigests(head.fields);
+  if ((plan.kind === 'streamed' && plan.codings.length > 0) || (plan.kind === 'none' && plan.misleads)) {
     removeField(head.fields, 'content-encoding');
-    removeField(head.fields, 'content-md5');
-    removeField(head.fields, 'content-digest');
-    removeField(head.fields, 'repr-digest');
-    removeField(head.fields, 'digest');
-    const etag = fieldValue(head.fields, 'etag');
-    // The decoded form is another representation of the same thing (RFC 9110 section 8.8.3.3).
-    if (etag?.startsWith('"') === true) setField(head.fields, 'ETag', `W/${etag}`);
+    if (plan.kind === 'none') removeField(head.fields, 'content-length');
+    markChanged(head.fields);
   }
+  // Requests for ranges do not leave.
+  if (redactor !== null) removeField(head.fields, 'accept-ranges');
   return redactor === null ? 0 : redactHead(head, redactor);
+}
+
+/** Says of a body that it is not, byte for byte, the one that the upstream sent, in place. */
+export function markChanged(fields: string[]): void {
+  removeDigests(fields);
+  const etag = fieldValue(fields, 'etag');
+  // Another representation of the same thing (RFC 9110 section 8.8.3.3).
+  if (etag?.startsWith('"') === true) setField(fields, 'ETag', `W/${etag}`);
 }
 
 /** Redacts reason, field names and field values in place; returns how many values were found. */

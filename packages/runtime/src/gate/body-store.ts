@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MAX_GATHERED_FILE_BYTES, MAX_GATHERED_MEMORY_BYTES, MAX_MEASURED_REQUEST_BYTES } from './limits.ts';
+
+/** Bytes that may wait to be written into a file. */
+const MAX_PENDING_WRITE_BYTES = 512 * 1024;
+
+/** Keeps one body of a known length until it is sent. */
+export interface BodyStore {
+  /** Takes the next bytes; false asks to wait for `onDrain`. */
+  write(data: Buffer): boolean;
+  /** Everything has been written. Rejects when it could not be kept. */
+  written(): Promise<void>;
+  /** Bytes from `offset` on, at most `length`; none at the end. */
+  read(offset: number, length: number): Promise<Buffer>;
+  close(): void;
+}
+
+/**
+ * The gathered request bodies of one sandbox: small ones in memory, others in files that have no name any more when the first byte is
+ * written. What is kept is what the sandbox sent, so no value is ever in a file.
+ */
+export class BodyStores {
+  readonly #directory: string;
+  #memoryBytes = 0;
+  #fileBytes = 0;
+
+  /** @param directory where files are made; the system's directory for temporary files where omitted. */
+  constructor(directory: string = tmpdir()) {
+    this.#directory = directory;
+  }
+
+  /** Makes room for a body of `bytes` bytes; null when there is none. */
+  open(bytes: number, onDrain: () => void): BodyStore | null {
+    if (bytes <= MAX_MEASURED_REQUEST_BYTES && this.#memoryBytes + bytes <= MAX_GATHERED_MEMORY_BYTES) {
+      this.#memoryBytes += bytes;
+      return new MemoryStore(bytes, () => {
+        this.#memoryBytes -= bytes;
+      });
+    }
+    if (this.#fileBytes + bytes > MAX_GATHERED_FILE_BYTES) return null;
+    this.#fileBytes += bytes;
+    return new FileStore(this.#directory, onDrain, () => {
+      this.#fileBytes -= bytes;
+    });
+  }
+}
+
+class MemoryStore implements BodyStore {
+  #bytes: Buffer;
+  #length = 0;
+  #onClose: (() => void) | null;
+
+  constructor(bytes: number, onClose: () => void) {
+    // One piece: a body that comes byte by byte would otherwise take a hundred times its size.
+    this.#bytes = Buffer.allocUnsafe(bytes);
+    this.#onClose = onClose;
+  }
+
+  write(data: Buffer): boolean {
+    this.#length += data.copy(this.#bytes, this.#length);
+    return true;
+  }
+
+  async written(): Promise<void> {}
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    return this.#bytes.subarray(offset, Math.min(this.#length, offset + length));
+  }
+
+  close(): void {
+    this.#bytes = Buffer.alloc(0);
+    this.#length = 0;
+    this.#onClose?.();
+    this.#onClose = null;
+  }
+}
+
+class FileStore implements BodyStore {
+  readonly #onDrain: () => void;
+  #onClose: (() => void) | null;
+  readonly #file: Promise<FileHandle>;
+  /** Everything asked for so far, in order. */
+  #work: Promise<unknown>;
+  #length = 0;
+  #pendingBytes = 0;
+  #isFull = false;
+  #failure: unknown = null;
+
+  constructor(directory: string, onDrain: () => void, onClose: () => void) {
+    this.#onDrain = onDrain;
+    this.#onClose = onClose;
+    this.#file = openUnnamed(directory);
+    this.#work = this.#file.catch((error: unknown) => this.#fail(error));
+  }
+
+  write(data: Buffer): boolean {
+    const offset = this.#length;
+    this.#length += data.length;
+    this.#pendingBytes += data.length;
+    this.#work = this.#work.then(async () => {
+      try {
+        if (this.#failure === null && this.#onClose !== null) await writeAll(await this.#file, data, offset);
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#pendingBytes -= data.length;
+      if (this.#isFull && this.#pendingBytes < MAX_PENDING_WRITE_BYTES) {
+        this.#isFull = false;
+        this.#onDrain();
+      }
+    });
+    this.#isFull = this.#pendingBytes >= MAX_PENDING_WRITE_BYTES;
+    return !this.#isFull;
+  }
+
+  async written(): Promise<void> {
+    await this.#work;
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    const file = await this.#file;
+    const buffer = Buffer.allocUnsafe(length);
+    const { bytesRead } = await file.read(buffer, 0, length, offset);
+    return buffer.subarray(0, bytesRead);
+  }
+
+  close(): void {
+    if (this.#onClose === null) return;
+    const onClose = this.#onClose;
+    this.#onClose = null;
+    // A write may be under way.
+    void this.#work.then(async () => {
+      const file = await this.#file.catch(() => null);
+      await file?.close().catch(() => undefined);
+      onClose();
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+  }
+}
+
+async function openUnnamed(directory: string): Promise<FileHandle> {
+  const path = join(directory, `sallyport-body-${randomUUID()}`);
+  const file = await open(path, 'wx+', 0o600);
+  try {
+    await unlink(path);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return file;
+}
+
+async function writeAll(file: FileHandle, data: Buffer, offset: number): Promise<void> {
+  let done = 0;
+  while (done < data.length) {
+    const { bytesWritten } = await file.write(data, done, data.length - done, offset + done);
+    done += bytesWritten;
+  }
+}

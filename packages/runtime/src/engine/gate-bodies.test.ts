@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import type net from 'node:net';
 import { before, describe, test } from 'node:test';
@@ -380,9 +381,9 @@ describe('placeholders in request bodies', () => {
       socket.destroy();
       return text;
     };
-    while (!/^HTTP\/1\.1 503 /.test(await refused())) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!(await refused()).startsWith('HTTP/1.1 503 ')) await new Promise((resolve) => setTimeout(resolve, 5));
     for (const socket of sockets) socket.destroy();
-    while (!/^HTTP\/1\.1 100 /.test(await refused())) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!(await refused()).startsWith('HTTP/1.1 100 ')) await new Promise((resolve) => setTimeout(resolve, 5));
   });
 
   for (const size of ['a short', 'a long', 'a chunked'] as const) {
@@ -631,5 +632,125 @@ describe('responses', () => {
     const { body, whole } = split(await receive(socket));
     assert.ok(whole);
     assert.equal(body.length, gunzipSync(piece).length);
+  });
+});
+
+describe('over HTTP/2', () => {
+  interface Http2Seen {
+    readonly headers: http2.IncomingHttpHeaders;
+    readonly body: string;
+  }
+
+  /** An upstream that echoes the end of what it got. */
+  async function startHttp2(seen: Http2Seen[]): Promise<Upstream> {
+    const sessions = new Set<http2.ServerHttp2Session>();
+    const server = http2.createSecureServer({ ...(await authority.issue([HOST])), allowHTTP1: false });
+    server.on('session', (session) => sessions.add(session));
+    server.on('stream', (stream: http2.ServerHttp2Stream, headers) => {
+      const pieces: Buffer[] = [];
+      stream.on('error', () => undefined);
+      stream.on('data', (piece: Buffer) => pieces.push(piece));
+      stream.on('end', () => {
+        // A stream that was reset ends as well.
+        if (stream.aborted) return;
+        const body = Buffer.concat(pieces).toString();
+        seen.push({ headers, body });
+        stream.respond({ ':status': 200, etag: '"e"' });
+        stream.end(body.slice(-100));
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return {
+      port: (server.address() as net.AddressInfo).port,
+      seen: [],
+      async [Symbol.asyncDispose]() {
+        for (const session of sessions) session.destroy();
+        await new Promise((resolve) => server.close(resolve));
+      },
+    };
+  }
+
+  async function ask(
+    session: http2.ClientHttp2Session,
+    headers: http2.OutgoingHttpHeaders,
+    pieces: readonly (Buffer | string)[],
+    ends = true,
+  ): Promise<{ status: number | undefined; body: string }> {
+    const stream = session.request({ ':method': 'POST', ':path': '/', ...headers });
+    stream.on('error', () => undefined);
+    const got: Buffer[] = [];
+    let status: number | undefined;
+    stream.on('response', (head) => {
+      status = head[':status'];
+    });
+    stream.on('data', (piece: Buffer) => got.push(piece));
+    const closed = new Promise((resolve) => stream.once('close', resolve));
+    if (headers['expect'] !== undefined) await new Promise((resolve) => stream.once('continue', resolve));
+    for (const piece of pieces) {
+      stream.write(piece);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (ends) stream.end();
+    await closed;
+    return { status, body: Buffer.concat(got).toString() };
+  }
+
+  async function connect(gate: LoopbackGate): Promise<http2.ClientHttp2Session> {
+    const socket = await gate.connectTls(HOST, 443, { ALPNProtocols: ['h2'] });
+    const session = http2.connect(`https://${HOST}`, { createConnection: () => socket });
+    session.on('error', () => undefined);
+    return session;
+  }
+
+  test('bodies with and without a length, split, encoded and long', async () => {
+    const seen: Http2Seen[] = [];
+    await using upstream = await startHttp2(seen);
+    await using gate = await open(upstream);
+    const session = await connect(gate);
+    const type = { 'content-type': 'application/json' };
+    const body = `{"k":"${PLACEHOLDER}"}`;
+    const expected = `{"k":"${JSON_VALUE}"}`;
+    const cut = [...body].map((char) => char);
+    const encoded = gzipSync(body);
+    const long = `"${'l'.repeat(2 * MAX_MEASURED_REQUEST_BYTES)}${PLACEHOLDER}"`;
+    const cases: readonly (readonly [headers: http2.OutgoingHttpHeaders, pieces: readonly (Buffer | string)[], expected: string])[] = [
+      [{ ...type, 'content-length': body.length }, cut, expected],
+      [type, cut, expected],
+      [{ ...type, 'content-encoding': 'gzip', 'content-length': encoded.length }, [encoded], expected],
+      [{ ...type, 'content-encoding': 'gzip' }, [encoded.subarray(0, 9), encoded.subarray(9)], expected],
+      [{ ...type, 'content-length': long.length }, [long], long.replace(PLACEHOLDER, JSON_VALUE)],
+      [type, [long], long.replace(PLACEHOLDER, JSON_VALUE)],
+      [{ ...type, 'content-length': body.length, expect: '100-continue' }, [body], expected],
+      [{ 'content-type': 'application/x-protobuf' }, [PLACEHOLDER], PLACEHOLDER],
+    ]; // prettier-ignore
+    for (const [headers, pieces, wanted] of cases) {
+      const answer = await ask(session, headers, pieces);
+      assert.equal(answer.status, 200);
+      assert.ok(!answer.body.includes(JSON_VALUE));
+      const one = seen.at(-1);
+      assert.ok(one?.body === wanted, JSON.stringify(headers));
+      const announced = headers['content-length'] === undefined ? undefined : String(wanted.length);
+      assert.equal(one.headers['content-length'], announced);
+      assert.equal(one.headers['content-encoding'], undefined);
+    }
+    assert.deepEqual([gate.events[0]?.secrets, gate.events.at(-1)?.stray], [['TOKEN'], ['TOKEN']]);
+    session.destroy();
+  });
+
+  test('limits are named', async () => {
+    const seen: Http2Seen[] = [];
+    await using upstream = await startHttp2(seen);
+    await using gate = await open(upstream);
+    const session = await connect(gate);
+    const tooLong = await ask(session, { 'content-length': MAX_SPOOLED_REQUEST_BYTES + 1 }, ['x'], false);
+    assert.equal(tooLong.status, 413);
+    assert.match(tooLong.body, /BODY_TOO_LARGE/);
+    const bomb = zstdCompressSync(Buffer.alloc(64 * 1024 * 1024));
+    for (const headers of [{ 'content-length': bomb.length }, {}]) {
+      const answer = await ask(session, { 'content-encoding': 'zstd', ...headers }, [bomb]);
+      assert.equal(answer.status, 413);
+    }
+    assert.equal(seen.length, 0);
+    session.destroy();
   });
 });

@@ -11,6 +11,7 @@ import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import type { Problem } from './problem.ts';
+import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
 import { rewriteRequest } from './request-rewrite.ts';
@@ -448,14 +449,9 @@ export class Exchange implements UpstreamListener {
       requestBytes: webSocket?.sentBytes ?? this.#requestBytes,
       responseBytes: webSocket?.receivedBytes ?? this.#response?.bytes ?? 0,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#requestSent ? merge(this.#released, substituted?.released) : [],
-      stray: merge(this.#stray, substituted?.stray),
+      secrets: this.#requestSent ? mergeNames(this.#released, substituted?.released) : [],
+      stray: mergeNames(this.#stray, substituted?.stray),
       redactions: (this.#response?.redactions ?? 0) + (webSocket?.redactions ?? 0),
     });
   }
-}
-
-/** Both lists' names, each once; the first list itself when nothing is added. */
-function merge(names: string[], more: Iterable<string> | undefined): string[] {
-  return more === undefined ? names : [...new Set([...names, ...more])];
 }

@@ -8,14 +8,18 @@ import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { Waiting } from './client-connection.ts';
+import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
 import { fieldList, readRequestHead, readTrailers, requestHeaderList, responseHeaderList } from './http2-fields.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { encodeProblemBody, type Problem } from './problem.ts';
+import { mergeNames } from './record.ts';
+import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
+import { openRequestBody } from './request-body-relay.ts';
 import { rewriteRequest, type RequestVerdict } from './request-rewrite.ts';
 import { ResponseBody } from './response-body.ts';
-import { planResponseBody, redactHead, rewriteResponseHead } from './response-rewrite.ts';
+import { markChanged, planResponseBody, redactHead, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
 
@@ -38,6 +42,8 @@ export class Http2Exchange implements UpstreamAnswer {
   #deadlineMs: number;
   #waiting: Waiting = 'response';
   #upstream: UpstreamRequest | null = null;
+  /** Null for a body that is sent as it comes. */
+  #requestBody: RequestBodyRelay | null = null;
   #clientEnded: boolean;
   #clientTrailers: string[] = [];
   #body: ResponseBody | null = null;
@@ -77,7 +83,7 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   start(): void {
-    const { purpose, context } = this.#client;
+    const { purpose } = this.#client;
     if (purpose.kind === 'refuse') {
       this.#answer(purpose.problem, 'deny');
       return;
@@ -89,8 +95,13 @@ export class Http2Exchange implements UpstreamAnswer {
     }
     this.#released = verdict.released;
     this.#stray = verdict.stray;
+    if (!this.#openBody(verdict)) return;
+    if (this.#requestBody?.gathers === true) {
+      this.#pumpRequest();
+      return;
+    }
     if (!this.#clientEnded) this.#stream.pause();
-    void context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
+    this.#lease(verdict);
   }
 
   /** Whether the time limit of what the stream waits for has passed. */
@@ -130,6 +141,7 @@ export class Http2Exchange implements UpstreamAnswer {
   end(trailers: string[]): void {
     if (this.#ended) return;
     const { redactor } = this.#client.context;
+    if (redactor !== null) removeDigests(trailers);
     this.#trailers = trailers.map((dirty) => {
       if (redactor === null) return dirty;
       const { text, matches } = redactor.redactTextCounted(dirty);
@@ -159,6 +171,7 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   drain(): void {
+    this.#requestBody?.resume();
     if (!this.#clientEnded) this.#stream.resume();
   }
 
@@ -186,11 +199,46 @@ export class Http2Exchange implements UpstreamAnswer {
       };
     }
     try {
-      return rewriteRequest(context, purpose.origin, this.#original);
+      return rewriteRequest(context, purpose.origin, this.#original, !this.#clientEnded);
     } catch (error) {
       if (!(error instanceof HttpSyntaxError)) throw error;
       return { verdict: 'answer', problem: { status: error.status, code: 'MALFORMED_REQUEST', detail: error.message } };
     }
+  }
+
+  /** Prepares for a body into which values may be put; false when it is refused. */
+  #openBody(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): boolean {
+    const plan = verdict.body;
+    if (plan.kind === 'verbatim') return true;
+    const opened = openRequestBody(this.#client.context, plan, {
+      ready: (bytes, isChanged) => {
+        setGatheredLength(verdict.head.fields, bytes, isChanged);
+        this.#lease({ ...verdict, framing: { kind: 'length', bytes } });
+      },
+      write: (data) => {
+        this.#wait(this.#clientEnded ? 'response' : 'body');
+        return this.#upstream?.write(data) ?? true;
+      },
+      end: () => {
+        removeDigests(this.#clientTrailers);
+        this.#endRequest();
+      },
+      refuse: (problem) => this.#refuse(problem),
+      drain: () => {
+        if (!this.#ended && !this.#clientEnded) this.#stream.resume();
+      },
+    });
+    if (opened.verdict === 'refused') {
+      this.#answer(opened.problem, 'deny');
+      return false;
+    }
+    this.#requestBody = opened.body;
+    if (plan.kind === 'gathered' && plan.expectsContinue) this.#stream.additionalHeaders({ ':status': 100 });
+    return true;
+  }
+
+  #lease(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
+    void this.#client.context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
   }
 
   #send(lease: Lease, verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
@@ -207,7 +255,8 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#sent = true;
       if (lease.protocol === 'h2') this.#sendHttp2(lease, verdict);
       else this.#sendHttp1(lease, verdict);
-      this.#pumpRequest();
+      if (this.#requestBody?.gathers === true) this.#requestBody.send();
+      else this.#pumpRequest();
     });
   }
 
@@ -222,7 +271,7 @@ export class Http2Exchange implements UpstreamAnswer {
       head.fields.push('grpc-accept-encoding', 'identity');
     }
     const headers = requestHeaderList(head, verdict.authority, hostFieldFor(verdict.authority), this.#original);
-    this.#upstream = lease.upstream.request(headers, this.#clientEnded, this);
+    this.#upstream = lease.upstream.request(headers, this.#clientEnded && this.#requestBody === null, this);
   }
 
   #sendHttp1(
@@ -243,7 +292,7 @@ export class Http2Exchange implements UpstreamAnswer {
       pool.release(lease.connection);
       throw error;
     }
-    if (this.#clientEnded) this.#upstream.end([]);
+    if (this.#clientEnded && this.#requestBody === null) this.#upstream.end([]);
   }
 
   #pumpRequest(): void {
@@ -253,15 +302,34 @@ export class Http2Exchange implements UpstreamAnswer {
       if (this.#ended) return;
       this.#wait('body');
       this.#requestBytes += chunk.length;
-      if (this.#upstream?.write(chunk) === false) stream.pause();
+      const isFlowing = this.#requestBody === null ? this.#upstream?.write(chunk) : this.#requestBody.push(chunk);
+      if (isFlowing === false) stream.pause();
     });
     stream.on('end', () => {
       this.#clientEnded = true;
       if (this.#ended) return;
-      this.#wait('response');
-      this.#upstream?.end(this.#clientTrailers);
+      if (this.#requestBody === null) this.#endRequest();
+      else this.#requestBody.end();
     });
     stream.resume();
+  }
+
+  #endRequest(): void {
+    this.#wait('response');
+    this.#upstream?.end(this.#clientTrailers);
+  }
+
+  /** The request turned out, in its body, to be one that cannot be sent (any further). */
+  #refuse(problem: Problem): void {
+    if (this.#ended) return;
+    this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+    this.#upstream = null;
+    if (!this.#stream.headersSent) {
+      this.#answer(problem, 'deny');
+      return;
+    }
+    this.#conclude('deny', problem.code);
+    this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   #begin(head: ResponseHead, hasBody: boolean): void {
@@ -327,6 +395,7 @@ export class Http2Exchange implements UpstreamAnswer {
   #writeMeasured(body: Buffer): void {
     const head = this.#head;
     if (head === null) throw new TypeError('a body is measured before its head came');
+    if ((this.#body?.matches ?? 0) > 0) markChanged(head.fields);
     setFraming(head.fields, { kind: 'length', bytes: body.length });
     this.#respond(head, false);
     this.#write(body);
@@ -442,11 +511,12 @@ export class Http2Exchange implements UpstreamAnswer {
       requestBytes: this.#requestBytes,
       responseBytes: this.#responseBytes,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#sent ? this.#released : [],
-      stray: this.#stray,
+      secrets: this.#sent ? mergeNames(this.#released, this.#requestBody?.released) : [],
+      stray: mergeNames(this.#stray, this.#requestBody?.stray),
       redactions: this.#redactions,
     });
     this.#body?.dispose();
+    this.#requestBody?.dispose();
   }
 }
 

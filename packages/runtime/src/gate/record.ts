@@ -39,6 +39,11 @@ export interface ConnectionOutcome {
   readonly durationMs: number;
 }
 
+/** Both lists of secrets' names, each once; the first list itself when nothing is added. */
+export function mergeNames(names: string[], more: Iterable<string> | undefined): string[] {
+  return more === undefined ? names : [...new Set([...names, ...more])];
+}
+
 /** Step 10: turns what happened into audit events of one sandbox. */
 export class Recorder {
   readonly #sink: AuditSink;

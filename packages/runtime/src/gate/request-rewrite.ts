@@ -37,8 +37,17 @@ export type RequestVerdict =
     }
   | { readonly verdict: 'answer'; readonly problem: Problem };
 
-/** Steps 5 to 7: one canonical authority, the method, substitution, and the head as it is sent. Pure. */
-export function rewriteRequest(context: RequestContext, origin: Authority, head: RequestHead): RequestVerdict {
+/**
+ * Steps 5 to 7: one canonical authority, the method, substitution, and the head as it is sent. Pure.
+ *
+ * @param hasUnframedBody a body follows whatever the head says, as in HTTP/2.
+ */
+export function rewriteRequest(
+  context: RequestContext,
+  origin: Authority,
+  head: RequestHead,
+  hasUnframedBody = false,
+): RequestVerdict {
   if (head.method === 'CONNECT') {
     return refuse(
       405,
@@ -74,7 +83,11 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
   if (result.verdict === 'failed') {
     return refuse(502, 'VALUE_NOT_CARRIABLE', `The value of ${result.name} cannot be carried in that place.`);
   }
-  const body = planRequestBody(head.fields, framing, bound);
+  const body = planRequestBody(
+    head.fields,
+    framing.kind === 'none' && hasUnframedBody ? { kind: 'chunked' } : framing,
+    bound,
+  );
   const fields = outgoingFields(context, authority, framing, result.head.fields);
   prepareBodyFields(fields, body);
   if (offer !== null) setOfferFields(fields, offer);

@@ -24,16 +24,17 @@ export class UpstreamConnection {
   closed = false;
   #listener: UpstreamListener | null = null;
   readonly #onClosed: (connection: UpstreamConnection) => void;
+  readonly #stopListening: () => void;
 
   constructor(socket: net.Socket, key: string, onClosed: (connection: UpstreamConnection) => void) {
     this.socket = socket;
     this.key = key;
     this.#onClosed = onClosed;
-    socket.on('data', (chunk: Buffer) => {
+    const onData = (chunk: Buffer): void => {
       if (this.#listener === null) this.destroy();
       else this.#listener.upstreamData(chunk);
-    });
-    socket.on('drain', () => this.#listener?.upstreamDrain());
+    };
+    const onDrain = (): void => this.#listener?.upstreamDrain();
     const ended = (clean: boolean): void => {
       if (this.closed) return;
       const listener = this.#listener;
@@ -41,9 +42,20 @@ export class UpstreamConnection {
       listener?.upstreamEnd(clean);
       socket.destroy();
     };
-    socket.on('end', () => ended(true));
-    socket.on('error', () => ended(false));
-    socket.on('close', () => ended(false));
+    const onEnd = (): void => ended(true);
+    const onBroken = (): void => ended(false);
+    socket.on('data', onData);
+    socket.on('drain', onDrain);
+    socket.on('end', onEnd);
+    socket.on('error', onBroken);
+    socket.on('close', onBroken);
+    this.#stopListening = () => {
+      socket.off('data', onData);
+      socket.off('drain', onDrain);
+      socket.off('end', onEnd);
+      socket.off('error', onBroken);
+      socket.off('close', onBroken);
+    };
   }
 
   /** Lends the connection to an exchange, or takes it back with null. */
@@ -51,14 +63,13 @@ export class UpstreamConnection {
     this.#listener = listener;
   }
 
-  /** Takes the socket out of the pool for good, for another protocol: nobody listens to it afterwards. */
+  /** Takes the socket out of the pool for good, for another protocol: only its new owner listens to it afterwards. */
   detach(): net.Socket {
     this.#listener = null;
     this.#markClosed();
-    const { socket } = this;
-    for (const event of ['data', 'drain', 'end', 'error', 'close']) socket.removeAllListeners(event);
-    socket.pause();
-    return socket;
+    this.#stopListening();
+    this.socket.pause();
+    return this.socket;
   }
 
   destroy(): void {

@@ -224,16 +224,18 @@ if (import.meta.main) {
   const { values } = parseArgs({
     options: {
       seed: { type: 'string', default: '1' },
-      iterations: { type: 'string', default: '10000' },
+      iterations: { type: 'string' },
       seconds: { type: 'string' },
     },
   });
   const started = performance.now();
+  // With a time and no number, one seed after another, each for a short while.
+  const iterations = Number(values.iterations ?? (values.seconds === undefined ? 10_000 : 500));
   let seed = Number(values.seed);
   let done = 0;
   do {
-    run(seed, Number(values.iterations));
-    done += Number(values.iterations);
+    run(seed, iterations);
+    done += iterations;
     seed++;
   } while (values.seconds !== undefined && performance.now() - started < Number(values.seconds) * 1000);
   process.stdout.write(`substitute-body: ${done} iterations from seed ${values.seed}, no difference\n`);

@@ -17,6 +17,8 @@ import { closeOwnerMaps, openOwnerMap } from './owner-map.ts';
 import { packFiles } from './staged-files.ts';
 import type { StagedFile } from './staged-files.ts';
 
+const require = createRequire(import.meta.url);
+
 /** The container's root directory, seen from the airlock's mount namespace. */
 export const STAGED_ROOT = `${STAGE_DIRECTORY}/rootfs`;
 
@@ -205,7 +207,7 @@ async function beginMappedMounts(
       }
       requests.push({ source, target, readOnly, mapFd: FIRST_MAP_FD + owners.indexOf(key) });
     }
-    const koffiPath = createRequire(import.meta.url).resolve('koffi');
+    const koffiPath = require.resolve('koffi');
     const helper = holder.enter(
       [process.execPath, '--input-type=commonjs', '-e', mappedMountSource(koffiPath, requests)],
       { stdio: ['pipe', 'pipe', 'pipe', ...descriptors], mountNamespaceOnly: true },

@@ -3,6 +3,7 @@ import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase, hasToken } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import { matchesName } from '../policy/host-pattern.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { Substituter } from '../secrets/substitute.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
@@ -71,7 +72,7 @@ export function rewriteRequest(context: RequestContext, origin: Authority, head:
     head: {
       ...result.head,
       minor: 1,
-      fields: outgoingFields(context, authority, framing, result.head.fields, bound.length > 0),
+      fields: outgoingFields(context, authority, framing, result.head.fields),
     },
     framing,
     released: result.released,
@@ -84,7 +85,6 @@ function outgoingFields(
   authority: Authority,
   framing: Framing,
   received: readonly string[],
-  bound: boolean,
 ): string[] {
   const end2end = [...received];
   removeHopByHop(end2end);
@@ -101,8 +101,9 @@ function outgoingFields(
         break;
       case 5:
       case 8:
-        // A value parked at a bound host could be read back in pieces too small to be recognized.
-        if (bound && (equalsIgnoringCase(name, 'range') || equalsIgnoringCase(name, 'if-range'))) continue;
+      case 13:
+        // A value parked at a bound host could be read back in pieces too small to be recognized: in clear and on other ports too.
+        if (RANGE_FIELDS.some((range) => equalsIgnoringCase(name, range)) && hasSecretFor(context, authority.host)) continue;
         break;
       case 15:
         if (context.redacts && equalsIgnoringCase(name, 'accept-encoding')) {
@@ -115,6 +116,14 @@ function outgoingFields(
   }
   setFraming(fields, framing);
   return fields;
+}
+
+/** Fields that ask for a part; Apache takes the last for the first. */
+const RANGE_FIELDS = ['range', 'if-range', 'request-range'] as const;
+
+/** Whether any secret is bound to a host, whatever the scheme and port. Asked seldom, so a search will do. */
+function hasSecretFor(context: RequestContext, host: string): boolean {
+  return context.secrets.secrets.some((secret) => secret.hosts.some(({ pattern }) => matchesName(pattern, host)));
 }
 
 function refuse(status: number, code: Problem['code'], detail: string): RequestVerdict {

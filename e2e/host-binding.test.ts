@@ -11,7 +11,7 @@ import type { RecordedRequest } from './harness/recording.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import type { SallyportResult } from './harness/sallyport.ts';
 import { whyNotInside } from './harness/tools.ts';
-import { startUpstream } from './harness/upstream.ts';
+import { startRawUpstream, startUpstream } from './harness/upstream.ts';
 import type { Upstream } from './harness/upstream.ts';
 
 /** The host that the secret is bound to. */
@@ -513,6 +513,62 @@ eachCaller(
         isAudited(result, host, 'ADDRESS_DENIED'),
         `${host}: ${JSON.stringify(result.audit.filter((event) => event['host'] === host))}`,
       );
+    }
+  },
+  { skip: python },
+);
+
+eachCaller(
+  'an upstream that does not prove to be the bound host gets nothing',
+  async (caller) => {
+    const canary = newCanary();
+    const kinds = ['valid', 'expired', 'not-yet-valid', 'self-signed', 'wrong-name', 'foreign-authority'] as const;
+    const hosts = kinds.map((kind) => `${kind}.bound.example`);
+    await using upstream = await startUpstream({ names: [hosts[0]!] });
+    const received = new Map<string, string>();
+    const impostors = await Promise.all(
+      hosts.slice(1).map(async (host, index) =>
+        startRawUpstream(
+          (socket) => void socket.on('data', (chunk: Buffer) => received.set(host, chunk.toString('latin1'))),
+          {
+            names: [host],
+            certificate: kinds[index + 1]!,
+            authority: upstream.authority,
+          },
+        ),
+      ),
+    );
+    await using clear = await startRawUpstream(
+      (socket) =>
+        void socket.on('data', (chunk: Buffer) => {
+          received.set('clear', chunk.toString('latin1'));
+          socket.end('HTTP/1.1 200 OK\r\n\r\n');
+        }),
+      {
+        names: ['clear.bound.example'],
+        secure: false,
+      },
+    );
+    try {
+      const names = [...hosts, 'clear.bound.example'];
+      const jobs = names.map((host) => ({ name: host, host, port: 443, send: [request(host, [`Host: ${host}`])] }));
+      const { result, answers } = await runJobs(caller, jobs, {
+        upstream,
+        flags: [...[...impostors, clear].flatMap((one) => one.flags()), '--secret', `API_TOKEN@${names.join(',')}`],
+        env: { API_TOKEN: canary.value },
+        canaries: [canary],
+      });
+      assert.equal(released(upstream, canary).length, 1, 'the positive control');
+      for (const host of names.slice(1)) {
+        assert.deepEqual(statuses(answers.get(host)!.received), [502], `${host}: ${answers.get(host)!.received}`);
+        assert.ok(isAudited(result, host, 'UPSTREAM_TLS_FAILED'), host);
+      }
+      for (const [host, text] of received) {
+        assert.deepEqual(findCanary(canary, text), [], host);
+        assert.ok(!text.includes('HTTP/1.1'), `${host} got a request`);
+      }
+    } finally {
+      for (const impostor of impostors) await impostor.close();
     }
   },
   { skip: python },

@@ -1,28 +1,33 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import type { AddressInfo, Server } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect } from 'node:net';
 import { basename, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
 import { CHECKOUT, createScene, eachCaller } from './harness/caller.ts';
 import type { Scene } from './harness/caller.ts';
 import { assertNoCanary, findCanary, newCanary } from './harness/canary.ts';
+import { layBait } from './hostile/bait.ts';
+import { BOUND, SECOND, startMirror } from './hostile/mirror.ts';
 import { ENCODINGS, REFLECTIONS } from './harness/reflection.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import type { SallyportResult } from './harness/sallyport.ts';
 import { findProgram, whyNotInside } from './harness/tools.ts';
 import { startUpstream } from './harness/upstream.ts';
-import type { Upstream } from './harness/upstream.ts';
 import { receivedCredential } from './harness/upstream-endpoints.ts';
 
-const BOUND = 'api.bound.example';
-const SECOND = 'api.second.example';
 const PROGRAMS = fileURLToPath(new URL('hostile', import.meta.url));
 /** How much of a value the hostile program is told, so that it can look for the rest. */
 const NEEDLE_CHARACTERS = 18;
@@ -58,114 +63,6 @@ function wrong(report: Report, names: RegExp, outcome: RegExp): string[] {
   return tried
     .filter(([, said]) => !outcome.test(String(said)))
     .map(([name, said]) => `${name}: ${String(said).slice(0, 200)}`);
-}
-
-/** Whatever of the harness's upstream does not reflect a credential: a status line, cookies, names of fields, odd framing. */
-async function startMirror(): Promise<Upstream> {
-  const cuts = (text: string) => `${Buffer.byteLength(text).toString(16)};note="${text}"\r\n${text}\r\n`;
-  let parked = '';
-  return startUpstream({
-    names: [BOUND, SECOND],
-    handler: (incoming, response, recorded) => {
-      const url = new URL(recorded.target, 'http://upstream');
-      const value = receivedCredential(recorded);
-      const half = Math.floor(value.length / 2);
-      const raw = (text: string | Buffer): boolean => {
-        incoming.socket.end(text);
-        return true;
-      };
-      switch (url.pathname) {
-        case '/mirror/head':
-          response.writeHead(Number(url.searchParams.get('status') ?? 401), `Denied ${value}`, {
-            'set-cookie': [`session=${value}; Path=/`, `again="${encodeURIComponent(value)}"`],
-            'www-authenticate': `Basic realm="${value}", Bearer ${Buffer.from(`u:${value}`).toString('base64')}`,
-            location: `https://${BOUND}/next?token=${value}&again=${Buffer.from(value).toString('hex')}`,
-            link: `</x?${value}>; rel=preload`,
-            refresh: `0; url=/x#${value}`,
-            etag: `"${value}"`,
-            [`x-${value}`]: 'name',
-            'x-many': [value, value],
-            connection: 'close',
-          });
-          response.end(JSON.stringify({ error: `bad token ${value}`, nested: JSON.stringify({ token: value }) }));
-          return true;
-        case '/mirror/early-hints':
-          response.writeEarlyHints({ link: `<https://${BOUND}/${value}>; rel=preload` });
-          response.end(`after ${value}`);
-          return true;
-        case '/mirror/chunk-extensions':
-          return raw(
-            `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n${cuts(`a ${value.slice(0, half)}`)}${cuts(`${value.slice(half)} b`)}0;end=${value}\r\nx-trailer: ${value}\r\n\r\n`,
-          );
-        case '/mirror/two-members':
-          return raw(
-            Buffer.concat([
-              Buffer.from('HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n'),
-              gzipSync(`before ${value.slice(0, half)}`),
-              gzipSync(`${value.slice(half)} after`),
-            ]),
-          );
-        case '/mirror/after-gzip':
-          return raw(
-            Buffer.concat([
-              Buffer.from('HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n'),
-              gzipSync('short'),
-              Buffer.from(`\n${value}\n`),
-            ]),
-          );
-        case '/mirror/coding': {
-          const coding = url.searchParams.get('as') ?? '';
-          return raw(
-            Buffer.concat([
-              Buffer.from(`HTTP/1.1 200 OK\r\nContent-Encoding: ${coding}\r\nConnection: close\r\n\r\n`),
-              coding.toLowerCase().includes('gzip') ? gzipSync(`before ${value} after`) : Buffer.from(value),
-            ]),
-          );
-        }
-        case '/mirror/transfer-coding':
-          return raw(
-            Buffer.concat([
-              Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\n'),
-              gzipSync(`before ${value} after`),
-            ]),
-          );
-        case '/mirror/folded':
-          return raw(
-            `HTTP/1.1 200 OK\r\nx-reflected: ${value.slice(0, half)}\r\n ${value.slice(half)}\r\nConnection: close\r\n\r\n`,
-          );
-        case '/mirror/http-0.9':
-          return raw(`${value}\r\n`);
-        case '/mirror/too-much':
-          return raw(`HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody${value}`);
-        case '/mirror/no-body':
-          return raw(`HTTP/1.1 204 ${value}\r\nConnection: close\r\n\r\n${value}`);
-        case '/mirror/switch':
-          return raw(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\n${value}`);
-        case '/mirror/nested':
-          // Forms within forms, of which the inner is listed: an escape of the base64 text, as PHP and form encoders write it.
-          response.end(
-            ['', 'x', 'xy']
-              .map((prefix) => Buffer.from(`${prefix}${value}${prefix}`).toString('base64'))
-              .flatMap((text) => [text.replaceAll('/', '\\/'), encodeURIComponent(text), text.replaceAll('=', '%3d')])
-              .join('\n'),
-          );
-          return true;
-        case '/mirror/park':
-          parked = value;
-          response.end('parked');
-          return true;
-        case '/mirror/parked': {
-          const body = Buffer.from(`before ${parked} after`);
-          const range = /^bytes=(\d+)-(\d+)$/.exec(String(incoming.headers.range ?? ''));
-          response.writeHead(range === null ? 200 : 206, { 'content-type': 'text/plain' });
-          response.end(range === null ? body : body.subarray(Number(range[1]), Number(range[2]) + 1));
-          return true;
-        }
-        default:
-          return false;
-      }
-    },
-  });
 }
 
 const bearer = (lines = ''): string =>
@@ -538,57 +435,6 @@ eachCaller(
   { skip: whyNotInside('git') },
 );
 
-/** Listeners of the host that no sandbox may reach. */
-interface Bait extends AsyncDisposable {
-  readonly tcp: number;
-  readonly udp: number;
-  readonly addresses: readonly string[];
-  readonly names: readonly string[];
-  /** Connections and datagrams so far. */
-  count(): number;
-}
-
-async function layBait(scene: Scene): Promise<Bait> {
-  let count = 0;
-  const servers: Server[] = [];
-  const listen = async (where: number | string | { port: number; host: string }): Promise<Server> => {
-    const server = createServer((socket) => {
-      count += 1;
-      socket.on('error', () => undefined);
-      socket.end('the host\n');
-    });
-    server.listen(where);
-    await once(server, 'listening');
-    servers.push(server);
-    return server;
-  };
-  const tcp = (await listen({ port: 0, host: '::' })).address() as AddressInfo;
-  const udp = createSocket('udp6').on('message', () => {
-    count += 1;
-  });
-  udp.bind(0);
-  await once(udp, 'listening');
-  const tag = randomBytes(6).toString('hex');
-  // In the host's /tmp and in the home directory; what lies in the workspace is mounted, and so another matter.
-  const names = [`\0sallyport-e2e-${tag}`, join(scene.home, 'bait.sock'), join(scene.root, 'bait.sock')];
-  for (const name of names) await listen(name);
-  for (const name of names.slice(1)) chmodSync(name, 0o777);
-  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).filter(({ address }) => !address.startsWith('fe80')).map(({ address }) => address),
-  );
-  return {
-    tcp: tcp.port,
-    udp: udp.address().port,
-    addresses: [...new Set(['127.0.0.1', '::1', ...addresses])],
-    names,
-    count: () => count,
-    async [Symbol.asyncDispose]() {
-      udp.close();
-      await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-    },
-  };
-}
-
 const WORLD = [
   '1.1.1.1', '8.8.8.8', '169.254.169.254', '100.100.100.200', 'fd00:ec2::254', '2606:4700:4700::1111', 'fe80::1%eth0', '::ffff:127.0.0.1', '64:ff9b::7f00:1',
   '198.18.200.1', '10.0.2.1', '10.0.2.2', '10.0.2.15', 'fd00::1', '192.168.0.1', '172.17.0.1', '0.0.0.0', '255.255.255.255', '224.0.0.1',
@@ -715,4 +561,90 @@ eachCaller(
     assert.equal(report['TIOCSTI of the controlling terminal'], 'EPERM');
   },
   { skip: python ?? (findProgram('script') === undefined ? '"script" is not installed' : undefined) },
+);
+
+eachCaller(
+  'a sandbox neither sees, reaches nor uses what its neighbor has',
+  async (caller) => {
+    const [first, second] = [newCanary(), newCanary()];
+    using scene = createScene(caller);
+    using other = createScene(caller);
+    await using upstream = await startUpstream({ names: [BOUND] });
+    const placeholderFile = join(scene.workspace, 'placeholder');
+    // The first one serves on every address it has, and waits for its end.
+    const server = [
+      'import os, socket, time',
+      'tcp = socket.create_server(("::", 8099), family=socket.AF_INET6, dualstack_ipv6=True)',
+      'unix = socket.socket(socket.AF_UNIX); unix.bind("\\0neighbor"); unix.listen()',
+      'open("/dev/shm/neighbor", "w").write("here"); open("/tmp/neighbor", "w").write("here")',
+      'control = socket.create_connection(("127.0.0.1", 8099), 5)',
+      'open("placeholder.new", "w").write(os.environ["API_TOKEN"]); os.rename("placeholder.new", "placeholder")',
+      'while not os.path.exists("stop"): time.sleep(0.05)',
+    ].join('\n');
+    const running = sallyport(
+      ['run', ...upstream.flags(), '--secret', `API_TOKEN@${BOUND}`, '--', 'python3', '-c', server],
+      {
+        scene,
+        env: { API_TOKEN: first.value },
+      },
+    );
+    let result: SallyportResult;
+    try {
+      for (let tries = 0; tries < 400 && !existsSync(placeholderFile); tries++) await setTimeout(50);
+      const stolen = readFileSync(placeholderFile, 'utf8');
+      assert.match(stolen, /^sp_API_TOKEN_/);
+      const jobs = ['STOLEN', 'API_TOKEN'].map((variable) => ({
+        name: variable,
+        host: BOUND,
+        port: 443,
+        send: [
+          `GET /attempt/${variable} HTTP/1.1\r\nHost: ${BOUND}\r\nConnection: close\r\nAuthorization: Bearer {${variable}}\r\n\r\n`,
+        ],
+      }));
+      const probe = [
+        'import os, socket, json',
+        'def said(f):',
+        '    try: return str(f())',
+        '    except OSError as error: return type(error).__name__',
+        'def unix(): s = socket.socket(socket.AF_UNIX); s.connect("\\0neighbor"); return "connected"',
+        'print(json.dumps({**{a: said(lambda: socket.create_connection((a, 8099), 2)) for a in ("127.0.0.1", "10.0.2.15", "10.0.2.1", "::1", "fd00::15", "fd00::1", "10.0.2.16")},',
+        '  "unix": said(unix), "shm": str(os.path.exists("/dev/shm/neighbor")), "tmp": str(os.path.exists("/tmp/neighbor")), "pids": str(len([p for p in os.listdir("/proc") if p.isdigit()]))}))',
+      ].join('\n');
+      writeFileSync(join(other.assets, 'probe.py'), probe);
+      result = await sallyport(
+        [
+          'run',
+          ...upstream.flags(),
+          ...equip(other, { 'jobs.json': jobs }),
+          ...['-e', `STOLEN=${stolen}`, '--secret', `API_TOKEN@${BOUND}`],
+          ...[
+            '--',
+            'sh',
+            '-c',
+            'python3 /assets/wire.py /assets/jobs.json >/dev/null && exec python3 /assets/probe.py',
+          ],
+        ],
+        { scene: other, env: { API_TOKEN: second.value }, canary: first },
+      );
+    } finally {
+      writeFileSync(join(scene.workspace, 'stop'), '');
+    }
+    assert.equal((await running).status, 0);
+    const { pids, ...report } = reportOf(result) as Record<string, string>;
+    assert.ok(Number(pids) <= 4, `${pids} processes are visible`);
+    assert.deepEqual([report['shm'], report['tmp']], ['False', 'False']);
+    for (const [where, outcome] of Object.entries(report)) {
+      if (where !== 'shm' && where !== 'tmp') assert.match(outcome, /Error$/, `${where}: ${outcome}`);
+    }
+    const got = (name: string) =>
+      upstream.requests.filter(({ target }) => target === `/attempt/${name}`).map(receivedCredential);
+    assert.deepEqual(
+      got('API_TOKEN').map((value) => value === second.value),
+      [true],
+      'its own credential works',
+    );
+    assert.match(got('STOLEN').join(), /^sp_API_TOKEN_/);
+    assertRunKeptSecret(first, result, other);
+  },
+  { skip: python },
 );

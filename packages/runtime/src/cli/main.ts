@@ -15,6 +15,8 @@ async function main(argv: readonly string[]): Promise<number> {
     // In parts: what the first processes have to say is heard in between.
     await import('commander');
     await nextTurn();
+    await import('../policy/host-pattern.ts');
+    await nextTurn();
     const { runCommandLine } = await import('./command-line.ts');
     await nextTurn();
     milestones.mark('command line loaded');

@@ -93,6 +93,7 @@ export function addRunCommand(
       const reporter = createReporter({ quiet: flags.quiet === true, verbose: flags.verbose === true });
       const plan = planRun(flags, command, { environment: process.env, cwd: process.cwd() }, reporter);
       // Loaded late: bad usage is told without loading the engine.
+      await import('../sandbox/sandbox.ts');
       const { runPlan } = await import('../engine/run.ts');
       headStart.milestones.mark('plan made');
       settle(await runPlan(plan, reporter, headStart));

@@ -13,6 +13,7 @@ import { installationDirectory } from './installation.ts';
 import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 /** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
 const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
@@ -67,6 +68,8 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   trust.catch(() => undefined);
   let launch: SandboxLaunch | undefined;
   let gate: OpenGate | undefined;
+  let waitingRoom: WaitingRoom | undefined;
+  let isOver = false;
   let audit: Promise<AuditLog> | undefined;
   try {
     launch = launchSandbox(
@@ -83,19 +86,27 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       'audit log',
       openAudit(plan, auditFile, () => gate?.close()),
     );
-    // The largest part of the program, loaded while the airlock opens.
-    const loading = milestones.after('gate loaded', loadGate(opening));
-    const [parts, airlock, { openGate }] = await Promise.all([
-      Promise.all([authority, trust, audit]),
-      launch.airlock,
-      loading,
-    ]);
-    gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
-    gate.serve(airlock);
+    // The largest part of the program, loaded when this process has nothing else to do but to wait for the runtime.
+    const loading = milestones.after('gate loaded', launch.airlock.then(loadGate));
+    loading.catch(() => undefined);
+    const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
+    const room = new WaitingRoom(airlock);
+    waitingRoom = room;
+    const attached = loading.then(({ openGate }) => {
+      if (isOver) return;
+      gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
+      gate.serve(airlock);
+      room.open();
+      // Blocks for 10 ms, better here than at the first request.
+      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
+    });
+    attached.catch(() => undefined);
     const running = await launch.start();
     for (const notice of running.notices) reporter.notice(notice);
     reporter.detail(`sandbox ${plan.name} runs; audit events go to ${auditFile}`);
-    const status = await superviseCommand(running, signals, plan.timeoutMs, reporter);
+    const ended = superviseCommand(running, signals, plan.timeoutMs, reporter);
+    // A gate that cannot be attached ends the run; one that is late does not.
+    const status = await Promise.race([ended, attached.then(() => ended)]);
     for (const [phase, atMs] of Object.entries({ ...airlock.timings, ...running.timings }))
       milestones.mark(phase, atMs);
     milestones.mark('command');
@@ -103,7 +114,9 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
     return status.code;
   } finally {
+    isOver = true;
     signals.close();
+    waitingRoom?.close();
     // No credential leaves from here on; then everything inside ends.
     gate?.close();
     await launch?.close();
@@ -116,9 +129,13 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   }
 }
 
+/** Whether the command may reach anything at all. */
+function hasDestinations({ secrets, network }: RunPlan): boolean {
+  return secrets.secrets.length + network.allow.length + network.tunnel.length > 0;
+}
+
 /** In parts, or the airlock would wait for this process's answers. */
-async function loadGate(opening: HeadStart['opening']): Promise<typeof import('./open-gate.ts')> {
-  await opening.airlock.underWay;
+async function loadGate(): Promise<typeof import('./open-gate.ts')> {
   await import('../dns/server.ts');
   await nextTurn();
   await import('../http/body-decoder.ts');

@@ -103,7 +103,8 @@ eachCaller(
     const forms = reflections();
     const jobs = [
       ...[...forms, ...MIRRORS.map((path) => ({ name: path, path }))].map(({ name, path }) => ({
-        name, host: BOUND, port: 443, send: [`GET ${path} HTTP/1.1\r\n${bearer()}`],
+        name, host: BOUND, port: 443, timeout: 30,
+      send: [`GET ${path} HTTP/1.1\r\n${bearer()}`],
       })),
       { name: 'HEAD', host: BOUND, port: 443, send: [`HEAD /mirror/head HTTP/1.1\r\n${bearer()}`] },
       { name: 'HTTP/1.0', host: BOUND, port: 443, send: [`GET /reflect?split=1 HTTP/1.0\r\n${bearer()}`] },
@@ -164,6 +165,10 @@ eachCaller(
     assert.ok(upstream.requests.some((request) => receivedCredential(request) === second.value));
     const placeholder = { value: report.environment['API_TOKEN'] ?? '' };
     assert.match(placeholder.value, /^sp_API_TOKEN_/);
+    // Put together again, as one byte a chunk would hide anything.
+    for (const [name, received] of answers) {
+      for (const value of [canary, second]) assert.deepEqual(findCanary(value, dechunk(received)), [], name);
+    }
     const silent = forms.filter(({ name }) => findCanary(placeholder, dechunk(answers.get(name) ?? '')).length === 0);
     assert.deepEqual(
       silent.map(({ name }) => name),
@@ -198,6 +203,49 @@ eachCaller(
     assertNoCanary(second, { outputs: { output: result.stdoutBytes, errors: result.stderr }, files: [scene.root] });
   },
   { skip: python, timeoutMs: 110_000 },
+);
+
+eachCaller(
+  'a value of awkward characters does not come back in any form',
+  async (caller) => {
+    const canary = newCanary('awkward');
+    using scene = createScene(caller);
+    await using upstream = await startMirror();
+    const forms = reflections();
+    const jobs = forms.map(({ name, path }) => ({
+      name,
+      host: BOUND,
+      port: 443,
+      timeout: 30,
+      send: [`GET ${path} HTTP/1.1\r\n${bearer()}`],
+    }));
+    const result = await sallyport(
+      [
+        'run',
+        ...upstream.flags(),
+        ...equip(scene, { 'jobs.json': jobs }),
+        ...[
+          '--secret',
+          `API_TOKEN@${BOUND}`,
+          '--',
+          'sh',
+          '-c',
+          'echo "$API_TOKEN"; python3 /assets/wire.py /assets/jobs.json',
+        ],
+      ],
+      { scene, env: { API_TOKEN: canary.value }, canary },
+    );
+    assert.equal(result.status, 0, describeRun(result));
+    const [placeholder = '', json = ''] = result.stdout.split('\n');
+    assert.ok(upstream.requests.every((request) => receivedCredential(request) === canary.value));
+    for (const { name, received } of JSON.parse(json) as JobResult[]) {
+      const whole = dechunk(received);
+      assert.deepEqual(findCanary(canary, whole), [], name);
+      assert.notDeepEqual(findCanary({ value: placeholder }, whole), [], `${name}: ${received}`);
+    }
+    assertRunKeptSecret(canary, result, scene);
+  },
+  { skip: python },
 );
 
 /** A body without its chunk framing, so that a value that is cut into chunks is seen whole. */

@@ -104,7 +104,7 @@ export async function startMirror(): Promise<Upstream> {
           return true;
         case '/mirror/parked': {
           const body = Buffer.from(`before ${parked} after`);
-          const range = /^bytes=(\d+)-(\d+)$/.exec(String(incoming.headers.range ?? ''));
+          const range = /^bytes=(\d+)-(\d+)$/.exec(incoming.headers.range ?? '');
           response.writeHead(range === null ? 200 : 206, { 'content-type': 'text/plain' });
           response.end(range === null ? body : body.subarray(Number(range[1]), Number(range[2]) + 1));
           return true;

@@ -52,7 +52,10 @@ def read(channel, quiet, timeout):
 
 
 def carry_out(job):
-    timeout = job.get('timeout', 6)
+    timeout = job.get('timeout', 10)
+    # A request that asks for the connection's end waits for it: a busy machine may pause in the middle of an answer.
+    closes = any('Connection: close' in part for part in job.get('send', []))
+    quiet = timeout if closes else 1.0
     result = {'name': job['name'], 'received': '', 'end': ''}
     try:
         plain = connect(job, timeout)
@@ -84,10 +87,10 @@ def carry_out(job):
             except OSError as error:
                 result['end'] = 'send:%s' % error.errno
             last = index == len(parts) - 1
-            data, result['end'] = read(channel, 1.0 if last else 0.3, timeout)
+            data, result['end'] = read(channel, quiet if last else 0.3, timeout)
             received += data
         if not parts:
-            received, result['end'] = read(channel, 1.0, timeout)
+            received, result['end'] = read(channel, quiet, timeout)
         result['received'] = received.decode('latin-1')
     finally:
         plain.close()

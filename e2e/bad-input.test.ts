@@ -231,8 +231,7 @@ test('locations, rules, pins, names and limits that mean nothing are refused', a
 
 eachCaller('a workspace that is / or the home directory, and an audit file inside, are refused', async (caller) => {
   using scene = createScene(caller);
-  const home =
-    /"[^"]*home" is or contains the home directory.*--no-workspace; --force-workspace mounts it all the same/;
+  const home = /is or contains the home directory .*--no-workspace; --force-workspace mounts it all the same/;
   const run = ['run'];
   await assertRefused(scene, { args: run, cwd: '/', code: 'WORKSPACE_REFUSED', says: /"\/" is the whole file system/ });
   await assertRefused(scene, { args: run, cwd: scene.home, code: 'WORKSPACE_REFUSED', says: home });

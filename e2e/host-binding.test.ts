@@ -314,7 +314,8 @@ eachCaller(
         `curl ${quoted} https://${BOUND}/attempt/curl-control`,
         `curl ${quoted} -L "https://${BOUND}/redirect?to=https://${OTHER}/attempt/curl-redirected"`,
         `curl ${quoted} -L "https://${BOUND}/redirect?to=http://${BOUND}/attempt/curl-downgraded"`,
-        `curl ${quoted} -L "https://${BOUND}/redirect?to=https://${BOUND}:8443/attempt/curl-other-port"`,
+        // -k: plain TCP reaches the upstream's own certificate, whose authority is unknown inside.
+        `curl ${quoted} -k -L "https://${BOUND}/redirect?to=https://${BOUND}:8443/attempt/curl-other-port"`,
         `curl ${quoted} --connect-to ${BOUND}:443:${OTHER}:443 https://${BOUND}/attempt/curl-connect-to`,
         `curl ${quoted} --connect-to ${OTHER}:443:${BOUND}:443 https://${OTHER}/attempt/curl-connect-to-bound`,
         `address=$(getent ahostsv4 ${OTHER} | awk 'NR==1{print $1}')`,
@@ -478,8 +479,8 @@ eachCaller(
         { name: 'inward-http', host, port: 80, tls: false, send: [request('inward', [`Host: ${host}`])] },
       ]),
       ...addresses.flatMap((address) => [
-        { name: `${address} 443`, address, port: 443, sni: null, send: [request('address', ['Host: x'])] },
-        { name: `${address} 80`, address, port: 80, tls: false, send: [request('address', [`Host: ${address.includes(':') ? `[${address.split('%')[0]}]` : address}`])] },
+        { name: `${address} 443`, address, port: 443, timeout: 4, sni: null, send: [request('address', ['Host: x'])] },
+        { name: `${address} 80`, address, port: 80, timeout: 4, tls: false, send: [request('address', [`Host: ${address.includes(':') ? `[${address.split('%')[0]}]` : address}`])] },
       ]),
       // Spellings that C libraries take for 127.0.0.1: they end at the sandbox's own loopback.
       ...['2130706433', '0x7f.1', '0177.0.0.1', '127.1', '::1', '::ffff:127.0.0.1', '0.0.0.0'].map((address) => ({

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Scene } from '../harness/caller.ts';
 
 /** Listeners of the host that no sandbox may reach. */
-export interface Bait extends AsyncDisposable {
+interface Bait extends AsyncDisposable {
   readonly tcp: number;
   readonly udp: number;
   readonly addresses: readonly string[];

@@ -51,8 +51,8 @@ export async function runTarget(target: Target, seed: number, iterations: number
         const caseSeed = (seed + cases + index) >>> 0;
         return { caseSeed, ...target.begin(caseSeed) };
       });
-      for (const { caseSeed, input, judge } of batch) {
-        await judge({
+      for (const { caseSeed, input, ...begun } of batch) {
+        await begun.judge({
           accept: (messages) => void (accepted += messages),
           explain: (reason) => void (explained[reason] = (explained[reason] ?? 0) + 1),
           find: (problem) => void findings.push({ seed: caseSeed, problem, input }),

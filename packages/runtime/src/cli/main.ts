@@ -1,52 +1,45 @@
-import { SallyportError } from '@sallyport/sdk';
-import { Command, CommanderError } from 'commander';
-import { addAuditCommand } from './audit.ts';
-import { exitStatusOf, explainUsage, reportError } from './report.ts';
-import { addRunCommand } from './run.ts';
-import { readVersion } from './version.ts';
+import { Milestones } from '../engine/milestones.ts';
 
-/** Parses the command line and runs one command. Resolves to the exit status. */
+/**
+ * Runs the command line, and then ends the process, whatever a library has left open: the command is over, its status is known.
+ *
+ * Only what a sandbox needs first is loaded first. A word `--` after `run` means that one is wanted; if the options before it turn out to
+ * be wrong, it is given up again.
+ */
 async function main(argv: readonly string[]): Promise<number> {
-  let status = 0;
-  const program = new Command('sallyport')
-    .description('Run untrusted code in a sandbox with credentials that the code never holds.')
-    .version(`sallyport ${readVersion()}`, '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print help')
-    // Its messages quote whole words, which may hold a secret; `explainUsage` says the same without.
-    .configureOutput({ outputError: () => undefined })
-    .exitOverride();
-  const settle = (value: number): void => {
-    status = value;
-  };
-  const { own, command } = splitCommandLine(argv);
-  addRunCommand(program, command, settle);
-  addAuditCommand(program, settle);
+  const milestones = new Milestones();
+  milestones.mark('node start');
+  const runsSandbox = argv[0] === 'run' && argv.includes('--');
+  const headStart = runsSandbox ? (await import('../engine/head-start.ts')).takeHeadStart(milestones) : null;
   try {
-    await program.parseAsync([...own], { from: 'user' });
-    return status;
-  } catch (error) {
-    if (error instanceof CommanderError) {
-      // Help and version are successes; help that was not asked for is an answer, but no success.
-      if (error.exitCode === 0) return 0;
-      if (error.code !== 'commander.help') reportError(explainUsage(error, command === null && own[0] === 'run'));
-      return 2;
-    }
-    reportError(error);
-    return error instanceof SallyportError ? exitStatusOf(error.code) : 125;
+    // In parts: what the first processes have to say is heard in between.
+    await import('commander');
+    await nextTurn();
+    await import('../policy/host-pattern.ts');
+    await nextTurn();
+    const { runCommandLine } = await import('./command-line.ts');
+    await nextTurn();
+    milestones.mark('command line loaded');
+    return await runCommandLine(argv, headStart);
+  } finally {
+    await headStart?.opening.close();
   }
 }
 
-/**
- * Splits the words of `run` at the first `--`: what follows is the command's, and no option before it may swallow the `--` as its
- * value. `command` is null without a `--`.
- */
-function splitCommandLine(argv: readonly string[]): {
-  readonly own: readonly string[];
-  readonly command: readonly string[] | null;
-} {
-  const separator = argv[0] === 'run' ? argv.indexOf('--') : -1;
-  if (separator < 0) return { own: argv, command: null };
-  return { own: argv.slice(0, separator), command: argv.slice(separator + 1) };
+/** Lets the event loop deliver what has come. */
+async function nextTurn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
-process.exitCode = await main(process.argv.slice(2));
+/** Waits until what was written is with the reader; one that is gone is no reason to wait. */
+async function flush(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength === 0) return;
+  await new Promise<void>((resolve) => {
+    stream.once('error', () => resolve());
+    stream.write('', () => resolve());
+  });
+}
+
+const status = await main(process.argv.slice(2));
+await Promise.all([flush(process.stdout), flush(process.stderr)]);
+process.exit(status);

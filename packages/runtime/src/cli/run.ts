@@ -1,5 +1,7 @@
 import { SallyportError } from '@sallyport/sdk';
 import type { Command } from 'commander';
+import type { HeadStart } from '../engine/head-start.ts';
+import { formatPhases } from '../engine/milestones.ts';
 import { createReporter, refuseBareWord } from './report.ts';
 import { planRun, type RunFlags } from './run-plan.ts';
 
@@ -34,6 +36,7 @@ function collect(value: string, previous: readonly string[] = []): readonly stri
 export function addRunCommand(
   program: Command,
   command: readonly string[] | null,
+  headStart: HeadStart | null,
   settle: (status: number) => void,
 ): void {
   program
@@ -77,21 +80,24 @@ export function addRunCommand(
     )
     .option('--upstream-ca <file>', 'PEM file with further roots for upstream certificates', collect)
     .option('--audit <file>', 'append audit events to this file (default: the state directory)')
-    .option('--timings', 'print how long each phase of the start took')
+    .option('--timings', 'print what share each phase of the run had')
     .option('-q, --quiet', 'no notices')
     .option('--verbose', 'tell what happens')
     .addHelpText('after', RUN_EXAMPLES)
     .action(async (words: readonly string[], given: Partial<RunFlags> & Pick<RunFlags, 'workspace'>) => {
       if (words[0] !== undefined) throw refuseBareWord(words[0]);
-      if (command === null || command.length === 0) {
+      if (command === null || command.length === 0 || headStart === null) {
         throw new SallyportError('USAGE', 'There is no command. Write sallyport run [options] -- COMMAND [ARG...].');
       }
       const flags: RunFlags = { ...REPEATABLE, ...given };
       const reporter = createReporter({ quiet: flags.quiet === true, verbose: flags.verbose === true });
-      const plan = await planRun(flags, command, { environment: process.env, cwd: process.cwd() }, reporter);
+      const plan = planRun(flags, command, { environment: process.env, cwd: process.cwd() }, reporter);
       // Loaded late: bad usage is told without loading the engine.
+      await import('../sandbox/sandbox.ts');
       const { runPlan } = await import('../engine/run.ts');
-      settle(await runPlan(plan, reporter));
+      headStart.milestones.mark('plan made');
+      settle(await runPlan(plan, reporter, headStart));
+      if (plan.timings) process.stderr.write(formatPhases(headStart.milestones.phases()));
     });
   program
     .command('create', { hidden: true })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { duplexPair } from 'node:stream';
 import tls from 'node:tls';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
@@ -461,6 +462,62 @@ describe('authority', () => {
       assert.match(text, new RegExp(code));
     }
     assert.deepEqual(seen, []);
+  });
+});
+
+describe('a connection that ends badly', () => {
+  test('is recorded only when it ends in its handshake', async () => {
+    await using upstream = await startUpstream(answering([], () => ok('fine')));
+    await using gate = await open(upstream);
+    const raw = await gate.connect(HOST, 443);
+    const [near, far] = duplexPair();
+    far.pipe(raw).pipe(far);
+    const secure = tls.connect({ socket: near, ca: gate.caPem, servername: HOST });
+    secure.on('error', () => undefined);
+    secure.write(GET);
+    await receive(secure, 'fine');
+    // No record of TLS: the gate's side fails.
+    raw.write('garbage that is no record of TLS');
+    while (gate.open.gate.connectionCount > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(
+      gate.events.map(({ kind, decision }) => [kind, decision]),
+      [['request', 'allow']],
+    );
+
+    // A client with which the gate shares no cipher.
+    const rsaOnly = { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-RSA-AES128-GCM-SHA256' } as const;
+    await assert.rejects(gate.connectTls(HOST, 443, rsaOnly));
+    while (gate.events.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(
+      [gate.events[1]?.kind, gate.events[1]?.rule],
+      ['connection', 'the client ended the TLS handshake'],
+    );
+  });
+
+  test('a client that pipelines and reads nothing is not answered without end', async () => {
+    let answered = 0;
+    const body = Buffer.alloc(60_000, 'z');
+    await using upstream = await startUpstream(
+      answering([], () => {
+        answered += 1;
+        return ok(body);
+      }),
+    );
+    await using gate = await open(upstream);
+    const socket = await gate.connectTls(HOST, 443);
+    socket.on('error', () => undefined);
+    socket.pause();
+    socket.write(GET.repeat(5_000));
+    for (let last = -1; last !== answered || answered === 0;) {
+      last = answered;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    // Kernel buffers of two sockets, and one window in the gate.
+    assert.ok(
+      answered * body.length < 64 * 1024 * 1024,
+      `${answered} answers were fetched for a client that reads none`,
+    );
+    socket.destroy();
   });
 });
 

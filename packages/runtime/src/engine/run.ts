@@ -10,8 +10,10 @@ import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { checkAuditFile, createStateDirectory } from './audit-file.ts';
 import { installationDirectory } from './installation.ts';
-import { openGate, type OpenGate } from './open-gate.ts';
+import type { HeadStart } from './head-start.ts';
+import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 /** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
 const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
@@ -30,9 +32,11 @@ export interface RunReporter {
 /**
  * Runs one command in a sandbox of its own, from plan to clean-up. Resolves to the exit status: the command's own, or 128 and the signal.
  *
+ * @param headStart is the caller's to close where this fails early.
  * @throws SallyportError for whatever keeps the sandbox from starting, and AUDIT_FAILED when events were lost; nothing is left behind.
  */
-export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<number> {
+export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: HeadStart): Promise<number> {
+  const { milestones, opening } = headStart;
   const policy = compilePolicy(plan);
   for (const warning of policy.warnings) reporter.notice(warning);
   const auditFile = plan.auditFile ?? join(plan.stateDirectory, 'audit', `${auditFileName(plan)}.jsonl`);
@@ -53,39 +57,66 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<num
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
   // The namespaces are made while this process loads certificates and opens the log.
-  const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
-  const trust = loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles });
+  const authority = milestones.after(
+    'CA',
+    CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` }),
+  );
+  const trust = milestones.after('trust', loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles }));
   const trustFiles = makeTrustFiles(authority, trust);
   // Awaited late, or not at all where the launch fails first.
   trustFiles.catch(() => undefined);
   trust.catch(() => undefined);
   let launch: SandboxLaunch | undefined;
   let gate: OpenGate | undefined;
+  let waitingRoom: WaitingRoom | undefined;
+  let isOver = false;
   let audit: Promise<AuditLog> | undefined;
   try {
     launch = launchSandbox(
       spec,
       {
+        opening,
         ports: listeningPorts(policy),
         directory: plan.directory,
         ...(plan.runtime === null ? {} : { runtime: plan.runtime }),
       },
       trustFiles,
     );
-    audit = openAudit(plan, auditFile, () => gate?.close());
+    audit = milestones.after(
+      'audit log',
+      openAudit(plan, auditFile, () => gate?.close()),
+    );
+    // The largest part of the program, loaded when this process has nothing else to do but to wait for the runtime.
+    const loading = milestones.after('gate loaded', launch.airlock.then(loadGate));
+    loading.catch(() => undefined);
     const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
-    gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
-    gate.serve(airlock);
+    const room = new WaitingRoom(airlock);
+    waitingRoom = room;
+    const attached = loading.then(({ openGate }) => {
+      if (isOver) return;
+      gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
+      gate.serve(airlock);
+      room.open();
+      // Blocks for 10 ms, better here than at the first request.
+      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
+    });
+    attached.catch(() => undefined);
     const running = await launch.start();
     for (const notice of running.notices) reporter.notice(notice);
     reporter.detail(`sandbox ${plan.name} runs; audit events go to ${auditFile}`);
-    if (plan.timings) reportTimings(reporter, airlock.timings, running.timings);
-    const status = await superviseCommand(running, signals, plan.timeoutMs, reporter);
+    const ended = superviseCommand(running, signals, plan.timeoutMs, reporter);
+    // A gate that cannot be attached ends the run; one that is late does not.
+    const status = await Promise.race([ended, attached.then(() => ended)]);
+    for (const [phase, atMs] of Object.entries({ ...airlock.timings, ...running.timings }))
+      milestones.mark(phase, atMs);
+    milestones.mark('command');
     if (status.outOfMemory)
       reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
     return status.code;
   } finally {
+    isOver = true;
     signals.close();
+    waitingRoom?.close();
     // No credential leaves from here on; then everything inside ends.
     gate?.close();
     await launch?.close();
@@ -93,8 +124,31 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter): Promise<num
       (log) => log.close(),
       () => undefined, // Why it could not be opened is what this function throws.
     );
-    await Promise.allSettled([authority, trust]);
+    await Promise.allSettled([authority.then((made) => made.close()), trust]);
+    milestones.mark('clean-up');
   }
+}
+
+/** Whether the command may reach anything at all. */
+function hasDestinations({ secrets, network }: RunPlan): boolean {
+  return secrets.secrets.length + network.allow.length + network.tunnel.length > 0;
+}
+
+/** In parts, or the airlock would wait for this process's answers. */
+async function loadGate(): Promise<typeof import('./open-gate.ts')> {
+  await import('../dns/server.ts');
+  await nextTurn();
+  await import('../http/body-decoder.ts');
+  await nextTurn();
+  await import('../secrets/redact.ts');
+  await nextTurn();
+  await import('../gate/exchange.ts');
+  await nextTurn();
+  return await import('./open-gate.ts');
+}
+
+async function nextTurn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 function compilePolicy(plan: RunPlan): NetworkPolicy {
@@ -157,13 +211,6 @@ async function superviseCommand(
   } finally {
     for (const timer of timers) clearTimeout(timer);
   }
-}
-
-function reportTimings(reporter: RunReporter, ...parts: Readonly<Record<string, number>>[]): void {
-  const phases = parts.flatMap((part) => Object.entries(part)).toSorted(([, a], [, b]) => a - b);
-  for (const [phase, milliseconds] of phases)
-    process.stderr.write(`${milliseconds.toFixed(1).padStart(8)} ms  ${phase}\n`);
-  reporter.detail('times count from the start of the phase group');
 }
 
 /** Keeps signals that come before the command runs, then passes each on. */

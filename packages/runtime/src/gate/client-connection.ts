@@ -45,6 +45,8 @@ export class ClientConnection {
   #exchange: Exchange | null = null;
   /** Bytes of a further request, kept while the present exchange goes on. */
   #stashed: Buffer | null = null;
+  /** The answer to the last request has not been taken yet, and the next one waits for that. */
+  #awaitsDrain = false;
   #lingeredBytes = -1;
   #ended = false;
   /** The client has closed its side: what it has sent is still answered. */
@@ -56,7 +58,14 @@ export class ClientConnection {
     this.purpose = purpose;
     this.#deadlineMs = context.clock.nowMs + context.timeLimits.headMs;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
-    socket.on('drain', () => this.#exchange?.clientDrain());
+    socket.on('drain', () => {
+      if (this.#awaitsDrain) {
+        this.#awaitsDrain = false;
+        this.#goOn();
+      } else {
+        this.#exchange?.clientDrain();
+      }
+    });
     socket.on('end', () => this.#onEnd());
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
@@ -75,7 +84,7 @@ export class ClientConnection {
   /** Ends an overdue connection, in words where somebody waits for an answer. */
   expire(): void {
     const exchange = this.#exchange;
-    if (this.#ended || this.#lingeredBytes >= 0) {
+    if (this.#ended || this.#lingeredBytes >= 0 || this.#awaitsDrain) {
       this.socket.destroy();
     } else if (exchange !== null) {
       exchange.expire(this.#waiting);
@@ -104,7 +113,7 @@ export class ClientConnection {
   }
 
   resumeReading(): void {
-    if (this.#stashed === null && !this.#ended) this.socket.resume();
+    if (this.#stashed === null && !this.#ended && !this.#awaitsDrain) this.socket.resume();
   }
 
   /** Hands over what the client sent behind the present request, which is no request: the exchange has switched protocols. */
@@ -131,6 +140,14 @@ export class ClientConnection {
       return;
     }
     this.wait('idle');
+    // A client that asks on and on without reading its answers would have them pile up here.
+    this.#awaitsDrain = this.socket.writableNeedDrain;
+    if (this.#awaitsDrain) this.socket.pause();
+    else this.#goOn();
+  }
+
+  /** Takes the next request, of those that wait or those to come. */
+  #goOn(): void {
     const stashed = this.#stashed;
     if (stashed === null) {
       if (this.#inputEnded) this.#linger();
@@ -162,8 +179,9 @@ export class ClientConnection {
       while (offset < chunk.length) {
         if (this.#exchange !== null) {
           offset = this.#exchange.clientData(chunk, offset);
-          if (this.#exchange === null && this.#lingeredBytes < 0 && !this.#ended) continue;
-          if (offset < chunk.length && this.#exchange !== null) {
+          const waits = this.#exchange !== null || this.#awaitsDrain;
+          if (!waits && this.#lingeredBytes < 0 && !this.#ended) continue;
+          if (offset < chunk.length && waits) {
             this.#stash(chunk.subarray(offset));
           }
           return;

@@ -205,13 +205,20 @@ export class Gate {
     const secureContext = await this.#context.leafContexts.contextFor(leafHost);
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
+    let isEstablished = false;
+    secure.once('secure', () => {
+      isEstablished = true;
+    });
     secure.on('_tlsError', () => {
-      this.#context.record.connection({
-        ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
-        decision: 'error',
-        code: 'MALFORMED_REQUEST',
-        rule: 'the client ended the TLS handshake',
-      });
+      // Later ones are a way of leaving, and what was under way records its own end.
+      if (!isEstablished) {
+        this.#context.record.connection({
+          ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
+          decision: 'error',
+          code: 'MALFORMED_REQUEST',
+          rule: 'the client ended the TLS handshake',
+        });
+      }
       socket.destroy();
     });
     secure.on('close', () => socket.destroy());

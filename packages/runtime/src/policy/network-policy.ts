@@ -89,10 +89,7 @@ export function createNetworkPolicy(input: NetworkPolicyInput): NetworkPolicy {
     tunnel: indexRules(tunnel),
     pins: indexPins(resolve),
     ports: [...ports].toSorted((a, b) => a - b),
-    warnings: [
-      ...warnOfSharedSuffixes(allow),
-      ...warnOfNarrowDenials(deny, allow, secretHosts),
-    ],
+    warnings: [...warnOfSharedSuffixes(allow), ...warnOfNarrowDenials(deny, allow, secretHosts)],
   };
 }
 

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { constants, release } from 'node:os';
 import { isAbsolute, normalize } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
@@ -30,6 +30,8 @@ import { isWithin } from './volumes.ts';
 const CONTAINER = 'sandbox';
 const RUNTIME_STATE = '/run/runtime';
 const RUNTIME_LOG = `${STAGE_DIRECTORY}/runtime.log`;
+/** Written by the runtime when the command's process has been started. */
+const PID_FILE = `${STAGE_DIRECTORY}/command.pid`;
 
 /** A sandbox whose files are laid out and mounted, waiting for its network. */
 export interface PreparedSandbox {
@@ -80,9 +82,11 @@ export class OciRuntimeBackend implements SandboxBackend {
     timings['description'] = performance.now();
 
     const holder = await staged;
-    const trustFiles = layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
-    const plan = planStage(sources, spec.gitWritable ?? false);
-    const stage = await layOutStage(holder, plan, [...root.files, ...trustFiles.files], table, tools);
+    const layOutFiles = async () => layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
+    const trusted = layOutFiles();
+    const files = trusted.then((laidOut) => [...root.files, ...laidOut.files]);
+    const stage = await layOutStage(holder, planStage(sources, spec.gitWritable ?? false), files, table, tools);
+    const trustFiles = await trusted;
     timings['stage files'] = performance.now();
 
     const streams = planStreams(spec.streams ?? { stdin: 0, stdout: 1, stderr: 2 }, this.#runtime.copiesStreams);
@@ -150,6 +154,8 @@ export class OciRuntimeBackend implements SandboxBackend {
         'run',
         '--bundle',
         STAGE_DIRECTORY,
+        '--pid-file',
+        PID_FILE,
         CONTAINER,
       ],
       {
@@ -173,6 +179,8 @@ export class OciRuntimeBackend implements SandboxBackend {
     let waiting: Promise<ExitStatus> | undefined;
     const wait = async (): Promise<ExitStatus> => {
       const { code, signal } = await exited;
+      const startedAt = readStartMoment(airlock.holderPid);
+      if (startedAt !== undefined) timings['container started'] = startedAt;
       await relayed;
       const status = code ?? 128 + (signal === null ? 0 : (constants.signals[signal] ?? 0));
       if (status !== 0) await this.#throwRuntimeFailure(airlock);
@@ -271,6 +279,17 @@ function checkNames({ name, workingDirectory }: SandboxSpec): void {
       'USAGE',
       `The command cannot start in ${JSON.stringify(workingDirectory)}. Give an absolute path inside the sandbox, outside of /proc, /sys and /dev.`,
     );
+  }
+}
+
+/** When the command was started, in ms since the start of this process; the clock of files is some ms coarse. */
+function readStartMoment(holderPid: number): number | undefined {
+  try {
+    const { mtimeMs } = statSync(`/proc/${holderPid}/root${PID_FILE}`);
+    return Math.min(mtimeMs - performance.timeOrigin, performance.now());
+  } catch {
+    // The command never started, or everything is gone already.
+    return undefined;
   }
 }
 

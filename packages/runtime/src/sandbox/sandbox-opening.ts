@@ -18,6 +18,8 @@ export class SandboxOpening {
 
   constructor() {
     openings += 1;
+    // Whoever waits for the airlock is told.
+    this.#ports.promise.catch(() => undefined);
     this.cgroups = planCgroups(`sallyport-${process.pid}-${openings}`);
     this.airlock = beginAirlock({ ports: this.#ports.promise, cgroupDirectories: this.cgroups.directories });
   }
@@ -27,8 +29,8 @@ export class SandboxOpening {
     this.#ports.resolve(ports);
   }
 
-  /** Ends the airlock, if no ports were ever given; waits until nothing is left. */
-  async abandon(): Promise<void> {
+  /** Ends the airlock, whether it is complete or not, and waits until nothing is left. */
+  async close(): Promise<void> {
     this.#ports.reject(new SallyportError('AIRLOCK_FAILED', 'The sandbox was given up before it started.'));
     await this.airlock.opened.then(
       async (airlock) => await airlock.close(),

@@ -1,5 +1,5 @@
-import type { Airlock, PhaseTimings } from '../airlock/airlock.ts';
-import type { ExitStatus, RunningSandbox, SandboxSpec } from './backend.ts';
+import type { Airlock } from '../airlock/airlock.ts';
+import type { RunningSandbox, SandboxSpec } from './backend.ts';
 import { createCgroups } from './cgroup.ts';
 import { checkMountSources } from './mount-sources.ts';
 import { OciRuntimeBackend } from './oci-runtime.ts';
@@ -71,26 +71,4 @@ export function launchSandbox(
       }
     },
   };
-}
-
-/**
- * Runs a sandbox to its end and removes it: `launchSandbox` for callers that need nothing in between.
- *
- * @param attach connects the gate to the airlock before the command starts.
- */
-export async function runSandbox(
-  spec: SandboxSpec,
-  options: LaunchOptions,
-  attach: (airlock: Airlock) => void | Promise<void>,
-): Promise<ExitStatus & { readonly notices: readonly string[]; readonly timings: PhaseTimings }> {
-  const launch = launchSandbox(spec, options);
-  try {
-    const airlock = await launch.airlock;
-    await attach(airlock);
-    const sandbox = await launch.start();
-    const status = await sandbox.wait();
-    return { ...status, notices: sandbox.notices, timings: { ...airlock.timings, ...sandbox.timings } };
-  } finally {
-    await launch.close();
-  }
 }

@@ -17,6 +17,8 @@ import { closeOwnerMaps, openOwnerMap } from './owner-map.ts';
 import { packFiles } from './staged-files.ts';
 import type { StagedFile } from './staged-files.ts';
 
+const require = createRequire(import.meta.url);
+
 /** The container's root directory, seen from the airlock's mount namespace. */
 export const STAGED_ROOT = `${STAGE_DIRECTORY}/rootfs`;
 
@@ -99,7 +101,7 @@ export interface Stage {
 export async function layOutStage(
   holder: Holder,
   plan: StagePlan,
-  files: readonly StagedFile[],
+  files: readonly StagedFile[] | Promise<readonly StagedFile[]>,
   table: readonly MountEntry[],
   tools: { readonly mount: string; readonly tar: string; readonly unshare: string },
 ): Promise<Stage> {
@@ -107,7 +109,15 @@ export async function layOutStage(
   const mapping = isRoot && plan.mounts.length > 0 ? beginMappedMounts(holder, plan.mounts, tools.unshare) : undefined;
   // Awaited below; a failure of the stage comes first.
   mapping?.catch(() => undefined);
-  await unpack(holder, plan, files, tools, isRoot);
+  try {
+    await unpack(holder, plan, await files, tools, isRoot);
+  } catch (error) {
+    await mapping?.then(
+      (helper) => helper.abandon(),
+      () => undefined,
+    );
+    throw error;
+  }
   const reports = await (await mapping)?.finish();
   const notices = [...plan.notices];
   const mounts: ContainerMount[] = [];
@@ -188,7 +198,7 @@ async function beginMappedMounts(
   holder: Holder,
   mounts: readonly StagedMount[],
   unshare: string,
-): Promise<{ finish(): Promise<MappedMountReport[]> }> {
+): Promise<{ finish(): Promise<MappedMountReport[]>; abandon(): void }> {
   const descriptors: number[] = [];
   const owners: string[] = [];
   const requests: MappedMountRequest[] = [];
@@ -205,7 +215,7 @@ async function beginMappedMounts(
       }
       requests.push({ source, target, readOnly, mapFd: FIRST_MAP_FD + owners.indexOf(key) });
     }
-    const koffiPath = createRequire(import.meta.url).resolve('koffi');
+    const koffiPath = require.resolve('koffi');
     const helper = holder.enter(
       [process.execPath, '--input-type=commonjs', '-e', mappedMountSource(koffiPath, requests)],
       { stdio: ['pipe', 'pipe', 'pipe', ...descriptors], mountNamespaceOnly: true },
@@ -231,6 +241,7 @@ async function beginMappedMounts(
         mounts.forEach((mount, index) => checkReport(mount, reports[index], toolSaid));
         return reports;
       },
+      abandon: () => void helper.stdin?.end(),
     };
   } finally {
     closeOwnerMaps(descriptors);

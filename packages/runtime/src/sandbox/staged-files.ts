@@ -15,49 +15,67 @@ const MAX_NAME_BYTES = 100;
  * Parent directories come with it. Long names become pax headers (POSIX.1-2001).
  */
 export function packFiles(files: readonly StagedFile[]): Buffer {
-  const blocks: Buffer[] = [];
+  const entries: Entry[] = [];
   const directories = new Set<string>(['']);
-  const addParents = (path: string) => {
-    const parts = path.split('/').slice(1, -1);
-    let parent = '';
-    for (const part of parts) {
-      parent = `${parent}${part}/`;
-      if (directories.has(parent)) continue;
-      directories.add(parent);
-      blocks.push(...entry(parent, '5', 0o755, Buffer.alloc(0), ''));
-    }
+  const addDirectory = (name: string, mode: number) => {
+    if (directories.has(name)) return;
+    directories.add(name);
+    addEntry(entries, { name, type: '5', mode, content: NOTHING, target: '' });
   };
   for (const file of files) {
-    addParents(file.path);
+    for (let slash = file.path.indexOf('/', 1); slash > 0; slash = file.path.indexOf('/', slash + 1)) {
+      addDirectory(file.path.slice(1, slash + 1), 0o755);
+    }
     const name = file.path.slice(1);
     switch (file.kind) {
       case 'file':
-        blocks.push(...entry(name, '0', file.mode ?? 0o644, file.content, ''));
+        addEntry(entries, { name, type: '0', mode: file.mode ?? 0o644, content: file.content, target: '' });
         break;
       case 'directory':
-        if (directories.has(`${name}/`)) break;
-        directories.add(`${name}/`);
-        blocks.push(...entry(`${name}/`, '5', file.mode ?? 0o755, Buffer.alloc(0), ''));
+        addDirectory(`${name}/`, file.mode ?? 0o755);
         break;
       case 'link':
-        blocks.push(...entry(name, '2', 0o777, Buffer.alloc(0), file.target));
+        addEntry(entries, { name, type: '2', mode: 0o777, content: NOTHING, target: file.target });
         break;
       default:
         file satisfies never;
     }
   }
-  return Buffer.concat([...blocks, Buffer.alloc(2 * BLOCK_BYTES)]);
+  // One buffer for all: hundreds of small ones would keep the garbage collector busy while the sandbox starts.
+  const blocks = entries.reduce((sum, { content }) => sum + 1 + blocksOf(content), 0) + CLOSING_BLOCKS;
+  const archive = Buffer.alloc(blocks * BLOCK_BYTES);
+  let offset = 0;
+  for (const entry of entries) {
+    writeHeader(archive.subarray(offset, offset + BLOCK_BYTES), entry);
+    entry.content.copy(archive, offset + BLOCK_BYTES);
+    offset += (1 + blocksOf(entry.content)) * BLOCK_BYTES;
+  }
+  return archive;
 }
 
-function entry(name: string, type: string, mode: number, content: Buffer, target: string): Buffer[] {
-  const blocks: Buffer[] = [];
+interface Entry {
+  readonly name: string;
+  readonly type: '0' | '2' | '5' | 'x';
+  readonly mode: number;
+  readonly content: Buffer;
+  readonly target: string;
+}
+
+const NOTHING = Buffer.alloc(0);
+/** Two empty blocks end an archive. */
+const CLOSING_BLOCKS = 2;
+
+function blocksOf(content: Buffer): number {
+  return Math.ceil(content.length / BLOCK_BYTES);
+}
+
+function addEntry(entries: Entry[], entry: Entry): void {
   const pax = [
-    Buffer.byteLength(name) > MAX_NAME_BYTES ? paxRecord('path', name) : '',
-    Buffer.byteLength(target) > MAX_NAME_BYTES ? paxRecord('linkpath', target) : '',
+    Buffer.byteLength(entry.name) > MAX_NAME_BYTES ? paxRecord('path', entry.name) : '',
+    Buffer.byteLength(entry.target) > MAX_NAME_BYTES ? paxRecord('linkpath', entry.target) : '',
   ].join('');
-  if (pax !== '') blocks.push(header('pax', 'x', 0o644, Buffer.byteLength(pax), ''), padded(Buffer.from(pax)));
-  blocks.push(header(name, type, mode, content.length, target), padded(content));
-  return blocks;
+  if (pax !== '') entries.push({ name: 'pax', type: 'x', mode: 0o644, content: Buffer.from(pax), target: '' });
+  entries.push(entry);
 }
 
 function paxRecord(key: string, value: string): string {
@@ -68,26 +86,18 @@ function paxRecord(key: string, value: string): string {
   return `${length}${body}`;
 }
 
-function header(name: string, type: string, mode: number, size: number, target: string): Buffer {
-  const block = Buffer.alloc(BLOCK_BYTES);
+/** Writes a header into an empty block; names that are too long are cut, their pax header has the whole. */
+function writeHeader(block: Buffer, { name, type, mode, content, target }: Entry): void {
   const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`;
-  Buffer.from(name).copy(block, 0, 0, MAX_NAME_BYTES);
-  block.write(octal(mode, 8), 100, 'latin1');
-  block.write(octal(0, 8), 108, 'latin1');
-  block.write(octal(0, 8), 116, 'latin1');
-  block.write(octal(size, 12), 124, 'latin1');
-  block.write(octal(0, 12), 136, 'latin1');
-  block.write('        ', 148, 'latin1');
-  block.write(type, 156, 'latin1');
-  Buffer.from(target).copy(block, 157, 0, MAX_NAME_BYTES);
+  block.write(name, 0, MAX_NAME_BYTES);
+  block.write(
+    `${octal(mode, 8)}${octal(0, 8)}${octal(0, 8)}${octal(content.length, 12)}${octal(0, 12)}        ${type}`,
+    100,
+    'latin1',
+  );
+  block.write(target, 157, MAX_NAME_BYTES);
   block.write('ustar\x0000', 257, 'latin1');
   let sum = 0;
   for (const byte of block) sum += byte;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
-  return block;
-}
-
-function padded(content: Buffer): Buffer {
-  const rest = content.length % BLOCK_BYTES;
-  return rest === 0 ? content : Buffer.concat([content, Buffer.alloc(BLOCK_BYTES - rest)]);
 }

@@ -5,7 +5,7 @@ import { warnOfSharedHost } from '../policy/shared-hosts.ts';
 import type { Location, SecretHost } from './bound-secret.ts';
 import { SecretValue } from './secret-value.ts';
 
-export { formatResolve, parseResolve, type ResolvePin } from '../policy/resolve-pin.ts';
+export { parseResolve } from '../policy/resolve-pin.ts';
 
 /** What a `--secret` option asks for. */
 export type SecretSpec =

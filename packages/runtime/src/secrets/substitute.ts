@@ -41,13 +41,14 @@ export type SubstitutionResult =
 type Place = { readonly kind: 'header' | 'basic'; readonly field: string } | { readonly kind: 'query' | 'path' };
 
 /** Thrown and caught in this file only: the value cannot be written there. */
-class NotCarriable {
-  readonly name: string;
+class NotCarriable extends Error {
+  readonly secret: string;
   readonly location: Location['kind'];
   readonly reason: string;
 
-  constructor(name: string, location: Location['kind'], reason: string) {
-    this.name = name;
+  constructor(secret: string, location: Location['kind'], reason: string) {
+    super(reason);
+    this.secret = secret;
     this.location = location;
     this.reason = reason;
   }
@@ -118,8 +119,8 @@ export class Substituter {
       };
     } catch (error) {
       if (error instanceof NotCarriable) {
-        const { name, location, reason } = error;
-        return { verdict: 'failed', code: 'VALUE_NOT_CARRIABLE', name, location, reason };
+        const { secret, location, reason } = error;
+        return { verdict: 'failed', code: 'VALUE_NOT_CARRIABLE', name: secret, location, reason };
       }
       throw error;
     }

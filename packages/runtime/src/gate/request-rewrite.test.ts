@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { countField } from '../http/fields.ts';
+import type { Authority, RequestHead } from '../http/message.ts';
+import { indexSecrets } from '../secrets/secret-set.ts';
+import { parseSecretSpec } from '../secrets/secret-spec.ts';
+import { Substituter } from '../secrets/substitute.ts';
+import { rewriteRequest } from './request-rewrite.ts';
+
+const spec = parseSecretSpec('TOKEN=canary-value-4711@api.example.com,*.wild.example.com');
+assert.ok(spec.kind === 'bound' && spec.value !== undefined);
+const set = indexSecrets([
+  {
+    name: 'TOKEN',
+    env: 'TOKEN',
+    placeholder: 'sp_TOKEN_0123456789abcdefghijkl',
+    value: spec.value,
+    hosts: spec.hosts,
+    locations: [{ kind: 'header' }],
+  },
+]);
+const context = { secrets: set, substituter: new Substituter(set.secrets), redacts: true };
+
+function fieldsOf(origin: Authority, method = 'GET'): readonly string[] {
+  const host = origin.port === (origin.scheme === 'https' ? 443 : 80) ? origin.host : `${origin.host}:${origin.port}`;
+  const fields = ['Host', host, 'RANGE', 'bytes=0-4', 'If-Range', '"x"', 'Request-Range', 'bytes=0-4', 'Accept', '*/*'];
+  const head: RequestHead = { method, target: '/', minor: 1, fields };
+  const verdict = rewriteRequest(context, origin, head);
+  assert.ok(verdict.verdict === 'forward');
+  assert.equal(countField(verdict.head.fields, 'accept'), 1);
+  return verdict.head.fields;
+}
+
+test('rewriteRequest() takes ranges off requests to a host that has a secret, in clear, on any port and by any method', () => {
+  const ranges = (fields: readonly string[]) =>
+    ['range', 'if-range', 'request-range'].map((name) => countField(fields, name)).join('');
+  for (const host of ['api.example.com', 'x.wild.example.com']) {
+    assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 })), '000');
+    assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 8443 })), '000');
+    assert.equal(ranges(fieldsOf({ scheme: 'http', host, port: 80 })), '000');
+    assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 }, 'TRACE')), '000');
+  }
+  for (const host of ['other.example.com', 'a.b.wild.example.com']) {
+    assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 })), '111');
+  }
+});

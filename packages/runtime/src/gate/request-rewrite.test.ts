@@ -31,16 +31,13 @@ function fieldsOf(origin: Authority, method = 'GET'): readonly string[] {
   return verdict.head.fields;
 }
 
-test('rewriteRequest() takes ranges off requests to a host that has a secret, in clear, on any port and by any method', () => {
+test('rewriteRequest() takes ranges off every request of a sandbox that has a secret, on any host and port and by any method', () => {
   const ranges = (fields: readonly string[]) =>
     ['range', 'if-range', 'request-range'].map((name) => countField(fields, name)).join('');
-  for (const host of ['api.example.com', 'x.wild.example.com']) {
+  for (const host of ['api.example.com', 'x.wild.example.com', 'other.example.com']) {
     assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 })), '000');
     assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 8443 })), '000');
     assert.equal(ranges(fieldsOf({ scheme: 'http', host, port: 80 })), '000');
     assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 }, 'TRACE')), '000');
-  }
-  for (const host of ['other.example.com', 'a.b.wild.example.com']) {
-    assert.equal(ranges(fieldsOf({ scheme: 'https', host, port: 443 })), '111');
   }
 });

@@ -1,0 +1,11 @@
+export type { Attack, AttackResult, Category, Need, Outcome } from './attack.ts';
+export { Unsupported } from './attack.ts';
+export { ATTACKS } from './attacks/index.ts';
+export { runFromOptions } from './gauntlet.ts';
+export { UsageError, readOptions } from './options.ts';
+export type { Address, GauntletOptions } from './options.ts';
+export { formatJson, formatJunit, formatResult, formatSummary, formatText } from './report.ts';
+export { ATTACK_TIMEOUT_MS, RUN_TIMEOUT_MS, runGauntlet } from './run.ts';
+export type { GauntletReport, RunOptions, Verdict } from './run.ts';
+export { Session } from './session.ts';
+export type { Exchange, ExchangePlan, Reach, Target } from './session.ts';

@@ -21,7 +21,10 @@ function apply(pieces: readonly (string | Buffer)[], isText: boolean) {
   const connection = new MessageSubstituter([A, B]).connection([A, B]);
   assert.ok(connection !== null);
   const stream = connection.open(isText);
-  const output = Buffer.concat([...pieces.map((piece) => stream.push(Buffer.from(piece))), stream.finish(Buffer.alloc(0))]);
+  const output = Buffer.concat([
+    ...pieces.map((piece) => stream.push(Buffer.from(piece))),
+    stream.finish(Buffer.alloc(0)),
+  ]);
   return { text: output.toString(), released: [...connection.released], stray: [...connection.stray] };
 }
 

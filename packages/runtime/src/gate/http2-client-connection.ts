@@ -36,6 +36,8 @@ export class Http2ClientConnection {
         maxHeaderListSize: MAX_HEAD_BYTES,
         enableConnectProtocol: false,
       },
+      // A field that is there twice goes on as it came, as over HTTP/1.
+      strictSingleValueFields: false,
       maxHeaderListPairs: MAX_HEADER_PAIRS,
       maxSessionMemory: MAX_SESSION_MEGABYTES,
       maxOutstandingPings: 10,
@@ -46,7 +48,7 @@ export class Http2ClientConnection {
       streamResetRate: STREAM_RESETS_PER_SECOND,
     });
     this.#session.once('connect', () => this.#session.setLocalWindowSize(WINDOW_BYTES * 4));
-    this.#session.on('stream', (stream, _, flags, raw) => this.#onStream(stream, flags, raw as unknown as string[]));
+    this.#session.on('stream', (stream, _, flags, raw) => this.#onStream(stream, flags, raw));
     this.#session.on('error', () => this.#session.destroy());
     this.#session.on('close', () => socket.destroy());
   }

@@ -11,7 +11,7 @@ import type { Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
-import { fieldList, readRequestHead, readTrailers, requestHeaderList, responseHeaderList } from './http2-fields.ts';
+import { readRequestHead, readTrailers, requestHeaderList, responseHeaderList, sendTrailers } from './http2-fields.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { encodeProblemBody, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
@@ -76,7 +76,7 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#clientTrailers = readTrailers(trailers);
     });
     stream.on('drain', () => this.#body?.drained());
-    stream.on('wantTrailers', () => stream.sendTrailers(fieldList(this.#trailers)));
+    stream.on('wantTrailers', () => sendTrailers(stream, this.#trailers));
     // 'close' follows every error.
     stream.on('error', () => undefined);
     stream.on('close', () => this.#clientGone());
@@ -302,14 +302,18 @@ export class Http2Exchange implements UpstreamAnswer {
       if (this.#ended) return;
       this.#wait('body');
       this.#requestBytes += chunk.length;
-      const isFlowing = this.#requestBody === null ? this.#upstream?.write(chunk) : this.#requestBody.push(chunk);
-      if (isFlowing === false) stream.pause();
+      this.#guard(() => {
+        const isFlowing = this.#requestBody === null ? this.#upstream?.write(chunk) : this.#requestBody.push(chunk);
+        if (isFlowing === false) stream.pause();
+      });
     });
     stream.on('end', () => {
       this.#clientEnded = true;
       if (this.#ended) return;
-      if (this.#requestBody === null) this.#endRequest();
-      else this.#requestBody.end();
+      this.#guard(() => {
+        if (this.#requestBody === null) this.#endRequest();
+        else this.#requestBody.end();
+      });
     });
     stream.resume();
   }

@@ -1,5 +1,6 @@
 import http2 from 'node:http2';
 import type { Authority, RequestHead, ResponseHead } from '../http/message.ts';
+import { isForbiddenTrailer } from '../http/trailers.ts';
 
 /** A header list as `node:http2` takes it. */
 export type HeaderList = http2.OutgoingHttpHeaders;
@@ -109,8 +110,7 @@ export function responseHeaderList(head: ResponseHead): HeaderList {
   return list;
 }
 
-/** The header list of trailers. */
-export function fieldList(fields: readonly string[]): HeaderList {
+function fieldList(fields: readonly string[]): HeaderList {
   const list: HeaderList = Object.create(null) as HeaderList;
   for (let index = 0; index + 1 < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase();
@@ -119,12 +119,21 @@ export function fieldList(fields: readonly string[]): HeaderList {
   return list;
 }
 
-/** Trailer fields from a header list, flattened. */
+/** Sends trailers. What cannot be sent ends the stream and not the process: nobody catches what a listener throws. */
+export function sendTrailers(stream: http2.Http2Stream, fields: readonly string[]): void {
+  try {
+    stream.sendTrailers(fieldList(fields));
+  } catch {
+    stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+  }
+}
+
+/** Trailer fields from a header list, flattened, without those that no trailer section may hold. */
 export function readTrailers(raw: readonly string[]): string[] {
   const fields: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] as string;
-    if (!name.startsWith(':')) fields.push(name, raw[index + 1] as string);
+    if (!name.startsWith(':') && !isForbiddenTrailer(name)) fields.push(name, raw[index + 1] as string);
   }
   return fields;
 }

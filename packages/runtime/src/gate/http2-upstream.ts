@@ -8,7 +8,7 @@ import {
   MAX_SESSION_MEGABYTES,
   WINDOW_BYTES,
 } from './limits.ts';
-import { fieldList, readResponseHead, readTrailers, type HeaderList } from './http2-fields.ts';
+import { readResponseHead, readTrailers, sendTrailers, type HeaderList } from './http2-fields.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
 
 /** One HTTP/2 connection to an upstream, shared by the streams of a sandbox to that authority. */
@@ -25,14 +25,17 @@ export class Http2Upstream {
     this.key = key;
     this.#nowMs = nowMs;
     this.idleSinceMs = nowMs();
-    this.#session = http2.connect(key, {
+    const options: http2.ClientSessionOptions & { strictSingleValueFields: boolean } = {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, maxHeaderListSize: MAX_HEAD_BYTES },
       maxHeaderListPairs: MAX_HEADER_PAIRS,
       maxSessionMemory: MAX_SESSION_MEGABYTES,
       maxOutstandingPings: 10,
       maxSettings: 32,
-    });
+      // A field that is there twice goes on as it came, as over HTTP/1.
+      strictSingleValueFields: false,
+    };
+    this.#session = http2.connect(key, options);
     this.#session.once('connect', () => this.#session.setLocalWindowSize(WINDOW_BYTES * 4));
     this.#session.on('goaway', () => {
       this.#refusesMore = true;
@@ -44,7 +47,9 @@ export class Http2Upstream {
       onClosed(this);
     });
     // A resting connection keeps no process alive; the client's connection does.
-    this.#session.on('stream', (stream) => stream.close(http2.constants.NGHTTP2_REFUSED_STREAM));
+    this.#session.on('stream', (stream: http2.ClientHttp2Stream) =>
+      stream.close(http2.constants.NGHTTP2_REFUSED_STREAM),
+    );
   }
 
   /** Whether a further stream can be opened at this moment. */
@@ -84,7 +89,7 @@ class Http2UpstreamRequest implements UpstreamRequest {
 
   constructor(stream: http2.ClientHttp2Stream, answer: UpstreamAnswer) {
     this.#stream = stream;
-    stream.on('wantTrailers', () => stream.sendTrailers(fieldList(this.#trailersToSend)));
+    stream.on('wantTrailers', () => sendTrailers(stream, this.#trailersToSend));
     stream.on('headers', (_, __, raw: string[]) => {
       this.#interim += 1;
       if (this.#interim > MAX_INTERIM_RESPONSES) stream.close(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);

@@ -3,9 +3,9 @@
  * Nothing may throw; any cut must give the same result; and where OpenSSL (Node's TLS server) sees a server name in a hello that we
  * accept, it must be the name that we saw.
  *
- * `node --conditions=sallyport-source fuzz/client-hello.ts [--seed S] [--iterations N]`
+ * `node --conditions=sallyport-source fuzz/client-hello.ts [--seed S] [--iterations N] [--seconds T]`
  */
-import { isDeepStrictEqual, parseArgs } from 'node:util';
+import { isDeepStrictEqual } from 'node:util';
 import { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import type { SecureContext } from 'node:tls';
@@ -13,7 +13,9 @@ import type { SecureContext } from 'node:tls';
 import { CertificateAuthority } from '../packages/runtime/src/tls/certificate-authority.ts';
 import { ClientHelloReader, readClientHello } from '../packages/runtime/src/tls/client-hello.ts';
 import { LeafContexts } from '../packages/runtime/src/tls/secure-contexts.ts';
-import { Dice } from './redact.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 
 const NAMES = [
   'a.example',
@@ -28,49 +30,29 @@ const NAMES = [
   'x'.repeat(255),
 ];
 
-/** What a run did. */
-export interface Report {
-  /** Hellos that were read to the end and accepted. */
-  readonly accepted: number;
-  /** Those among them in which OpenSSL saw a server name. */
-  readonly named: number;
-}
-
-/**
- * Runs `iterations` cases from `seed`.
- *
- * @throws Error that names the iteration and quotes the bytes, on the first finding
- */
-export async function run(seed: number, iterations: number): Promise<Report> {
-  const dice = new Dice(seed);
+/** Opens the target. */
+export async function openTarget(): Promise<FuzzTarget<{ dice: number[] }>> {
   const authority = await CertificateAuthority.create({ commonName: 'Fuzz' });
   const context = await new LeafContexts({ authority }).contextFor('a.example');
-  let accepted = 0;
-  let named = 0;
-  for (let iteration = 0; iteration < iterations; iteration += 1) {
+  return targetOfThrows('client-hello', async (dice, note) => {
     const bytes = intoRecords(damage(clientHello(dice), dice), dice);
     try {
       const result = readClientHello(bytes);
       const inPieces = readInPieces(bytes, dice);
       expect(isDeepStrictEqual(result, inPieces), `cut otherwise: ${JSON.stringify([result, inPieces])}`);
-      if (result.state === 'complete') {
-        accepted += 1;
-        const theirs = await serverNameOfOpenssl(bytes, context);
-        if (theirs !== undefined) {
-          named += 1;
-          expect(
-            theirs === (result.serverName ?? theirs),
-            `OpenSSL sees ${JSON.stringify(theirs)}, we ${JSON.stringify(result.serverName)}`,
-          );
-          // Null although there is a name: only for an address.
-          expect(result.serverName !== null || /^[0-9.]+$|:/.test(theirs), `we do not see ${JSON.stringify(theirs)}`);
-        }
-      }
+      if (result.state !== 'complete') return;
+      note('accepted');
+      const theirs = await serverNameOfOpenssl(bytes, context);
+      if (theirs === undefined) return;
+      note('with a name that OpenSSL saw');
+      const ours = result.serverName;
+      expect(theirs === (ours ?? theirs), `OpenSSL sees another name: ${JSON.stringify([theirs, ours])}`);
+      // Null although there is a name: only for an address.
+      expect(ours !== null || /^[0-9.]+$|:/.test(theirs), `we do not see a name: ${JSON.stringify(theirs)}`);
     } catch (error) {
-      throw new Error(`seed ${seed}, iteration ${iteration}: bytes ${bytes.toString('hex')}`, { cause: error });
+      throw new Error(`${(error as Error).message}: bytes ${bytes.toString('hex')}`, { cause: error });
     }
-  }
-  return { accepted, named };
+  });
 }
 
 /** The name that OpenSSL hands to its server-name callback, or undefined if it does not come to that. */
@@ -179,12 +161,4 @@ function expect(holds: boolean, otherwise: string): void {
   }
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
-  });
-  const { accepted, named } = await run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(
-    `client-hello: ${values.iterations} iterations with seed ${values.seed}, ${accepted} accepted, ${named} with a name that OpenSSL saw, nothing found\n`,
-  );
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 10000);

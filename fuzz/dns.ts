@@ -2,14 +2,15 @@
  * Fuzz target for the DNS server's pure parts: queries that are wrong in few places, and noise. Nothing may throw; what is answered must
  * be a well-formed response to that very query, by a reader of its own that follows RFC 1035 alone.
  *
- * `node --conditions=sallyport-source fuzz/dns.ts [--seed S] [--iterations N]`
+ * `node --conditions=sallyport-source fuzz/dns.ts [--seed S] [--iterations N] [--seconds T]`
  */
-import { parseArgs } from 'node:util';
 
 import { answerQuery } from '../packages/runtime/src/dns/answer.ts';
 import { encodeAnswer, parseQuery, udpLimit } from '../packages/runtime/src/dns/message.ts';
 import { SyntheticAddresses } from '../packages/runtime/src/dns/synthetic-addresses.ts';
-import { Dice } from './redact.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 
 const LABELS = [
   'api',
@@ -29,22 +30,17 @@ const LABELS = [
 ];
 const TYPES = [1, 28, 12, 16, 65, 255, 252, 41, 0, 6];
 
-/**
- * Runs `iterations` cases from `seed`.
- *
- * @throws Error that names the iteration and quotes the packet, on the first finding
- */
-export function run(seed: number, iterations: number): void {
-  const dice = new Dice(seed);
+/** Opens the target. */
+export function openTarget(): FuzzTarget<{ dice: number[] }> {
   const zone = new SyntheticAddresses({ capacity: 256 });
-  for (let iteration = 0; iteration < iterations; iteration += 1) {
+  return targetOfThrows('dns', (dice) => {
     const packet = dice.below(8) === 0 ? noise(dice) : damagedQuery(dice);
     try {
       check(packet, zone);
     } catch (error) {
-      throw new Error(`seed ${seed}, iteration ${iteration}: packet ${packet.toString('hex')}`, { cause: error });
+      throw new Error(`${(error as Error).message}: packet ${packet.toString('hex')}`, { cause: error });
     }
-  }
+  });
 }
 
 function check(packet: Buffer, zone: SyntheticAddresses): void {
@@ -118,10 +114,4 @@ function expect(holds: boolean, otherwise: string): void {
   }
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '100000' } },
-  });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`dns: ${values.iterations} iterations with seed ${values.seed}, nothing found\n`);
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 100000);

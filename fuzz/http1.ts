@@ -3,74 +3,62 @@
  * server) and, where python3 can import it, by h11. What we refuse is safe. What we accept, every oracle must either refuse for a
  * known reason or read in the same way: the same method, target, fields, body and end.
  *
- * `node --conditions=sallyport-source fuzz/http1.ts [--seed S] [--iterations N] [--seconds T] [--verbose]`
+ * `node --conditions=sallyport-source fuzz/http1.ts [--seed S] [--iterations N] [--seconds T]`
  */
 import { METHODS } from 'node:http';
 import { hasToken } from '../packages/runtime/src/http/fields.ts';
 import { isForbiddenTrailer } from '../packages/runtime/src/http/trailers.ts';
-import { type CaseLog, type Report, runFromCommandLine, runTarget } from './http1/driver.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 import { H11Oracle } from './http1/h11.ts';
 import { hasTabAfterChunked, LlhttpOracle } from './http1/llhttp.ts';
 import { Random } from './http1/random.ts';
 import { readWithOurs, type Reading, type SeenRequest } from './http1/reading.ts';
 import { generateConnection } from './http1/requests.ts';
 
-/** Runs `iterations` cases, the first with the given seed, each later one with the next; ends early after `deadlineMs` or 20 findings. */
-export async function run(seed: number, iterations: number, deadlineMs = Number.POSITIVE_INFINITY): Promise<Report> {
+type Case = { bytes: string; cut: number };
+
+/** Opens the target. */
+export function openTarget(): FuzzTarget<Case> {
   const h11 = H11Oracle.start<Reading>('requests');
   const llhttp = new LlhttpOracle();
-  const begin = (caseSeed: number) => {
-    const input = generateConnection(new Random(caseSeed));
-    const bytes = Buffer.from(input, 'latin1');
-    const fromH11 = h11?.read(bytes);
-    const judge = async (log: CaseLog): Promise<void> => {
-      const ours = readOurs(bytes, caseSeed, log);
+  return {
+    name: 'http1',
+    generate: (random) => ({ bytes: generateConnection(random), cut: random.below(2 ** 31) }),
+    async check({ bytes: input, cut }, note) {
+      const bytes = Buffer.from(input, 'latin1');
+      // Copies, because the decoder may move bytes.
+      const ours = readWithOurs([Buffer.from(bytes)]);
+      const inChunks = readWithOurs(new Random(cut).cut(bytes));
+      // A bare LF is seen before the line it is in is complete, so only the reason may differ.
+      const isSame =
+        JSON.stringify(ours.requests) === JSON.stringify(inChunks.requests) &&
+        ours.end.startsWith('refused') === inChunks.end.startsWith('refused');
+      if (!isSame) return `the chunking matters: ${ours.end} or ${inChunks.end}`;
+      for (const _ of ours.requests) note('messages accepted');
       const theirs = [{ name: 'llhttp', reading: await llhttp.read(bytes) }];
-      if (fromH11 !== undefined) theirs.push({ name: 'h11', reading: await fromH11 });
-      if (ours === null) return;
-      log.accept(ours.requests.length);
+      if (h11 !== null) theirs.push({ name: 'h11', reading: await h11.read(bytes) });
       for (const { name, reading } of theirs) {
-        const problem = compare(name, ours, reading, log);
+        const problem = compare(name, ours, reading, note);
         if (problem === null) continue;
-        if (name === 'llhttp' && hasTabAfterChunked(input)) log.explain('llhttp keeps HTAB after "chunked"');
-        else log.find(`${problem} (ours: ${ours.end}, ${name}: ${reading.end})`);
+        if (name === 'llhttp' && hasTabAfterChunked(input)) note('llhttp keeps HTAB after "chunked"');
+        else return `${problem}: ours ends ${ours.end}, ${name} ${reading.end}`;
       }
-    };
-    return { input, judge };
+      return null;
+    },
+    close() {
+      h11?.close();
+      llhttp.close();
+    },
   };
-  const close = (): void => {
-    h11?.close();
-    llhttp.close();
-  };
-  const oracles = ['llhttp', ...(h11 === null ? [] : ['h11'])];
-  return await runTarget({ oracles, begin, close }, seed, iterations, deadlineMs);
 }
 
-/** Our reading of the input; a finding when its chunking matters or when anything but HttpSyntaxError is thrown. */
-function readOurs(bytes: Buffer, seed: number, log: CaseLog): Reading | null {
-  try {
-    // Copies, because the decoder may move bytes.
-    const ours = readWithOurs([Buffer.from(bytes)]);
-    const inChunks = readWithOurs(new Random(~seed).cut(bytes));
-    // A bare LF is seen before the line it is in is complete, so only the reason may differ.
-    const isSame =
-      JSON.stringify(ours.requests) === JSON.stringify(inChunks.requests) &&
-      ours.end.startsWith('refused') === inChunks.end.startsWith('refused');
-    if (!isSame) log.find(`the chunking matters: ${ours.end} or ${inChunks.end}`);
-    return ours;
-  } catch (error) {
-    log.find(`our codec threw ${String(error)}`);
-    return null;
-  }
-}
-
-function compare(oracle: string, ours: Reading, theirs: Reading, log: CaseLog): string | null {
+function compare(oracle: string, ours: Reading, theirs: Reading, note: (what: string) => void): string | null {
   for (const [index, request] of ours.requests.entries()) {
     const other = theirs.requests[index];
     if (other === undefined) {
       const reason = explain(oracle, request, theirs);
       if (reason === null) return `${oracle} does not accept request ${index + 1}`;
-      log.explain(reason);
+      note(reason);
       return null;
     }
     const difference = differenceOf(oracle, request, other);
@@ -122,4 +110,4 @@ function explain(oracle: string, request: SeenRequest, { requests, end }: Readin
   return null;
 }
 
-if (import.meta.main) await runFromCommandLine('http1', run);
+if (import.meta.main) await runFromCommandLine(openTarget, 10_000);

@@ -1,38 +1,9 @@
-import { parseArgs } from 'node:util';
-
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 import { Redactor } from '../packages/runtime/src/secrets/redact.ts';
 import { RedactionOracle } from '../packages/runtime/src/secrets/redact-oracle.ts';
 import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
-
-/** A small generator of pseudo-random numbers (mulberry32), so that a seed gives the same run everywhere. */
-export class Dice {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed | 0;
-  }
-
-  /** An integer from 0 to `limit - 1`. */
-  below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  }
-
-  pick<T>(items: readonly T[]): T {
-    return items[this.below(items.length)]!;
-  }
-
-  text(alphabet: string, length: number): string {
-    const characters = [...alphabet];
-    let text = '';
-    for (let i = 0; i < length; i++) {
-      text += this.pick(characters);
-    }
-    return text;
-  }
-}
 
 const TOKEN = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+/=.~';
 const ALPHABETS = [
@@ -169,8 +140,8 @@ function randomText(dice: Dice, values: readonly string[]): string {
   return text;
 }
 
-function fail(seed: number, iteration: number, what: string, detail: unknown): never {
-  throw new Error(`seed ${seed}, iteration ${iteration}: ${what}: ${JSON.stringify(detail)}`);
+function fail(what: string, detail: unknown): never {
+  throw new Error(`${what}: ${JSON.stringify(detail)}`);
 }
 
 const PLACEHOLDERS = ['A_q1', 'B_q1w', 'C_q1w2'];
@@ -185,10 +156,9 @@ function redactorOf(values: readonly string[], prefix: string): Redactor {
   );
 }
 
-/** Compares redaction with the oracle and any chunking with the whole. @throws Error at the first difference. */
-export function run(seed: number, iterations: number): void {
-  for (let iteration = 0; iteration < iterations; iteration++) {
-    const dice = new Dice(Math.imul(seed, 1_000_003) + iteration);
+/** Compares redaction with the oracle and any chunking with the whole. */
+export function openTarget(): FuzzTarget<{ dice: number[] }> {
+  return targetOfThrows('redact', (dice) => {
     const values: string[] = [];
     const count = 1 + dice.below(3);
     while (values.length < count) {
@@ -207,24 +177,22 @@ export function run(seed: number, iterations: number): void {
     const input = Buffer.from(text, 'latin1');
     const whole = redactor.redactBytes(input);
     if (oracle.matches.length === 0 && whole !== input) {
-      fail(seed, iteration, 'text without forms changed', { ...case_, output: whole.toString('latin1') });
+      fail('text without forms changed', { ...case_, output: whole.toString('latin1') });
     }
     const output = whole.toString('latin1');
-    checkParts(text, output, oracle, (what) =>
-      fail(seed, iteration, what, { ...case_, output, clusters: oracle.clusters() }),
-    );
+    checkParts(text, output, oracle, (what) => fail(what, { ...case_, output, clusters: oracle.clusters() }));
     const left = new RedactionOracle(output, bytes).matches[0];
     // The first bits of a placeholder may by chance complete a form of which all but the last bits were there; with another placeholder not.
     const second = left === undefined ? '' : redactorOf(values, '.-').redactBytes(input).toString('latin1');
     if (new RedactionOracle(second, bytes).matches.length > 0) {
-      fail(seed, iteration, 'a form is left', { ...case_, output, left });
+      fail('a form is left', { ...case_, output, left });
     }
     if (redactor.redactText(text) !== output) {
-      fail(seed, iteration, 'redactText differs from redactBytes', case_);
+      fail('redactText differs from redactBytes', case_);
     }
-    checkChunks(dice, redactor, input, output, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
-    checkHeld(dice, redactor, text, bytes, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
-  }
+    checkChunks(dice, redactor, input, output, (what, detail) => fail(what, { ...case_, detail }));
+    checkHeld(dice, redactor, text, bytes, (what, detail) => fail(what, { ...case_, detail }));
+  });
 }
 
 /** Everything outside the forms must be there, in order; in their place something else. */
@@ -296,10 +264,4 @@ function checkHeld(
   }
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
-  });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`redact: ${values.iterations} iterations with seed ${values.seed}, no difference\n`);
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 10000);

@@ -1,12 +1,12 @@
-import { parseArgs } from 'node:util';
-
 import { bodyFormat } from '../packages/runtime/src/secrets/body-format.ts';
 import type { BoundSecret, Location } from '../packages/runtime/src/secrets/bound-secret.ts';
 import { RedactionOracle } from '../packages/runtime/src/secrets/redact-oracle.ts';
 import { Redactor } from '../packages/runtime/src/secrets/redact.ts';
 import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
 import { BodySubstituter } from '../packages/runtime/src/secrets/substitute-body.ts';
-import { Dice } from './redact.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 
 const VALUE_ALPHABETS = ['abcdefghijklmnop0123456789', 'a:/?#%&= +\\"', 'é€ab', 'sp_A1_', 'a\n\0b\r', '-\r\nq'];
 const LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'body' }];
@@ -140,12 +140,9 @@ function piece(dice: Dice, secrets: readonly BoundSecret[]): string {
 /**
  * Puts values into random bodies in random pieces and holds the result against a naive substitution of the whole, and redaction as the
  * way back.
- *
- * @throws Error at the first difference.
  */
-export function run(seed: number, iterations: number): void {
-  for (let iteration = 0; iteration < iterations; iteration++) {
-    const dice = new Dice(Math.imul(seed, 1_000_003) + iteration);
+export function openTarget(): FuzzTarget<{ dice: number[] }> {
+  return targetOfThrows('substitute-body', (dice) => {
     const prefix = dice.below(2) === 0 ? 'sp_' : '';
     const secrets: BoundSecret[] = Array.from({ length: 1 + dice.below(3) }, (_, i) => ({
       name: `S${i}`,
@@ -163,11 +160,11 @@ export function run(seed: number, iterations: number): void {
     const report = (what: string, detail: unknown): never => {
       const shown = secrets.map((secret) => ({ ...secret, value: secret.value.reveal() }));
       throw new Error(
-        `seed ${seed}, iteration ${iteration}: ${what}: ${JSON.stringify({ type, text, detail, shown, bound: bound.map(({ name }) => name) })}`,
+        `${what}: ${JSON.stringify({ type, text, detail, shown, bound: bound.map(({ name }) => name) })}`,
       );
     };
     check(dice, type, body, secrets, bound, report);
-  }
+  });
 }
 
 function check(
@@ -220,23 +217,4 @@ function check(
   if (new RedactionOracle(clean, bytes).matches.length > 0) report('a value is left after redaction', clean);
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string', default: '1' },
-      iterations: { type: 'string' },
-      seconds: { type: 'string' },
-    },
-  });
-  const started = performance.now();
-  // With a time and no number, one seed after another, each for a short while.
-  const iterations = Number(values.iterations ?? (values.seconds === undefined ? 10_000 : 500));
-  let seed = Number(values.seed);
-  let done = 0;
-  do {
-    run(seed, iterations);
-    done += iterations;
-    seed++;
-  } while (values.seconds !== undefined && performance.now() - started < Number(values.seconds) * 1000);
-  process.stdout.write(`substitute-body: ${done} iterations from seed ${values.seed}, no difference\n`);
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 10000);

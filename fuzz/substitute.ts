@@ -1,12 +1,12 @@
-import { parseArgs } from 'node:util';
-
 import type { RequestHead } from '../packages/runtime/src/http/message.ts';
 import type { BoundSecret, Location } from '../packages/runtime/src/secrets/bound-secret.ts';
 import { Redactor } from '../packages/runtime/src/secrets/redact.ts';
 import { RedactionOracle } from '../packages/runtime/src/secrets/redact-oracle.ts';
 import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
 import { Substituter } from '../packages/runtime/src/secrets/substitute.ts';
-import { Dice } from './redact.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 
 const VALUE_ALPHABETS = ['abcdefghijklmnop0123456789', 'a:/?#%&= +\\"', 'é€ab', 'sp_A1_', ' \tab', 'a\n\0b'];
 const LOCATIONS: readonly Location[] = [
@@ -81,12 +81,9 @@ function some(dice: Dice, placeholders: readonly string[], most: number): string
 /**
  * Puts values into random heads and holds the result against what must be true of every result: values only of bound secrets and only where
  * allowed, framing untouched, what is not a placeholder untouched, and redaction as the way back.
- *
- * @throws Error at the first violation.
  */
-export function run(seed: number, iterations: number): void {
-  for (let iteration = 0; iteration < iterations; iteration++) {
-    const dice = new Dice(Math.imul(seed, 1_000_003) + iteration);
+export function openTarget(): FuzzTarget<{ dice: number[] }> {
+  return targetOfThrows('substitute', (dice) => {
     const prefix = dice.below(2) === 0 ? 'sp_' : '';
     const secrets: BoundSecret[] = Array.from({ length: 1 + dice.below(3) }, (_, i) => ({
       name: `S${i}`,
@@ -117,10 +114,10 @@ export function run(seed: number, iterations: number): void {
         secrets: secrets.map((secret) => ({ ...secret, value: secret.value.reveal() })),
         bound: bound.map(({ name }) => name),
       };
-      throw new Error(`seed ${seed}, iteration ${iteration}: ${what}: ${JSON.stringify(shown)}`);
+      throw new Error(`${what}: ${JSON.stringify(shown)}`);
     };
     check(given, secrets, bound, report);
-  }
+  });
 }
 
 function check(
@@ -225,10 +222,4 @@ function checkWayBack(
   }
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
-  });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`substitute: ${values.iterations} iterations with seed ${values.seed}, no violation\n`);
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 10000);

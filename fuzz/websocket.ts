@@ -7,13 +7,14 @@
  */
 import { createRequire } from 'node:module';
 import type { Writable } from 'node:stream';
-import { parseArgs } from 'node:util';
 
 import { OPCODE } from '../packages/runtime/src/websocket/frame.ts';
 import { FrameBoundary } from '../packages/runtime/src/websocket/frame-boundary.ts';
 import { FrameDecoder } from '../packages/runtime/src/websocket/frame-decoder.ts';
 import { WebSocketSyntaxError } from '../packages/runtime/src/websocket/websocket-syntax-error.ts';
-import { Dice } from './redact.ts';
+import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
+import type { Dice } from './campaign/dice.ts';
+import { targetOfThrows } from './campaign/thrown.ts';
 
 interface Reading {
   /** Messages and control frames in order; a message stands where it ended. */
@@ -33,25 +34,19 @@ function loadWs(): { readonly Receiver: Receiver | null } {
   }
 }
 
-/**
- * Runs `iterations` cases from `seed`.
- *
- * @throws Error that names the iteration and quotes the bytes, on the first finding
- */
-export function run(seed: number, iterations: number): void {
-  const dice = new Dice(seed);
-  for (let iteration = 0; iteration < iterations; iteration += 1) {
+/** Opens the target. */
+export function openTarget(): FuzzTarget<{ dice: number[] }> {
+  return targetOfThrows('websocket', (dice, note) => {
     const isClient = dice.below(2) === 0;
     const bytes = dice.below(6) === 0 ? noise(dice) : frames(dice, isClient);
     try {
       check(bytes, isClient, dice);
     } catch (error) {
       const side = isClient ? 'client' : 'server';
-      throw new Error(`seed ${seed}, iteration ${iteration}: from a ${side}: ${bytes.toString('hex')}`, {
-        cause: error,
-      });
+      throw new Error(`${(error as Error).message}: from a ${side}: ${bytes.toString('hex')}`, { cause: error });
     }
-  }
+    note(Receiver === null ? 'without ws, which is not installed' : 'against ws');
+  });
 }
 
 function check(bytes: Buffer, isClient: boolean, dice: Dice): void {
@@ -220,23 +215,4 @@ function expect(holds: boolean, otherwise: string): void {
   if (!holds) throw new Error(otherwise);
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string', default: '1' },
-      iterations: { type: 'string', default: '20000' },
-      seconds: { type: 'string' },
-    },
-  });
-  const started = performance.now();
-  const rounds = Number(values.iterations);
-  let seed = Number(values.seed);
-  let done = 0;
-  do {
-    run(seed, rounds);
-    seed += 1;
-    done += rounds;
-  } while (values.seconds !== undefined && performance.now() - started < Number(values.seconds) * 1000);
-  const against = Receiver === null ? 'without ws, which is not installed' : 'against ws';
-  process.stdout.write(`websocket: ${done} iterations from seed ${values.seed} on ${against}, nothing found\n`);
-}
+if (import.meta.main) await runFromCommandLine(openTarget, 20000);

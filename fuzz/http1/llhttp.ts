@@ -14,16 +14,18 @@ export function hasTabAfterChunked(input: string): boolean {
   return /chunked *\t[ \t]*\r\n/i.test(input);
 }
 
-/** Node's own HTTP/1 server (llhttp, strict) as an oracle, over in-memory streams. */
+/** Node's own HTTP/1 server (llhttp, strict unless asked otherwise) as an oracle, over in-memory streams. */
 export class LlhttpOracle {
   readonly #server: Server;
   #requests: (SeenRequest | null)[] = [];
   #end: Reading['end'] = 'clean';
   #turnsLeft = 0;
 
-  constructor() {
+  /** `lenient` reads as Node does with `insecureHTTPParser`. */
+  constructor({ lenient = false }: { lenient?: boolean } = {}) {
     // The gate checks Host apart from the codec, so its absence must not hide what the parsers make of the rest.
-    this.#server = createServer({ requireHostHeader: false, maxHeaderSize: 1024 * 1024 });
+    const options = { requireHostHeader: false, maxHeaderSize: 1024 * 1024, insecureHTTPParser: lenient };
+    this.#server = createServer(options);
     this.#server.on('request', (request, response) => this.#take(request, response));
     this.#server.on('checkContinue', (request, response) => this.#take(request, response));
     this.#server.on('checkExpectation', (request, response) => this.#take(request, response));

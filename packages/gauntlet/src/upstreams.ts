@@ -49,6 +49,9 @@ export interface Upstreams extends AsyncDisposable {
   reset(responder: Responder | undefined, protocols: readonly string[]): void;
 }
 
+/** What an HTTP/2 request asks for to get its credential back. */
+export const REFLECTING_PATH = '/reflect';
+
 const MAX_RECORDED_BYTES = 8 * 1024 * 1024;
 
 /** An answer with a length, and further field lines. */
@@ -147,7 +150,8 @@ export async function startUpstreams(
       answer(request);
       if (stream.destroyed || stream.headersSent) return;
       stream.respond({ ':status': 200, 'content-type': 'text/plain' });
-      stream.end(`gauntlet says hello by HTTP/2 ${credentialOf(request)}\n`);
+      const echoed = request.target.startsWith(REFLECTING_PATH) ? credentialOf(request) : '';
+      stream.end(`gauntlet says hello by HTTP/2 ${echoed}\n`);
     });
   });
 

@@ -37,6 +37,12 @@ const FORWARDING_FIELDS = [
 
 const CASES: readonly Case[] = [
   {
+    id: 'unbound-host',
+    title: 'The placeholder in an honest request to the unbound host',
+    reference: 'what binding means',
+    run: (s) => send(s, 'unbound', '/', [`Host: ${s.target.unbound}`]),
+  },
+  {
     id: 'host-names-bound-on-unbound',
     title: 'Connection to the unbound host, Host names the bound one',
     reference: 'RFC 9110 section 7.2',

@@ -21,12 +21,12 @@ export const CONTROLS: readonly Attack[] = [
   },
   {
     id: 'control-unbound',
-    title: 'The unbound host can be reached, without the value',
+    title: 'The unbound host can be reached',
     category: 'control',
     reference: 'positive control',
     leak: 'nothing; without it the attacks that aim at another host cannot hit',
     run: async (session) => {
-      const send = [session.request('/honest', { to: 'unbound' })];
+      const send = [`GET /honest HTTP/1.1\r\nHost: ${session.target.unbound}\r\nConnection: close\r\n\r\n`];
       const { stage, end } = await session.exchange({ to: 'unbound', verify: true, send });
       const arrived = session.requests.some(({ connection }) => connection.server === 'unbound-tls');
       if (!arrived) session.find(`nothing arrived at the unbound host (${stage}: ${end}); let the gate allow it`);

@@ -2,7 +2,8 @@ import type { Attack } from '../attack.ts';
 import { Unsupported } from '../attack.ts';
 import { HTTP2_PREFACE, createHttp2Request } from '../http2-frames.ts';
 import { SMUGGLED } from '../judge.ts';
-import type { Session } from '../session.ts';
+import type { Exchange, Session } from '../session.ts';
+import { REFLECTING_PATH, credentialOf } from '../upstreams.ts';
 
 type Fields = readonly (readonly [name: string, value: string])[];
 
@@ -14,7 +15,7 @@ interface Trick {
   readonly to?: 'bound' | 'unbound';
   /** Fields in place of, or beside, those of an honest request. */
   readonly write: (session: Session) => readonly Fields[];
-  readonly body?: string;
+  readonly body?: (session: Session) => string;
 }
 
 const ORDER = [':method', ':scheme', ':authority', ':path'] as const;
@@ -30,44 +31,69 @@ function fields(session: Session, changes: Fields = [], to: 'bound' | 'unbound' 
   return [...ORDER.map((name) => [name, honest.get(name)!] as const), ['x-api-key', session.target.placeholder], ...added];
 }
 
-const INJECTED = `\r\nContent-Length: 0\r\n\r\nGET /${SMUGGLED} HTTP/1.1\r\nHost: x\r\n\r\n`;
+/** A request that no gate has seen, or the value would be in it. */
+function hidden({ target }: Session): string {
+  return `GET /${SMUGGLED} HTTP/1.1\r\nHost: ${target.bound}\r\nX-Api-Key: ${target.placeholder}\r\n\r\n`;
+}
+
+/** What ends a field line, and the request with it, where CR and LF get through. */
+function inject(session: Session): string {
+  return `\r\nContent-Length: 0\r\n\r\n${hidden(session)}`;
+}
 
 const TRICKS: readonly Trick[] = [
-  { id: 'value-crlf', title: 'CR, LF and NUL in a field value', reference: 'RFC 9113 section 8.2.1', write: (s) => [`a${INJECTED}`, 'a\nx-injected: b', 'a\rx-injected: b', 'a\0b'].map((value) => fields(s, [['x-a', value]])) },
-  { id: 'name-crlf', title: 'CR, LF, colon and space in a field name', reference: 'RFC 9113 section 8.2.1', write: (s) => [`x${INJECTED}`, 'x\r\nhost', 'x: y\r\nz', 'x y', 'x:y', ''].map((name) => fields(s, [[name, 'v']])) },
-  { id: 'path-crlf', title: 'CR, LF and blanks in :path', reference: 'RFC 9113 section 8.3.1', write: (s) => [`/h2 HTTP/1.1${INJECTED}`, '/h2 x', '/h2\tx', '/h2\n', ''].map((path) => fields(s, [[':path', path]])) },
-  { id: 'method-crlf', title: 'CR, LF and blanks in :method', reference: 'RFC 9113 section 8.3.1', write: (s) => [`GET / HTTP/1.1${INJECTED}`, 'GET /x', 'GET\r\n', 'G(T'].map((method) => fields(s, [[':method', method]])) },
+  { id: 'value-crlf', title: 'CR, LF and NUL in a field value', reference: 'RFC 9113 section 8.2.1', write: (s) => [`a${inject(s)}`, 'a\nx-injected: b', 'a\rx-injected: b', 'a\0b'].map((value) => fields(s, [['x-a', value]])) },
+  { id: 'name-crlf', title: 'CR, LF, colon and space in a field name', reference: 'RFC 9113 section 8.2.1', write: (s) => [`x${inject(s)}`, 'x\r\nhost', 'x: y\r\nz', 'x y', 'x:y', ''].map((name) => fields(s, [[name, 'v']])) },
+  { id: 'path-crlf', title: 'CR, LF and blanks in :path', reference: 'RFC 9113 section 8.3.1', write: (s) => [`/h2 HTTP/1.1${inject(s)}`, '/h2 x', '/h2\tx', '/h2\n', ''].map((path) => fields(s, [[':path', path]])) },
+  { id: 'method-crlf', title: 'CR, LF and blanks in :method', reference: 'RFC 9113 section 8.3.1', write: (s) => [`GET / HTTP/1.1${inject(s)}`, 'GET /x', 'GET\r\n', 'G(T'].map((method) => fields(s, [[':method', method]])) },
   { id: 'scheme', title: ':scheme with a host, CRLF, or not https', reference: 'RFC 9113 section 8.3.1', write: (s) => [`https://${s.target.unbound}/x?`, 'http', `https\r\nx: y`].map((scheme) => fields(s, [[':scheme', scheme]])) },
   { id: 'authority-other', title: ':authority of the unbound host on the connection of the bound one', reference: 'RFC 9113 section 8.3.1', leak: 'the value, to another tenant', write: (s) => [fields(s, [[':authority', s.target.unbound]]), fields(s, [[':authority', `${s.target.bound}@${s.target.unbound}`]]), fields(s, [[':authority', `${s.target.bound}\r\nx: y`]])] },
   { id: 'authority-bound', title: ':authority of the bound host on the connection of the unbound one (coalescing)', reference: 'RFC 9113 section 9.1.1', leak: 'the value, to another host', to: 'unbound', write: (s) => [fields(s, []), fields(s, [['host', s.target.unbound]])] },
   { id: 'host-other', title: 'Host and :authority of different hosts', reference: 'RFC 9113 section 8.3.1', leak: 'the value, to another tenant', write: (s) => [fields(s, [['host', s.target.unbound]]), fields(s, [[':authority', s.target.unbound], ['host', s.target.bound]])] },
   { id: 'two-authorities', title: 'Two :authority fields, a late one, an unknown pseudo-field', reference: 'RFC 9113 section 8.3', write: (s) => [[...fields(s), [':authority', s.target.unbound]], [[':authority', s.target.unbound], ...fields(s)], [...fields(s), [':x', 'y']]] },
-  { id: 'connection-fields', title: 'Transfer-Encoding, Connection and Upgrade', reference: 'RFC 9113 section 8.2.2', body: `0\r\n\r\nGET /${SMUGGLED} HTTP/1.1\r\nHost: x\r\n\r\n`, write: (s) => [['transfer-encoding', 'chunked'], ['connection', 'x-api-key'], ['upgrade', 'h2c'], ['te', 'chunked'], ['proxy-connection', 'close']].map(([name = '', value = '']) => fields(s, [[':method', 'POST'], [name, value]])) },
-  { id: 'length', title: 'Content-Length that is not the body’s', reference: 'RFC 9113 section 8.1.1', body: `GET /${SMUGGLED} HTTP/1.1\r\nHost: x\r\n\r\n`, write: (s) => ['0', '1', '99999', '+5', '5, 5'].map((length) => fields(s, [[':method', 'POST'], ['content-length', length]])) },
+  { id: 'connection-fields', title: 'Transfer-Encoding, Connection and Upgrade', reference: 'RFC 9113 section 8.2.2', body: (s) => `0\r\n\r\n${hidden(s)}`, write: (s) => [['transfer-encoding', 'chunked'], ['connection', 'x-api-key'], ['upgrade', 'h2c'], ['te', 'chunked'], ['proxy-connection', 'close']].map(([name = '', value = '']) => fields(s, [[':method', 'POST'], [name, value]])) },
+  { id: 'length', title: 'Content-Length that is not the body’s', reference: 'RFC 9113 section 8.1.1', body: hidden, write: (s) => ['0', '1', '99999', '+5', '5, 5'].map((length) => fields(s, [[':method', 'POST'], ['content-length', length]])) },
   { id: 'uppercase', title: 'Field names in upper case', reference: 'RFC 9113 section 8.2', write: (s) => [fields(s, [['X-Upper', 'y']]), fields(s, [['Host', s.target.unbound]])] },
 ]; // prettier-ignore
+
+/** What shows that the tricks can hit: beside them, a request that is honest. */
+const HONEST_PATH = '/honest-h2';
 
 async function run(session: Session, trick: Trick, upstream: readonly string[]): Promise<void> {
   session.answer(undefined, upstream);
   const { to = 'bound' } = trick;
-  const outcomes = await Promise.all(
-    trick.write(session).map((one) =>
-      session.exchange({
-        to,
-        alpn: ['h2'],
-        send: [Buffer.concat([HTTP2_PREFACE, createHttp2Request(1, one, trick.body)])],
-      }),
-    ),
-  );
+  const exchange = (host: 'bound' | 'unbound', request: Buffer): Promise<Exchange> =>
+    session.exchange({ to: host, alpn: ['h2', 'http/1.1'], send: [Buffer.concat([HTTP2_PREFACE, request])] });
+  const outcomes = await Promise.all([
+    exchange('bound', createHttp2Request(1, fields(session, [[':path', HONEST_PATH]]))),
+    ...trick.write(session).map((one) => exchange(to, createHttp2Request(1, one, trick.body?.(session)))),
+  ]);
   if (!outcomes.some(({ alpn }) => alpn === 'h2')) {
     throw new Unsupported(`the gate offers no HTTP/2 where the upstream offers ${upstream.join(' and ')}`);
   }
+  const honest = session.requests.find(({ target }) => target === HONEST_PATH);
+  if (honest === undefined) {
+    throw new Unsupported(`the gate brings no HTTP/2 request to an upstream that offers ${upstream.join(' and ')}`);
+  }
+  if (credentialOf(honest) !== session.target.value) throw new Error('the honest request by HTTP/2 did not get the value');
 }
 
 const LEAK = 'the value, in a request of the attacker’s making behind the gate';
 
+/** The same as in HTTP/1.1, in DATA. */
+const REFLECTION: Attack = {
+  id: 'h2-reflect',
+  title: 'The value comes back in DATA',
+  reference: 'RFC 9113 section 6.1',
+  leak: 'the value, to the program in the sandbox',
+  category: 'http2',
+  needs: ['redaction'],
+  run: (session) =>
+    run(session, { ...REFLECTION, write: () => [fields(session, [[':path', REFLECTING_PATH]])] }, ['h2', 'http/1.1']),
+};
+
 /** Each trick towards an HTTP/2 upstream, and downgraded to HTTP/1.1. */
-export const HTTP2_ATTACKS: readonly Attack[] = TRICKS.flatMap((trick) =>
+export const HTTP2_ATTACKS: readonly Attack[] = [...TRICKS.flatMap((trick) =>
   ([['h2', ['h2', 'http/1.1']], ['downgrade', ['http/1.1']]] as const).map(
     ([prefix, protocols]): Attack => ({
       id: `${prefix}-${trick.id}`,
@@ -78,4 +104,4 @@ export const HTTP2_ATTACKS: readonly Attack[] = TRICKS.flatMap((trick) =>
       run: (session) => run(session, trick, protocols),
     }),
   ),
-); // prettier-ignore
+), REFLECTION]; // prettier-ignore

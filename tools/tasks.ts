@@ -7,6 +7,8 @@ import { buildPackages } from './build.ts';
 import { addCounts, NO_TESTS, closingLine, runTests } from './test-run.ts';
 import type { TestCounts } from './test-run.ts';
 
+/** End-to-end tests that `npm test` leaves to `npm run test:clients`. */
+const REAL_CLIENTS = join('e2e', 'real-clients');
 /** How long `npm test` gives a fuzz target, and those in which much can go wrong. */
 const FUZZ_SECONDS = 3;
 const LONGER_FUZZ_SECONDS = 5;
@@ -88,8 +90,18 @@ function checkSteps(): Step[] {
 }
 
 function e2eSteps(): Step[] {
-  const files = filesBelow('e2e', '.test.ts');
+  const files = filesBelow('e2e', '.test.ts').filter((file) => !file.startsWith(REAL_CLIENTS));
   return [{ name: 'end to end', run: () => runTests({ node, files, concurrency: 1 }) }];
+}
+
+/** The table of clients; `--write` writes docs/clients.md anew instead of holding it against what was found. */
+function clientSteps(args: readonly string[]): Step[] {
+  const files = filesBelow(REAL_CLIENTS, '.test.ts');
+  const test = { name: 'real clients', run: () => runTests({ node, files, concurrency: 1 }) };
+  if (!args.includes('--write')) return [test];
+  process.env['SALLYPORT_CLIENTS_WRITE'] = '1';
+  const program = ['--conditions=sallyport-source', join(REAL_CLIENTS, 'write-table.ts')];
+  return [test, { name: 'docs/clients.md', run: () => runNode(program) }];
 }
 
 /** A step for each fuzz target, or for the one that `args` begin with; without further arguments each runs for a short while. */
@@ -153,12 +165,16 @@ async function main([task = '', ...args]: readonly string[]): Promise<number> {
       return runAndCount(unitSteps(), false);
     case 'e2e':
       return runAndCount(e2eSteps(), false);
+    case 'clients':
+      return runAndCount(clientSteps(args), true);
     case 'fuzz':
       return runAndCount(fuzzSteps(args), false);
     case 'build':
       return (await buildPackages(process.cwd())) ? 0 : 1;
     case 'format':
       return (await runTool('oxfmt', 'bin/oxfmt')) ? 0 : 1;
+    case 'gauntlet:compare':
+      return (await runNode(['--conditions=sallyport-source', 'tools/gauntlet-compare.ts', ...args])) ? 0 : 1;
     case 'demo':
       return (await runNode(['--conditions=sallyport-source', 'tools/demo.ts', ...args])) ? 0 : 1;
     default:

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import * as http2 from 'node:http2';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -53,6 +54,24 @@ async function ask(
   for await (const chunk of response) chunks.push(chunk as Buffer);
   return { response, body: Buffer.concat(chunks) };
 }
+
+test('startUpstream() speaks HTTP/2 beside HTTP/1 when asked to, and records which', async () => {
+  await using upstream = await startUpstream({ http2: true });
+  const session = http2.connect(`https://127.0.0.1:${upstream.httpsPort}`, {
+    ca: upstream.authority.certificatePem,
+    servername: upstream.names[0]!,
+  });
+  const stream = session.request({ ':path': '/echo', authorization: 'Bearer x' });
+  let body = '';
+  for await (const chunk of stream.setEncoding('utf8')) body += String(chunk);
+  session.close();
+  assert.equal((JSON.parse(body) as { target: string }).target, '/echo');
+  await ask(upstream, '/echo');
+  assert.deepEqual(
+    upstream.requests.map(({ httpVersion, scheme }) => `${httpVersion} ${scheme}`),
+    ['2 https', '1.1 https'],
+  );
+});
 
 test('startUpstream() records raw headers, body and the bytes of the connection', async () => {
   await using upstream = await startUpstream({ names: ['api.github.com', '192.0.2.7'] });

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 
 /** A request as the upstream saw it. */
 export interface RecordedRequest {
+  readonly httpVersion: '1.1' | '2';
   readonly scheme: 'http' | 'https';
   readonly method: string;
   /** Request target exactly as on the wire. */

@@ -1,5 +1,6 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
+import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -29,6 +30,15 @@ export interface UpstreamOptions {
     response: http.ServerResponse,
     recorded: RecordedRequest,
   ) => boolean | Promise<boolean>;
+  /** Takes an upgrade before the built-in WebSocket endpoint; returns false to leave it to that. */
+  readonly upgrade?: (
+    request: http.IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    recorded: RecordedRequest,
+  ) => boolean;
+  /** `true`: the HTTPS server speaks HTTP/2 too, to clients that offer it. Raw bytes are recorded for HTTP/1 only. Default false. */
+  readonly http2?: boolean;
   /** `false`: keep no requests nor raw bytes (load tests). Default true. */
   readonly record?: boolean;
 }
@@ -105,20 +115,27 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     sockets.add(socket);
     socket.on('error', () => {});
     socket.once('close', () => sockets.delete(socket));
-    if (!keeps) return;
+    // Whoever reads an HTTP/2 connection's socket takes the bytes from its session.
+    if (!keeps || (socket instanceof tls.TLSSocket && socket.alpnProtocol === 'h2')) return;
     connections.push(connection);
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
   };
 
   const describe = (request: http.IncomingMessage): RecordedRequest => {
-    const secure = request.socket instanceof tls.TLSSocket ? request.socket : undefined;
+    const isHttp2 = request.httpVersionMajor === 2;
+    const secure = isHttp2 || request.socket instanceof tls.TLSSocket ? (request.socket as tls.TLSSocket) : undefined;
     const recorded: RecordedRequest = {
+      httpVersion: isHttp2 ? '2' : '1.1',
       scheme: secure === undefined ? 'http' : 'https',
       method: request.method ?? '',
       target: request.url ?? '',
       rawHeaders: pairHeaders(request.rawHeaders),
       serverName: typeof secure?.servername === 'string' ? secure.servername : undefined,
-      connection: bySocket.get(request.socket)!,
+      connection: (isHttp2 ? undefined : bySocket.get(request.socket)) ?? {
+        id: 0,
+        chunks: [],
+        received: () => Buffer.alloc(0),
+      },
       body: Buffer.alloc(0),
     };
     if (keeps) requests.push(recorded);
@@ -135,9 +152,16 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     // A client that leaves in the middle is an ordinary end of a test.
     serve().catch((cause: unknown) => response.destroy(cause instanceof Error ? cause : undefined));
   };
-  const onUpgrade = (request: http.IncomingMessage, socket: Duplex): void => handleUpgrade(describe(request), socket);
+  const onUpgrade = (request: http.IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const recorded = describe(request);
+    if (options.upgrade?.(request, socket, head, recorded) !== true) handleUpgrade(recorded, socket);
+  };
 
-  const secureServer = https.createServer({ ...identity, maxHeaderSize: 1024 * 1024 }, onRequest);
+  const secureServer =
+    options.http2 === true
+      ? // The compatibility classes of node:http2 stand in for those of node:http.
+        (http2.createSecureServer({ ...identity, allowHTTP1: true }, onRequest as never) as unknown as https.Server)
+      : https.createServer({ ...identity, maxHeaderSize: 1024 * 1024 }, onRequest);
   const plainServer = http.createServer({ maxHeaderSize: 1024 * 1024 }, onRequest);
   secureServer.on('secureConnection', onConnection).on('upgrade', onUpgrade);
   // Sockets whose handshake fails never reach `secureConnection`.

@@ -25,6 +25,12 @@ const BUNDLE_ALIASES = [
   '/etc/ssl/cert.pem',
 ];
 
+/** Managed policies of Chromium and Chrome, which read neither the bundle nor any variable. */
+const BROWSER_POLICIES = [
+  '/etc/chromium/policies/managed/sallyport.json',
+  '/etc/opt/chrome/policies/managed/sallyport.json',
+];
+
 /** Every variable by which some client is told of a file with its trusted roots. */
 const BUNDLE_VARIABLES = [
   'SSL_CERT_FILE',
@@ -93,6 +99,8 @@ export function layOutTrust(
     { path: OWN_CA, kind: 'file', content: Buffer.from(pem) },
     ...aliases,
   ];
+  const policy = JSON.stringify({ CACertificates: [new X509Certificate(pem).raw.toString('base64')] });
+  for (const path of BROWSER_POLICIES) files.push({ path, kind: 'file', content: Buffer.from(`${policy}\n`) });
   if (trust.javaTrustStore !== undefined) {
     files.push({ path: JAVA_TRUST_STORE, kind: 'file', content: trust.javaTrustStore });
   }

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, globSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { GateAddresses } from '../airlock/network.ts';
 import type { Identity } from './identity.ts';
 import type { StagedFile } from './staged-files.ts';
@@ -58,7 +58,11 @@ const ETC_FILES = [
   '/etc/ca-certificates.conf',
   '/etc/maven/m2.conf',
   '/etc/maven/logging/simplelogger.properties',
+  '/etc/chromium.d/default-flags', // Debian's Chromium does not start without a file in this folder
 ];
+
+/** Which extensions Debian's PHP loads. Its `php.ini` is not among them, for that may name a database's password. */
+const PHP_EXTENSIONS = '/etc/php/*/cli/conf.d/*.ini';
 
 /** A copied file larger than this is not the configuration that its name promises. */
 const MAX_COPIED_BYTES = 4 * 1024 * 1024;
@@ -80,7 +84,7 @@ export function describeRootFileSystem(identity: Identity, hostName: string, gat
     if (entry.isDirectory() && ETC_DIRECTORIES.some((name) => name.test(entry.name)))
       hostDirectories.push(`/etc/${entry.name}`);
   }
-  for (const path of ETC_FILES) {
+  for (const path of [...ETC_FILES, ...globSync(PHP_EXTENSIONS)]) {
     const copy = copyHostFile(path);
     if (copy !== undefined) files.push(copy);
   }

@@ -218,6 +218,10 @@ test('layOutTrust() adds the certificate to the bundle and refuses anything that
   for (const name of ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'CURL_CA_BUNDLE']) {
     assert.equal(trust.environment[name], '/etc/ssl/certs/ca-certificates.crt');
   }
+  const policy = trust.files.find(({ path }) => path === '/etc/chromium/policies/managed/sallyport.json');
+  const roots = (JSON.parse(policy?.kind === 'file' ? policy.content.toString() : '') as { CACertificates: string[] })
+    .CACertificates;
+  assert.deepEqual(roots, [CA_PEM.replaceAll(/-----[A-Z ]+-----|\n/g, '')]);
   assert.throws(() => layOutTrust({ caPem: CA_PEM + CA_PEM }, host), { code: 'SANDBOX_FAILED' });
   for (const caPem of [
     '',

@@ -1,0 +1,3 @@
+module real-clients/http
+
+go 1.24

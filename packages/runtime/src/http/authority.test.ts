@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+
+import fc from 'fast-check';
+
 import { hostFieldFor, requestAuthority } from './authority.ts';
 import type { Authority } from './message.ts';
 
@@ -134,4 +137,35 @@ describe('hostFieldFor()', () => {
     assert.equal(hostFieldFor(V6), '[2001:db8::1]');
     assert.equal(hostFieldFor({ ...V6, scheme: 'http' }), '[2001:db8::1]:443');
   });
+});
+
+test('requestAuthority() accepts what hostFieldFor() prints, and nothing else but its case, trailing dot and default port', () => {
+  const label = fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/);
+  const connections = fc.record({
+    scheme: fc.constantFrom('https' as const, 'http' as const),
+    host: fc.tuple(label, label).map((labels) => labels.join('.')),
+    port: fc.constantFrom(80, 443, 8443),
+  });
+  fc.assert(
+    fc.property(
+      connections,
+      fc.nat(30),
+      fc.nat(3),
+      fc.string({ maxLength: 2, unit: 'binary' }),
+      (connection, at, out, put) => {
+        const own = hostFieldFor(connection);
+        const accepts = (host: string): boolean =>
+          requestAuthority({ method: 'GET', target: '/', minor: 1, fields: ['Host', host] }, connection).verdict ===
+          'ok';
+        assert.ok(accepts(own));
+        const changed = own.slice(0, at) + put + own.slice(at + out);
+        const plain = changed
+          .toLowerCase()
+          .replace(connection.scheme === 'https' ? /:443$/ : /:80$/, '')
+          .replace(/\.(?=$|:)/, '');
+        assert.ok(!accepts(changed) || plain === own, JSON.stringify([connection, changed]));
+      },
+    ),
+    { numRuns: 2000 },
+  );
 });

@@ -97,11 +97,14 @@ function e2eSteps(): Step[] {
 /** The table of clients; `--write` writes docs/clients.md anew instead of holding it against what was found. */
 function clientSteps(args: readonly string[]): Step[] {
   const files = filesBelow(REAL_CLIENTS, '.test.ts');
-  const test = { name: 'real clients', run: () => runTests({ node, files, concurrency: 1 }) };
-  if (!args.includes('--write')) return [test];
+  const runProgram = (file: string) => runNode(['--conditions=sallyport-source', join(REAL_CLIENTS, file)]);
+  const steps: Step[] = [
+    { name: 'set-up of the real clients', run: () => runProgram('install.ts') },
+    { name: 'real clients', run: () => runTests({ node, files, concurrency: 1 }) },
+  ];
+  if (!args.includes('--write')) return steps;
   process.env['SALLYPORT_CLIENTS_WRITE'] = '1';
-  const program = ['--conditions=sallyport-source', join(REAL_CLIENTS, 'write-table.ts')];
-  return [test, { name: 'docs/clients.md', run: () => runNode(program) }];
+  return [...steps, { name: 'docs/clients.md', run: () => runProgram('write-table.ts') }];
 }
 
 /** A step for each fuzz target, or for the one that `args` begin with; without further arguments each runs for a short while. */

@@ -19,7 +19,7 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 
 const ROOT = join(import.meta.dirname, '..');
-const PACKAGES = ['sdk', 'runtime'] as const;
+const PACKAGES = ['sdk', 'runtime', 'gauntlet'] as const;
 const PROGRAM_TIMEOUT_MS = 180_000;
 
 let base: string;
@@ -44,7 +44,7 @@ function copyCheckout(directory: string): void {
   mkdirSync(join(directory, 'node_modules/@sallyport'), { recursive: true });
   for (const file of ['package.json', 'tsconfig.json']) cpSync(join(ROOT, file), join(directory, file));
   const isOutput = (path: string): boolean => /\/(?:dist|node_modules)$/.test(path);
-  for (const name of ['packages/sdk', 'packages/runtime']) {
+  for (const name of PACKAGES.map((one) => `packages/${one}`)) {
     cpSync(join(ROOT, name), join(directory, name), { recursive: true, filter: (path) => !isOutput(path) });
   }
   for (const name of readdirSync(join(ROOT, 'node_modules'))) {

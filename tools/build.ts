@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** In the order of their dependencies: a package is compiled against the declarations of those before it. */
-const PACKAGES = ['sdk', 'runtime'] as const;
+const PACKAGES = ['sdk', 'runtime', 'gauntlet'] as const;
 
 /** A path to a source file in a string, which the compiler rewrites only in `import` and `export`. */
 const SOURCE_PATH = /['"`]\.{1,2}\/[^'"`\n]*(?<!\.d)\.ts['"`]/;

@@ -43,6 +43,9 @@ const VIOLATIONS: readonly (readonly [place: string, source: string, message: Re
   ['runtime/src/gate/a.ts', 'log(secret?.[`reveal`]());', /may not reveal/],
   ['runtime/src/gate/a.ts', 'const { reveal } = secret;', /may not reveal/],
   ['runtime/src/secrets/spec.ts', 'const { reveal: show } = secret;', /may not reveal/],
+  ['gauntlet/src/a.ts', "import 'sallyport';", /gauntlet may not import sallyport/],
+  ['gauntlet/src/a.ts', "import type { ErrorCode } from '@sallyport/sdk';", /gauntlet may not import @sallyport\/sdk/],
+  ['gauntlet/src/attacks/a.ts', "import '../../../runtime/src/index.ts';", /gauntlet may not import/],
   ['sdk/src/a.ts', "import { inspect } from 'node:util';", /SDK may not import node:util/],
   ['sdk/src/a.ts', "import 'commander';", /SDK may not import commander/],
   ['sdk/src/a.ts', "import '../../runtime/src/index.ts';", /SDK may not import/],
@@ -79,6 +82,7 @@ test('checkSource() lets pass what each place may do', () => {
     ],
     ['runtime/src/cli/a.ts', "import '../engine/a.ts'; import '../gate/a.ts';"],
     ['runtime/src/index.ts', "export * from '@sallyport/sdk'; export * from './engine/run.ts';"],
+    ['gauntlet/src/attacks/a.ts', "import '../attack.ts'; import net from 'node:net'; import '@peculiar/x509';"],
     ['sdk/src/a.ts', "import { z } from 'zod'; import './b.ts'; new URL('https://h.example');"],
   ];
   for (const [place, source] of allowed)

@@ -199,6 +199,17 @@ function checkSdkFile(path: string, facts: Facts, report: Report): void {
   }
 }
 
+/** The suite attacks any gate, so it knows none: neither the runtime nor the SDK. */
+const GAUNTLET_PACKAGES = new Set(['@peculiar/x509', 'reflect-metadata']);
+
+function checkGauntletFile(path: string, facts: Facts, report: Report): void {
+  for (const use of facts.imports) {
+    const isInside = use.text.startsWith('.') && !normalize(join(dirname(path), use.text)).startsWith('..');
+    const isKnown = use.text.startsWith('node:') || GAUNTLET_PACKAGES.has(use.text);
+    if (!isInside && !isKnown) report(use, `the gauntlet may not import ${use.text}: it stands alone`);
+  }
+}
+
 /**
  * What one source file does that its place does not allow.
  *
@@ -207,20 +218,21 @@ function checkSdkFile(path: string, facts: Facts, report: Report): void {
  * @throws SyntaxError where the source does not parse.
  */
 export function checkSource(file: string, source: string): string[] {
-  const match = /^packages\/(runtime|sdk)\/src\/(.+)$/.exec(file);
+  const match = /^packages\/(runtime|sdk|gauntlet)\/src\/(.+)$/.exec(file);
   if (match === null) throw new RangeError(`${file} is not a source file of a package`);
   const [, packageName, path = ''] = match;
   const violations: string[] = [];
   const report: Report = (use, message) => violations.push(`${file}:${use.line}: ${message}`);
   const facts = readFacts(file, source);
   if (packageName === 'sdk') checkSdkFile(path, facts, report);
+  else if (packageName === 'gauntlet') checkGauntletFile(path, facts, report);
   else checkRuntimeFile(path, facts, report);
   return violations;
 }
 
-/** The source files of both packages that are published, so without tests and what only those use, as paths from `root`. */
+/** The source files of the packages that are published, so without tests and what only those use, as paths from `root`. */
 export function sourceFiles(root: string): string[] {
-  return ['packages/sdk/src', 'packages/runtime/src'].flatMap((directory) =>
+  return ['packages/sdk/src', 'packages/runtime/src', 'packages/gauntlet/src'].flatMap((directory) =>
     readdirSync(join(root, directory), { recursive: true, withFileTypes: true, encoding: 'utf8' })
       .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !/\.test(?:ing)?\.ts$/.test(entry.name))
       .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join('/')),

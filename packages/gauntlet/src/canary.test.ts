@@ -24,7 +24,10 @@ test('findForms() finds every form wherever it lies, and nothing in other data',
   ]; // prettier-ignore
   fc.assert(
     fc.property(fc.stringMatching(/^[a-z ]{0,8}$/), fc.constantFrom(...forms), (before, [name, write]) => {
-      assert.ok(findForms(VALUE, write(before)).some((form) => name.test(form)), String(name));
+      assert.ok(
+        findForms(VALUE, write(before)).some((form) => name.test(form)),
+        String(name),
+      );
     }),
   );
   assert.deepEqual(findForms(VALUE, Buffer.from(`${VALUE.slice(0, -1)} ${VALUE.toLowerCase()}`)), []);

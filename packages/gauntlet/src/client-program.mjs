@@ -43,10 +43,14 @@ function askProxy(socket, target, timeoutMs) {
       head = Buffer.concat([head, chunk]);
       const end = head.indexOf('\r\n\r\n');
       if (end < 0) return;
-      if (!/^HTTP\/1\.[01] 2/.test(head.toString('latin1'))) settle(new Error(`the proxy answered ${head.subarray(9, 12)}`));
+      if (!/^HTTP\/1\.[01] 2/.test(head.toString('latin1')))
+        settle(new Error(`the proxy answered ${head.subarray(9, 12)}`));
       else settle();
     };
-    socket.on('data', onData).on('close', onClose).on('error', () => {});
+    socket
+      .on('data', onData)
+      .on('close', onClose)
+      .on('error', () => {});
   });
 }
 
@@ -111,7 +115,7 @@ function converse(socket, job) {
     socket.on('error', (error) => finish(`error ${error.code ?? error.message}`));
     socket.on('end', () => finish('closed'));
     socket.on('close', () => finish('closed'));
-    sendAll(socket, job.send).then(() => {
+    void sendAll(socket, job.send).then(() => {
       sent = true;
       quietSince = Date.now();
     });
@@ -172,11 +176,17 @@ async function obey(job) {
   }
 }
 
-say({ ready: true, node: process.versions.node, placeholder: process.env[placeholderVariable] ?? null, second: process.env[secondVariable] ?? null });
+say({
+  ready: true,
+  node: process.versions.node,
+  placeholder: process.env[placeholderVariable] ?? null,
+  second: process.env[secondVariable] ?? null,
+});
 createInterface({ input: process.stdin }).on('line', (line) => {
   const job = JSON.parse(line);
   obey(job).then(
     (answer) => say({ id: job.id, ...answer }),
-    (error) => say({ id: job.id, failure: String(error?.message ?? error) }),
+    (/** @type {unknown} */ error) =>
+      say({ id: job.id, failure: error instanceof Error ? error.message : String(error) }),
   );
 });

@@ -100,7 +100,15 @@ interface Greeting {
  */
 export async function startClient(options: ClientOptions): Promise<Client> {
   const program = readFileSync(new URL('client-program.mjs', import.meta.url), 'utf8');
-  const words = [options.node, '--input-type=module', '-e', program, '--', options.placeholderVariable ?? '', options.secondVariable ?? ''];
+  const words = [
+    options.node,
+    '--input-type=module',
+    '-e',
+    program,
+    '--',
+    options.placeholderVariable ?? '',
+    options.secondVariable ?? '',
+  ];
   const command = (options.command ?? '{}').replace('{}', () => words.map(quoteWord).join(' '));
   const child = spawn('/bin/sh', ['-c', command], { env: options.env, stdio: 'pipe', detached: true });
   let stderr = '';

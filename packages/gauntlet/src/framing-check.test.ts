@@ -28,7 +28,10 @@ const AMBIGUOUS: readonly (readonly [string, RegExp])[] = [
 test('findAmbiguities() names what parsers read differently, also behind a request that is well', () => {
   for (const [text, message] of AMBIGUOUS) {
     const problems = findAmbiguities(Buffer.from(text, 'latin1'));
-    assert.ok(problems.some((one) => message.test(one)), `${JSON.stringify(text)} gave ${JSON.stringify(problems)}`);
+    assert.ok(
+      problems.some((one) => message.test(one)),
+      `${JSON.stringify(text)} gave ${JSON.stringify(problems)}`,
+    );
   }
 });
 

@@ -33,7 +33,10 @@ async function findFreePort(): Promise<number> {
 }
 
 /** Runs attacks against the naive gate. */
-async function attackNaively(only: readonly string[], gate: { redacts: boolean; value?: string }): Promise<GauntletReport> {
+async function attackNaively(
+  only: readonly string[],
+  gate: { redacts: boolean; value?: string },
+): Promise<GauntletReport> {
   const ports = { [BOUND]: await findFreePort(), [UNBOUND]: await findFreePort() };
   const { value = VALUE, redacts } = gate;
   const hosts = [BOUND, UNBOUND];
@@ -68,7 +71,10 @@ describe('runFromOptions()', () => {
   test('is inconclusive where a control fails, and tries nothing else', async () => {
     const idle = await attackNaively(['smuggle-cl-te'], { redacts: true, value: 'another value altogether' });
     assert.equal(idle.verdict, 'inconclusive');
-    assert.deepEqual(idle.results.map(({ id }) => id), ['control-honest']);
+    assert.deepEqual(
+      idle.results.map(({ id }) => id),
+      ['control-honest'],
+    );
     const unredacting = await attackNaively(['smuggle-cl-te'], { redacts: false });
     assert.equal(unredacting.verdict, 'inconclusive');
     assert.equal(unredacting.results.at(-1)?.id, 'control-redaction');

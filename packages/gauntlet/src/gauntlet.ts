@@ -87,7 +87,9 @@ export async function runFromOptions(
   }
   const secondPlaceholder = options.secondPlaceholder ?? client.second;
   if (secondPlaceholder === null && !options.without.has('second-secret')) {
-    throw new UsageError(`--second-placeholder-env: ${options.secondPlaceholderVariable} is not set where the client half runs`);
+    throw new UsageError(
+      `--second-placeholder-env: ${options.secondPlaceholderVariable} is not set where the client half runs`,
+    );
   }
   const second = secondPlaceholder === null ? undefined : { placeholder: secondPlaceholder, value: secondValue };
   const ca = options.caFile === undefined ? undefined : readFileSync(options.caFile, 'utf8');

@@ -48,7 +48,7 @@ export function createHttp2Request(
 /** The payloads of the DATA frames in what a client received. */
 export function readHttp2Data(received: Buffer): Buffer {
   const parts: Buffer[] = [];
-  for (let at = 0; at + 9 <= received.length; ) {
+  for (let at = 0; at + 9 <= received.length;) {
     const length = received.readUIntBE(at, 3);
     if (received[at + 3] === DATA) parts.push(received.subarray(at + 9, at + 9 + length));
     at += 9 + length;

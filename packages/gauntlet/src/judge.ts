@@ -19,7 +19,8 @@ function isBoundAuthority(text: string, target: Target): boolean {
 
 function listValues(target: Target): { what: string; value: string; isFirst: boolean }[] {
   const values = [{ what: 'the value', value: target.value, isFirst: true }];
-  if (target.second !== undefined) values.push({ what: "the second secret's value", value: target.second.value, isFirst: false });
+  if (target.second !== undefined)
+    values.push({ what: "the second secret's value", value: target.second.value, isFirst: false });
   return values;
 }
 
@@ -44,11 +45,14 @@ function judgeRequest(request: UpstreamRequest, target: Target): string[] {
   if (request.target.includes(SMUGGLED) && credentialOf(request) !== target.value) {
     findings.push(`a request that the gate did not see arrived at ${server}`);
   }
-  const isReleased = request.fields.some(([, value]) => findForms(target.value, Buffer.from(value, 'latin1')).length > 0);
+  const isReleased = request.fields.some(
+    ([, value]) => findForms(target.value, Buffer.from(value, 'latin1')).length > 0,
+  );
   if (server !== 'bound-tls' || !isReleased) return findings;
   const hosts = fieldValues({ ...request, startLine: '' }, 'host');
   const named = [...hosts];
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(request.target)) named.push(request.target.replace(/^[^/]*\/\//, '').replace(/[/?#].*$/, ''));
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(request.target))
+    named.push(request.target.replace(/^[^/]*\/\//, '').replace(/[/?#].*$/, ''));
   if (hosts.length === 0 || !named.every((one) => isBoundAuthority(one, target))) {
     findings.push('the value was released in a request that names another host than the bound one');
   }

@@ -117,7 +117,7 @@ function decode(coding: string, body: Buffer): Buffer {
 export function decodeBody(message: LenientMessage): Buffer {
   const codings = fieldValues(message, 'content-encoding').flatMap((value) => value.toLowerCase().split(','));
   let { body } = message;
-  for (const coding of codings.map((one) => one.trim()).reverse()) {
+  for (const coding of codings.map((one) => one.trim()).toReversed()) {
     try {
       body = decode(coding, body);
     } catch {

@@ -42,7 +42,9 @@ export async function startNaiveGate(options: {
         Buffer.from(chunk.toString('latin1').replaceAll(from, to), 'latin1');
       client.on('data', (chunk: Buffer) => upstream.write(replace(chunk, options.placeholder, options.value)));
       upstream.on('data', (chunk: Buffer) =>
-        client.write(options.redacts ? replace(chunk, options.value, options.placeholder.padEnd(options.value.length)) : chunk),
+        client.write(
+          options.redacts ? replace(chunk, options.value, options.placeholder.padEnd(options.value.length)) : chunk,
+        ),
       );
       upstream.on('end', () => client.end());
     });

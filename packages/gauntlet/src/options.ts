@@ -115,7 +115,10 @@ function readConnect(text: string): [string, Address] {
   if (match === null) throw new UsageError(`--connect takes HOST:PORT:ADDRESS:PORT, not ${JSON.stringify(text)}`);
   const [, host, port = '', address = '', addressPort = ''] = match;
   readPort(port, '--connect');
-  return [`${host}:${Number(port)}`, { host: address.replace(/^\[|\]$/g, ''), port: readPort(addressPort, '--connect') }];
+  return [
+    `${host}:${Number(port)}`,
+    { host: address.replace(/^\[|\]$/g, ''), port: readPort(addressPort, '--connect') },
+  ];
 }
 
 function readFeature(text: string): Need {
@@ -164,8 +167,10 @@ export function readOptions(
   const values = parse(args);
   const valueVariable = values['value-env'];
   const value = valueVariable === undefined ? values.value : env[valueVariable];
-  if (valueVariable !== undefined && value === undefined) throw new UsageError(`--value-env: ${valueVariable} is not set`);
-  if (value !== undefined && value.length < 16) throw new UsageError('the value needs 16 characters or more, to be told from chance');
+  if (valueVariable !== undefined && value === undefined)
+    throw new UsageError(`--value-env: ${valueVariable} is not set`);
+  if (value !== undefined && value.length < 16)
+    throw new UsageError('the value needs 16 characters or more, to be told from chance');
   const seed = values.seed === undefined ? randomSeed : Number(values.seed);
   if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError('--seed takes a whole number');
   const secondPlaceholder = values['second-placeholder'];
@@ -223,7 +228,8 @@ export function readOptions(
 function checkReach(options: GauntletOptions, isWrapped: boolean): void {
   const ways = [isWrapped, options.proxy !== undefined, options.transparent].filter(Boolean).length;
   if (ways !== 1) throw new UsageError('say how to reach the gate: --start with {}, or --proxy, or --transparent');
-  if (options.transparent !== options.addresses.size > 0) throw new UsageError('--transparent and --connect go together');
+  if (options.transparent !== options.addresses.size > 0)
+    throw new UsageError('--transparent and --connect go together');
   if ((options.placeholder === undefined) === (options.placeholderVariable === undefined)) {
     throw new UsageError('give the placeholder: --placeholder or --placeholder-env');
   }

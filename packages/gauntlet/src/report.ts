@@ -20,7 +20,8 @@ export function formatSummary(report: GauntletReport): string {
     `${pass} passed, ${fail} failed, ${unsupported} unsupported, ${error} errors, ${informational} informational (seed ${report.seed})`,
   ];
   if (report.without.length > 0) lines.push(`stated to be missing: ${report.without.join(', ')}`);
-  if (report.verdict === 'inconclusive') lines.push('inconclusive: a positive control failed, so nothing else was tried');
+  if (report.verdict === 'inconclusive')
+    lines.push('inconclusive: a positive control failed, so nothing else was tried');
   return lines.join('\n');
 }
 
@@ -36,7 +37,13 @@ export function formatJson(report: GauntletReport): string {
 
 /** Text as XML 1.0 can carry it: what it has no character for becomes a question mark. */
 function escapeXml(text: string): string {
-  const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
+  const entities: Readonly<Record<string, string>> = {
+    '&': '&amp;',
+    '<': '&lt;',
+    '>': '&gt;',
+    '"': '&quot;',
+    "'": '&apos;',
+  };
   // eslint-disable-next-line no-control-regex -- the controls are what XML forbids
   return text.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd]/g, '?').replace(/[&<>"']/g, (one) => entities[one] ?? one);
 }
@@ -69,5 +76,11 @@ export function formatJunit(report: GauntletReport): string {
     const head = `  <testsuite name="gauntlet.${category}" tests="${results.length}" failures="${count('fail')}" errors="${count('error')}" skipped="${count('unsupported')}" time="${seconds}">`;
     return [head, ...results.map(formatCase), '  </testsuite>'].join('\n');
   });
-  return ['<?xml version="1.0" encoding="UTF-8"?>', '<testsuites name="gauntlet">', ...suites, '</testsuites>', ''].join('\n');
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<testsuites name="gauntlet">',
+    ...suites,
+    '</testsuites>',
+    '',
+  ].join('\n');
 }

@@ -52,32 +52,40 @@ async function runAttack(attack: Attack, options: RunOptions, timeoutMs: number)
     return { id, title, category, reference, leak, informational, outcome, evidence: safe, milliseconds };
   };
   const missing = (attack.needs ?? []).filter((need) => options.without.has(need));
-  if (missing.length > 0) return finish('unsupported', missing.map((need) => `the gate has no ${need}`));
+  if (missing.length > 0)
+    return finish(
+      'unsupported',
+      missing.map((need) => `the gate has no ${need}`),
+    );
   if (timeoutMs <= 0) return finish('error', ['the time of the run was over before']);
   const signal = AbortSignal.timeout(Math.min(timeoutMs, ATTACK_TIMEOUT_MS));
   const { client, upstreams, target, seed } = options;
   const session = new Session({ client, upstreams, target, random: createSeededRandom(seed), signal });
-  let failure: unknown;
+  let failure: Error | undefined;
   try {
     await attack.run(session);
   } catch (error) {
-    failure = error;
+    failure = error instanceof Error ? error : new Error('the attack threw no error');
   }
   await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   // What leaked before the attack broke off has leaked.
   const findings = judge(session);
   if (findings.length > 0) return finish('fail', findings);
   if (failure instanceof Unsupported) return finish('unsupported', [failure.message]);
-  if (failure !== undefined) return finish('error', [failure instanceof Error ? failure.message : String(failure)]);
+  if (failure !== undefined) return finish('error', [failure.message]);
   return finish('pass', describeTraffic(session));
 }
 
 /** How the gate took it, so that a pass can be told from an attack that hit nothing. */
 function describeTraffic(session: Session): string[] {
-  const statuses = session.exchanges.flatMap(({ responses }) => responses.map(({ startLine }) => startLine.split(' ')[1] ?? '?'));
+  const statuses = session.exchanges.flatMap(({ responses }) =>
+    responses.map(({ startLine }) => startLine.split(' ')[1] ?? '?'),
+  );
   const closed = session.exchanges.filter(({ responses }) => responses.length === 0).length;
   const counts = Map.groupBy(statuses, (status) => status);
-  const answers = [...counts].sort().map(([status, all]) => `${all.length} × ${status}`);
+  const answers = [...counts]
+    .sort(([one], [other]) => one.localeCompare(other))
+    .map(([status, all]) => `${all.length} × ${status}`);
   if (closed > 0) answers.push(`${closed} × no answer`);
   return [`${session.requests.length} requests arrived; answers: ${answers.join(', ') || 'none'}`];
 }

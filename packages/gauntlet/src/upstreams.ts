@@ -108,7 +108,7 @@ export async function startUpstreams(
     let last = Promise.resolve();
     socket.on('data', (chunk: Buffer) => {
       pending = Buffer.concat([pending, chunk]);
-      for (let next = readMessage(pending, false, false); next !== undefined; ) {
+      for (let next = readMessage(pending, false, false); next !== undefined;) {
         pending = next.rest;
         const { startLine, fields, body } = next.message;
         const [method = '', target = ''] = startLine.split(/\s+/);

@@ -19,7 +19,12 @@ function send(
   to: 'bound' | 'unbound',
   path: string,
   lines: readonly string[],
-  more: { readonly sni?: string | null; readonly secure?: boolean; readonly version?: string; readonly method?: string } = {},
+  more: {
+    readonly sni?: string | null;
+    readonly secure?: boolean;
+    readonly version?: string;
+    readonly method?: string;
+  } = {},
 ): Promise<unknown> {
   const { sni, secure, ...head } = more;
   const request = session.request(path, { to, lines, ...(secure === undefined ? {} : { secure }), ...head });
@@ -185,7 +190,11 @@ const CASES: readonly Case[] = [
     run: async (s) => {
       const lines = FORWARDING_FIELDS.map((name) => `${name}: ${s.target.bound}`);
       await send(s, 'unbound', '/', [`Host: ${s.target.unbound}`, ...lines.slice(0, -1)]);
-      await send(s, 'unbound', '/', [`Host: ${s.target.unbound}`, ...lines, `Forwarded: host=${s.target.bound};proto=https`]);
+      await send(s, 'unbound', '/', [
+        `Host: ${s.target.unbound}`,
+        ...lines,
+        `Forwarded: host=${s.target.bound};proto=https`,
+      ]);
       await send(s, 'unbound', '/', [
         `Host: ${s.target.unbound}`,
         `X-Original-URL: https://${s.target.bound}/`,
@@ -208,9 +217,15 @@ const CASES: readonly Case[] = [
     reference: 'RFC 7239 section 5.4',
     leak: 'the value, to whoever listens on the way',
     run: (s) =>
-      send(s, 'bound', '/', [`Host: ${s.target.bound}:443`, 'X-Forwarded-Proto: https', 'Forwarded: proto=https', 'X-Forwarded-Ssl: on'], {
-        secure: false,
-      }),
+      send(
+        s,
+        'bound',
+        '/',
+        [`Host: ${s.target.bound}:443`, 'X-Forwarded-Proto: https', 'Forwarded: proto=https', 'X-Forwarded-Ssl: on'],
+        {
+          secure: false,
+        },
+      ),
   },
   {
     id: 'connect-inside',

@@ -16,7 +16,8 @@ export const CONTROLS: readonly Attack[] = [
       const { stage, end } = await session.exchange({ to: 'bound', verify: true, send: [session.request('/honest')] });
       const arrived = session.requests.filter(({ connection }) => connection.server === 'bound-tls');
       if (arrived.length === 0) session.find(`nothing arrived at the bound host (${stage}: ${end})`);
-      else if (credentialOf(arrived[0]!) !== session.target.value) session.find('the request arrived without the value');
+      else if (credentialOf(arrived[0]!) !== session.target.value)
+        session.find('the request arrived without the value');
     },
   },
   {

@@ -34,7 +34,9 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const member = gzipSync(Buffer.alloc(ZEROS_BYTES));
       const bomb = Buffer.concat(Array.from({ length: MEMBERS }, () => member));
-      session.answer((request) => (request.target.includes('bomb') ? createReply('200 OK', ['Content-Encoding: gzip'], bomb) : undefined));
+      session.answer((request) =>
+        request.target.includes('bomb') ? createReply('200 OK', ['Content-Encoding: gzip'], bomb) : undefined,
+      );
       await session.exchange({ to: 'bound', send: [session.request('/bomb')], keepBytes: 10_000, totalMs: 3_000 });
       await assertAlive(session);
     },
@@ -48,7 +50,10 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const inner = gzipSync(Buffer.alloc(ZEROS_BYTES * 8));
       const options = { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } };
-      const bombs = [createReply('200 OK', ['Content-Encoding: gzip, gzip'], gzipSync(inner)), createReply('200 OK', ['Content-Encoding: br'], brotliCompressSync(Buffer.alloc(ZEROS_BYTES * 8), options))];
+      const bombs = [
+        createReply('200 OK', ['Content-Encoding: gzip, gzip'], gzipSync(inner)),
+        createReply('200 OK', ['Content-Encoding: br'], brotliCompressSync(Buffer.alloc(ZEROS_BYTES * 8), options)),
+      ];
       for (const bomb of bombs) {
         session.answer((request) => (request.target.includes('bomb') ? bomb : undefined));
         await session.exchange({ to: 'bound', send: [session.request('/bomb')], keepBytes: 10_000, totalMs: 2_000 });
@@ -64,7 +69,11 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     leak: LEAK,
     run: async (session) => {
       const codings = Array.from({ length: 500 }, () => 'gzip').join(', ');
-      session.answer((request) => (request.target.includes('bomb') ? createReply('200 OK', [`Content-Encoding: ${codings}`], gzipSync('x')) : undefined));
+      session.answer((request) =>
+        request.target.includes('bomb')
+          ? createReply('200 OK', [`Content-Encoding: ${codings}`], gzipSync('x'))
+          : undefined,
+      );
       await session.exchange({ to: 'bound', send: [session.request('/bomb')] });
       await assertAlive(session);
     },
@@ -77,7 +86,10 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     leak: LEAK,
     run: async (session) => {
       const lines = Array.from({ length: 1_000 }, (_, index) => `X-${index}: ${'a'.repeat(1_000)}`);
-      await session.exchange({ to: 'bound', send: [session.request('/', { lines: [`Host: ${session.target.bound}`, ...lines] })] });
+      await session.exchange({
+        to: 'bound',
+        send: [session.request('/', { lines: [`Host: ${session.target.bound}`, ...lines] })],
+      });
       session.answer((request) => (request.target.includes('large') ? createReply('200 OK', lines) : undefined));
       await session.exchange({ to: 'bound', send: [session.request('/large')], keepBytes: 10_000 });
       await assertAlive(session);
@@ -97,7 +109,13 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     category: 'exhaustion',
     reference: 'CWE-400',
     leak: LEAK,
-    run: (session) => besiege(session, IDLE_CONNECTIONS, [`POST /slow HTTP/1.1\r\nHost: ${session.target.bound}\r\nContent-Length: 1000\r\n\r\n`, 'a', 'a', 'a'], 300),
+    run: (session) =>
+      besiege(
+        session,
+        IDLE_CONNECTIONS,
+        [`POST /slow HTTP/1.1\r\nHost: ${session.target.bound}\r\nContent-Length: 1000\r\n\r\n`, 'a', 'a', 'a'],
+        300,
+      ),
   },
   {
     id: 'half-open',
@@ -114,7 +132,11 @@ export const EXHAUSTION_ATTACKS: readonly Attack[] = [
     reference: 'CWE-400',
     leak: LEAK,
     run: async (session) => {
-      session.answer((request) => (request.target.includes('slow') ? { pieces: [...'HTTP/1.1 200 OK'].map((letter) => Buffer.from(letter)), delayMs: 200 } : undefined));
+      session.answer((request) =>
+        request.target.includes('slow')
+          ? { pieces: [...'HTTP/1.1 200 OK'].map((letter) => Buffer.from(letter)), delayMs: 200 }
+          : undefined,
+      );
       await besiege(session, 20, [session.request('/slow')], 0);
     },
   },

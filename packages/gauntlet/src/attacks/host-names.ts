@@ -20,7 +20,9 @@ function swapLetter(name: string): string[] {
 }
 
 function toFullwidth(name: string): string {
-  return [...name].map((letter) => (/[a-z0-9]/.test(letter) ? String.fromCodePoint(letter.codePointAt(0)! + 0xfee0) : letter)).join('');
+  return [...name]
+    .map((letter) => (/[a-z0-9]/.test(letter) ? String.fromCodePoint(letter.codePointAt(0)! + 0xfee0) : letter))
+    .join('');
 }
 
 const SPELLINGS: readonly Spelling[] = [

@@ -4,6 +4,7 @@ import { HTTP2_PREFACE, createHttp2Request } from '../http2-frames.ts';
 import { SMUGGLED } from '../judge.ts';
 import type { Exchange, Session } from '../session.ts';
 import { REFLECTING_PATH, credentialOf } from '../upstreams.ts';
+import type { UpstreamRequest } from '../upstreams.ts';
 
 type Fields = readonly (readonly [name: string, value: string])[];
 
@@ -28,7 +29,11 @@ function fields(session: Session, changes: Fields = [], to: 'bound' | 'unbound' 
     if (honest.has(name)) honest.set(name, value);
     else added.push([name, value]);
   }
-  return [...ORDER.map((name) => [name, honest.get(name)!] as const), ['x-api-key', session.target.placeholder], ...added];
+  return [
+    ...ORDER.map((name) => [name, honest.get(name)!] as const),
+    ['x-api-key', session.target.placeholder],
+    ...added,
+  ];
 }
 
 /** A request that no gate has seen, or the value would be in it. */
@@ -62,20 +67,22 @@ const HONEST_PATH = '/honest-h2';
 async function run(session: Session, trick: Trick, upstream: readonly string[]): Promise<void> {
   session.answer(undefined, upstream);
   const { to = 'bound' } = trick;
-  const exchange = (host: 'bound' | 'unbound', request: Buffer): Promise<Exchange> =>
-    session.exchange({ to: host, alpn: ['h2', 'http/1.1'], send: [Buffer.concat([HTTP2_PREFACE, request])] });
-  const outcomes = await Promise.all([
-    exchange('bound', createHttp2Request(1, fields(session, [[':path', HONEST_PATH]]))),
-    ...trick.write(session).map((one) => exchange(to, createHttp2Request(1, one, trick.body?.(session)))),
-  ]);
-  if (!outcomes.some(({ alpn }) => alpn === 'h2')) {
-    throw new Unsupported(`the gate offers no HTTP/2 where the upstream offers ${upstream.join(' and ')}`);
+  const exchange = (host: 'bound' | 'unbound', alpn: readonly string[], request: Buffer): Promise<Exchange> =>
+    session.exchange({ to: host, alpn, send: [Buffer.concat([HTTP2_PREFACE, request])] });
+  const findHonest = (): UpstreamRequest | undefined => session.requests.find(({ target }) => target === HONEST_PATH);
+  // A gate may mirror what a host offered before where a client leaves it the choice, or offer upstream what the client offered alone.
+  for (const alpn of [['h2'], ['h2', 'http/1.1']]) {
+    const probe = await exchange('bound', alpn, createHttp2Request(1, fields(session, [[':path', HONEST_PATH]])));
+    const honest = findHonest();
+    if (probe.alpn !== 'h2' || honest === undefined) continue;
+    if (credentialOf(honest) !== session.target.value) {
+      throw new Error('the honest request by HTTP/2 did not get the value');
+    }
+    const requests = trick.write(session).map((one) => createHttp2Request(1, one, trick.body?.(session)));
+    await Promise.all(requests.map((request) => exchange(to, alpn, request)));
+    return;
   }
-  const honest = session.requests.find(({ target }) => target === HONEST_PATH);
-  if (honest === undefined) {
-    throw new Unsupported(`the gate brings no HTTP/2 request to an upstream that offers ${upstream.join(' and ')}`);
-  }
-  if (credentialOf(honest) !== session.target.value) throw new Error('the honest request by HTTP/2 did not get the value');
+  throw new Unsupported(`the gate brings no HTTP/2 request to an upstream that offers ${upstream.join(' and ')}`);
 }
 
 const LEAK = 'the value, in a request of the attacker’s making behind the gate';

@@ -25,7 +25,13 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     leak: MISPLACED,
     run: async (session) => {
       const { placeholder, bound } = session.target;
-      for (const path of [`/${placeholder}`, `/?k=${placeholder}`, `/a;k=${placeholder}`, `/?${placeholder}=k`, `/%${placeholder.charCodeAt(0).toString(16)}${placeholder.slice(1)}`]) {
+      for (const path of [
+        `/${placeholder}`,
+        `/?k=${placeholder}`,
+        `/a;k=${placeholder}`,
+        `/?${placeholder}=k`,
+        `/%${placeholder.charCodeAt(0).toString(16)}${placeholder.slice(1)}`,
+      ]) {
         const bare = `GET ${path} HTTP/1.1\r\nHost: ${bound}\r\nConnection: close\r\n\r\n`;
         await session.exchange({ to: 'bound', send: [bare] });
       }
@@ -40,7 +46,15 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     leak: MISPLACED,
     run: async (session) => {
       const { placeholder, bound } = session.target;
-      for (const [type, body] of [['text/plain', placeholder], ['application/json', `{"a":"${placeholder}"}`], ['application/x-www-form-urlencoded', `a=${placeholder}`], ['multipart/form-data; boundary=b', `--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n${placeholder}\r\n--b--\r\n`]] as const) {
+      for (const [type, body] of [
+        ['text/plain', placeholder],
+        ['application/json', `{"a":"${placeholder}"}`],
+        ['application/x-www-form-urlencoded', `a=${placeholder}`],
+        [
+          'multipart/form-data; boundary=b',
+          `--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n${placeholder}\r\n--b--\r\n`,
+        ],
+      ] as const) {
         const lines = [`Host: ${bound}`, `Content-Type: ${type}`];
         await session.exchange({ to: 'bound', send: [session.request('/body', { method: 'POST', lines, body })] });
       }
@@ -56,9 +70,15 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const { placeholder, bound } = session.target;
       await session.exchange({ to: 'bound', send: [session.request('/', { method: placeholder })] });
-      await session.exchange({ to: 'bound', send: [session.request('/', { lines: [`Host: ${bound}`, `${placeholder}: x`] })] });
+      await session.exchange({
+        to: 'bound',
+        send: [session.request('/', { lines: [`Host: ${bound}`, `${placeholder}: x`] })],
+      });
       await session.exchange({ to: 'bound', send: [session.request('/', { lines: [`Host: ${placeholder}`] })] });
-      await session.exchange({ to: 'bound', send: [session.request('/', { lines: [`Host: ${bound}`, `Host: ${placeholder}`] })] });
+      await session.exchange({
+        to: 'bound',
+        send: [session.request('/', { lines: [`Host: ${bound}`, `Host: ${placeholder}`] })],
+      });
       findMisplaced(session);
     },
   },
@@ -70,8 +90,22 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     leak: 'the value, or a request that ends where the value says',
     run: async (session) => {
       const { placeholder, bound } = session.target;
-      for (const name of ['Content-Length', 'Transfer-Encoding', 'Connection', 'Trailer', 'Upgrade', 'Expect', 'Keep-Alive', 'TE', 'Range', 'Via']) {
-        await session.exchange({ to: 'bound', send: [session.request('/', { lines: [`Host: ${bound}`, `${name}: ${placeholder}`] })] });
+      for (const name of [
+        'Content-Length',
+        'Transfer-Encoding',
+        'Connection',
+        'Trailer',
+        'Upgrade',
+        'Expect',
+        'Keep-Alive',
+        'TE',
+        'Range',
+        'Via',
+      ]) {
+        await session.exchange({
+          to: 'bound',
+          send: [session.request('/', { lines: [`Host: ${bound}`, `${name}: ${placeholder}`] })],
+        });
       }
       findMisplaced(session);
     },
@@ -85,7 +119,10 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       for (const to of ['unbound', 'bound'] as const) {
         const head = `POST / HTTP/1.1\r\nHost: ${session.target[to]}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Api-Key\r\nConnection: close\r\n\r\n`;
-        await session.exchange({ to, send: [`${head}1\r\nA\r\n0\r\nX-Api-Key: ${session.target.placeholder}\r\n\r\n`] });
+        await session.exchange({
+          to,
+          send: [`${head}1\r\nA\r\n0\r\nX-Api-Key: ${session.target.placeholder}\r\n\r\n`],
+        });
       }
     },
   },
@@ -99,7 +136,12 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
       const { placeholder, unbound } = session.target;
       const basic = Buffer.from(`x:${placeholder}`).toString('base64');
       const escaped = [...placeholder].map((letter) => `%${letter.charCodeAt(0).toString(16)}`).join('');
-      const lines = [`Host: ${unbound}`, `Authorization: Basic ${basic}`, `Cookie: a=${escaped}; b=${placeholder}`, `Referer: https://${session.target.bound}/${placeholder}`];
+      const lines = [
+        `Host: ${unbound}`,
+        `Authorization: Basic ${basic}`,
+        `Cookie: a=${escaped}; b=${placeholder}`,
+        `Referer: https://${session.target.bound}/${placeholder}`,
+      ];
       await session.exchange({ to: 'unbound', send: [session.request('/', { to: 'unbound', lines })] });
     },
   },
@@ -117,8 +159,10 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
       await session.exchange({ to: 'unbound', send: [session.request('/', { to: 'unbound', lines: lines(unbound) })] });
       for (const { fields } of session.requests) {
         for (const [name, text] of fields) {
-          if (name.toLowerCase() === 'x-nested' && text.split(value).length > 2) session.find('the value was put in twice');
-          if (name.toLowerCase() === 'x-nested' && text === value) session.find('a second pass replaced what the first one made');
+          if (name.toLowerCase() === 'x-nested' && text.split(value).length > 2)
+            session.find('the value was put in twice');
+          if (name.toLowerCase() === 'x-nested' && text === value)
+            session.find('a second pass replaced what the first one made');
         }
       }
     },
@@ -132,9 +176,16 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const { placeholder, bound, unbound } = session.target;
       for (const to of ['bound', 'unbound'] as const) {
-        const lines = [`Host: ${to === 'bound' ? bound : unbound}`, ...Array.from({ length: 60 }, (_, index) => `X-${index}: ${`${placeholder} `.repeat(6).trim()}`)];
+        const lines = [
+          `Host: ${to === 'bound' ? bound : unbound}`,
+          ...Array.from({ length: 60 }, (_, index) => `X-${index}: ${`${placeholder} `.repeat(6).trim()}`),
+        ];
         const body = placeholder.repeat(10_000);
-        await session.exchange({ to, send: [session.request('/', { to, method: 'POST', lines, body })], firstByteMs: 2_500 });
+        await session.exchange({
+          to,
+          send: [session.request('/', { to, method: 'POST', lines, body })],
+          firstByteMs: 2_500,
+        });
       }
       findMisplaced(session);
       if (!(await session.isAlive())) session.find('the gate no longer answers an honest request');
@@ -150,12 +201,22 @@ export const PLACEMENT_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const { bound, unbound, second } = session.target;
       if (second === undefined) throw new Error('there is no second secret');
-      session.answer((request) => createReply('200 OK', [], `${credentialOf(request)} ${request.fields.flat().join(' ')}`));
+      session.answer((request) =>
+        createReply('200 OK', [], `${credentialOf(request)} ${request.fields.flat().join(' ')}`),
+      );
       for (const to of ['bound', 'unbound'] as const) {
-        const lines = [`Host: ${to === 'bound' ? bound : unbound}`, `X-Second: ${second.placeholder}`, `X-Both: ${second.placeholder}${session.target.placeholder}`];
+        const lines = [
+          `Host: ${to === 'bound' ? bound : unbound}`,
+          `X-Second: ${second.placeholder}`,
+          `X-Both: ${second.placeholder}${session.target.placeholder}`,
+        ];
         await session.exchange({ to, send: [session.request('/', { to, lines })] });
       }
-      const released = session.requests.some(({ connection, fields }) => connection.server === 'unbound-tls' && fields.some(([name, text]) => name.toLowerCase() === 'x-second' && text === second.value));
+      const released = session.requests.some(
+        ({ connection, fields }) =>
+          connection.server === 'unbound-tls' &&
+          fields.some(([name, text]) => name.toLowerCase() === 'x-second' && text === second.value),
+      );
       if (!released) throw new Error('the second value did not reach its own host');
     },
   },

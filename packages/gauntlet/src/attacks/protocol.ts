@@ -9,7 +9,11 @@ const TO_SANDBOX = 'the value, to the program in the sandbox';
 /** What a TRACE or debugging endpoint answers: the request itself. */
 function echo(request: UpstreamRequest): Reply {
   const lines = request.fields.map(([name, value]) => `${name}: ${value}`);
-  return createReply('200 OK', ['Content-Type: message/http'], `${request.method} ${request.target}\r\n${lines.join('\r\n')}`);
+  return createReply(
+    '200 OK',
+    ['Content-Type: message/http'],
+    `${request.method} ${request.target}\r\n${lines.join('\r\n')}`,
+  );
 }
 
 /** A server with one file: what was put there, in ranges where asked for. */
@@ -56,7 +60,12 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     needs: ['redaction'],
     run: async (session) => {
       session.answer(echo);
-      const lines = [`Host: ${session.target.bound}`, 'X-HTTP-Method-Override: TRACE', 'X-HTTP-Method: TRACE', 'X-Method-Override: TRACE'];
+      const lines = [
+        `Host: ${session.target.bound}`,
+        'X-HTTP-Method-Override: TRACE',
+        'X-HTTP-Method: TRACE',
+        'X-Method-Override: TRACE',
+      ];
       await session.exchange({ to: 'bound', send: [session.request('/', { method: 'POST', lines, body: '' })] });
     },
   },
@@ -68,7 +77,9 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     leak: 'what the credential gives access to',
     run: async (session) => {
       const cacheable = ['Cache-Control: public, max-age=600', 'ETag: "1"'];
-      session.answer((request) => createReply('200 OK', cacheable, credentialOf(request) === session.target.value ? 'private answer' : 'public'));
+      session.answer((request) =>
+        createReply('200 OK', cacheable, credentialOf(request) === session.target.value ? 'private answer' : 'public'),
+      );
       await session.exchange({ to: 'bound', send: [session.request('/cached')] });
       const bare = `GET /cached HTTP/1.1\r\nHost: ${session.target.bound}\r\nConnection: close\r\n\r\n`;
       const { responses } = await session.exchange({ to: 'bound', send: [bare] });
@@ -85,13 +96,25 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     leak: 'an answer that the credential was needed for; a poisoned one in its place',
     run: async (session) => {
       const { bound, unbound } = session.target;
-      session.answer(({ connection }) => createReply('200 OK', ['Cache-Control: public, max-age=600'], connection.server));
+      session.answer(({ connection }) =>
+        createReply('200 OK', ['Cache-Control: public, max-age=600'], connection.server),
+      );
       await session.exchange({ to: 'bound', send: [session.request('/same')] });
-      const { responses } = await session.exchange({ to: 'unbound', send: [session.request('/same', { to: 'unbound' })] });
-      if (responses.some((response) => decodeBody(response).includes('bound-tls') && !decodeBody(response).includes('unbound-tls'))) {
+      const { responses } = await session.exchange({
+        to: 'unbound',
+        send: [session.request('/same', { to: 'unbound' })],
+      });
+      if (
+        responses.some(
+          (response) => decodeBody(response).includes('bound-tls') && !decodeBody(response).includes('unbound-tls'),
+        )
+      ) {
         session.find('the unbound host’s client was served the bound host’s answer');
       }
-      const poison = session.request('/poison', { to: 'unbound', lines: [`Host: ${unbound}`, `X-Forwarded-Host: ${bound}`] });
+      const poison = session.request('/poison', {
+        to: 'unbound',
+        lines: [`Host: ${unbound}`, `X-Forwarded-Host: ${bound}`],
+      });
       await session.exchange({ to: 'unbound', send: [poison] });
       const after = await session.exchange({ to: 'bound', send: [session.request('/poison')] });
       if (after.responses.some((response) => decodeBody(response).includes('unbound-tls'))) {
@@ -106,7 +129,12 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     reference: 'CWE-113',
     leak: 'the value, in a request of the attacker’s making',
     run: async (session) => {
-      for (const path of ['/%0d%0aX-Injected:%20y', '/?a=%0d%0a%0d%0aGET%20/x', '/%E5%98%8D%E5%98%8AX-Injected:y', '/a%00b']) {
+      for (const path of [
+        '/%0d%0aX-Injected:%20y',
+        '/?a=%0d%0a%0d%0aGET%20/x',
+        '/%E5%98%8D%E5%98%8AX-Injected:y',
+        '/a%00b',
+      ]) {
         await session.exchange({ to: 'bound', send: [session.request(path)] });
       }
       if (session.requests.some(({ fields }) => fields.some(([name]) => name.toLowerCase() === 'x-injected'))) {
@@ -122,9 +150,15 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     leak: 'answers of the attacker’s making on other requests',
     run: async (session) => {
       for (const octets of ['\r', '\0', '\n\r']) {
-        session.answer(() => ({ pieces: [Buffer.from(`HTTP/1.1 200 OK\r\nX-A: b${octets}Set-Cookie: injected=1\r\nContent-Length: 1\r\n\r\nx`)], close: true }));
+        session.answer(() => ({
+          pieces: [
+            Buffer.from(`HTTP/1.1 200 OK\r\nX-A: b${octets}Set-Cookie: injected=1\r\nContent-Length: 1\r\n\r\nx`),
+          ],
+          close: true,
+        }));
         const { received } = await session.exchange({ to: 'bound', send: [session.request('/')] });
-        if (received.includes(`b${octets}Set-Cookie`)) session.find(`${JSON.stringify(octets)} in a field line reached the client`);
+        if (received.includes(`b${octets}Set-Cookie`))
+          session.find(`${JSON.stringify(octets)} in a field line reached the client`);
       }
     },
   },
@@ -136,7 +170,11 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     leak: 'one client’s answer, to another',
     run: async (session) => {
       const extra = `HTTP/1.1 200 OK\r\nContent-Length: ${FOREIGN.length}\r\n\r\n${FOREIGN}`;
-      session.answer((request) => (request.target.includes('first') ? { pieces: [Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${extra}`)] } : undefined));
+      session.answer((request) =>
+        request.target.includes('first')
+          ? { pieces: [Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${extra}`)] }
+          : undefined,
+      );
       const first = session.request('/first', { keepAlive: true });
       await session.exchange({ to: 'bound', send: [first, { data: session.request('/second'), delayMs: 150 }] });
       await session.exchange({ to: 'bound', send: [session.request('/third')] });
@@ -150,8 +188,21 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     leak: 'the value, to a host of the attacker’s choice',
     run: async (session) => {
       const { unbound, bound } = session.target;
-      for (const [status, location] of [['302 Found', `https://${unbound}/`], ['307 Temporary Redirect', `http://${bound}/`], ['308 Permanent Redirect', `//${unbound}/`], ['301 Moved Permanently', `https://${bound}@${unbound}/`]] as const) {
-        session.answer((request) => (request.connection.server === 'bound-tls' ? createReply(status, [`Location: ${location}`, `Refresh: 0; url=${location}`, `Alt-Svc: h2="${unbound}:443"`]) : undefined));
+      for (const [status, location] of [
+        ['302 Found', `https://${unbound}/`],
+        ['307 Temporary Redirect', `http://${bound}/`],
+        ['308 Permanent Redirect', `//${unbound}/`],
+        ['301 Moved Permanently', `https://${bound}@${unbound}/`],
+      ] as const) {
+        session.answer((request) =>
+          request.connection.server === 'bound-tls'
+            ? createReply(status, [
+                `Location: ${location}`,
+                `Refresh: 0; url=${location}`,
+                `Alt-Svc: h2="${unbound}:443"`,
+              ])
+            : undefined,
+        );
         await session.exchange({ to: 'bound', send: [session.request('/go', { method: 'POST', body: 'x' })] });
         // What a client does that follows.
         const secure = location !== `http://${bound}/`;
@@ -171,11 +222,16 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
       session.answer(createParkingPlace());
       const { bound, value } = session.target;
       await session.exchange({ to: 'bound', send: [session.request('/file', { method: 'PUT' })] });
-      if (!session.requests.some((request) => credentialOf(request) === value)) throw new Error('the value never reached the upstream');
+      if (!session.requests.some((request) => credentialOf(request) === value))
+        throw new Error('the value never reached the upstream');
       for (const name of ['Range', 'range', 'RANGE']) {
         let read = '';
         for (let from = 0; from < value.length; from += 7) {
-          const lines = [`Host: ${bound}`, `${name}: bytes=${from}-${Math.min(from + 6, value.length - 1)}`, 'If-Range: "1"'];
+          const lines = [
+            `Host: ${bound}`,
+            `${name}: bytes=${from}-${Math.min(from + 6, value.length - 1)}`,
+            'If-Range: "1"',
+          ];
           const { responses } = await session.exchange({ to: 'bound', send: [session.request('/file', { lines })] });
           read += responses.map((response) => decodeBody(response).toString('latin1')).join('');
         }
@@ -193,7 +249,8 @@ export const PROTOCOL_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       session.answer(createParkingPlace());
       await session.exchange({ to: 'bound', send: [session.request('/file', { method: 'PUT' })] });
-      if (!session.requests.some((request) => credentialOf(request) === session.target.value)) throw new Error('the value never reached the upstream');
+      if (!session.requests.some((request) => credentialOf(request) === session.target.value))
+        throw new Error('the value never reached the upstream');
       for (const to of ['bound', 'unbound'] as const) {
         const bare = `GET /file HTTP/1.1\r\nHost: ${session.target[to]}\r\nConnection: close\r\n\r\n`;
         await session.exchange({ to, send: [bare] });

@@ -22,7 +22,12 @@ function body(bytes: Buffer | string, ...fields: string[]): Reply {
   return createReply(OK, fields.length === 0 ? [TEXT] : fields, bytes);
 }
 
-function chunked(pieces: readonly Buffer[], fields: readonly string[] = [TEXT], delayMs?: number, tail = '\r\n'): Reply {
+function chunked(
+  pieces: readonly Buffer[],
+  fields: readonly string[] = [TEXT],
+  delayMs?: number,
+  tail = '\r\n',
+): Reply {
   const head = `HTTP/1.1 200 OK\r\n${fields.join('\r\n')}\r\nTransfer-Encoding: chunked\r\n\r\n`;
   const chunks = pieces.map((piece) =>
     Buffer.concat([Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from('\r\n')]),
@@ -34,7 +39,7 @@ function chunked(pieces: readonly Buffer[], fields: readonly string[] = [TEXT], 
 function split(text: string, sizes: () => number): Buffer[] {
   const bytes = Buffer.from(text);
   const pieces: Buffer[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const size = sizes();
     pieces.push(bytes.subarray(at, at + size));
     at += size;
@@ -44,11 +49,15 @@ function split(text: string, sizes: () => number): Buffer[] {
 
 function percent(text: string, isEscaped: (index: number) => boolean, upper = true): string {
   const escape = (letter: string): string => letter.charCodeAt(0).toString(16).padStart(2, '0');
-  return [...text].map((letter, index) => (isEscaped(index) ? `%${upper ? escape(letter).toUpperCase() : escape(letter)}` : letter)).join('');
+  return [...text]
+    .map((letter, index) => (isEscaped(index) ? `%${upper ? escape(letter).toUpperCase() : escape(letter)}` : letter))
+    .join('');
 }
 
 function jsonEscape(text: string, isEscaped: (index: number) => boolean): string {
-  return [...text].map((letter, index) => (isEscaped(index) ? `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}` : letter)).join('');
+  return [...text]
+    .map((letter, index) => (isEscaped(index) ? `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}` : letter))
+    .join('');
 }
 
 function raw(text: string): Reply {
@@ -60,8 +69,14 @@ function textFrame(text: string): Buffer {
   return Buffer.concat([Buffer.from([0x81, text.length]), Buffer.from(text)]);
 }
 
-const WEBSOCKET_LINES = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='];
-const WEBSOCKET_HEAD = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n';
+const WEBSOCKET_LINES = [
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+];
+const WEBSOCKET_HEAD =
+  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n';
 
 const REFLECTIONS: readonly Reflection[] = [
   // Where.
@@ -85,7 +100,7 @@ const REFLECTIONS: readonly Reflection[] = [
   { id: 'http10', title: 'in an HTTP/1.0 answer', reference: 'RFC 9112 section 2.3', reply: (v) => raw(`HTTP/1.0 200 OK\r\nX-Echo: ${v}\r\n\r\nbefore ${v} after`) },
   { id: 'excess', title: 'in bytes after the answer’s length', reference: 'RFC 9112 section 9.2', reply: (v) => raw(`HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx${v}`) },
   { id: 'two-framings', title: 'in an answer with both lengths and chunks', reference: 'RFC 9112 section 6.3', reply: (v) => raw(`HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${v}`) },
-  { id: 'sse', title: 'in server-sent events, across writes', reference: 'HTML section 9.2', reply: (v) => chunked([`data: {"t":"${v.slice(0, 9)}`, `${v.slice(9, 20)}`, `${v.slice(20)}"}\n\n`].map((one) => Buffer.from(one)), ['Content-Type: text/event-stream'], 40) },
+  { id: 'sse', title: 'in server-sent events, across writes', reference: 'HTML section 9.2', reply: (v) => chunked([`data: {"t":"${v.slice(0, 9)}`, v.slice(9, 20), `${v.slice(20)}"}\n\n`].map((one) => Buffer.from(one)), ['Content-Type: text/event-stream'], 40) },
   { id: 'partial', title: 'in a 206 that nobody asked for', reference: 'RFC 9110 section 15.3.7', reply: (v) => createReply('206 Partial Content', ['Content-Range: bytes 3-60/900', TEXT], `abc ${v} def`) },
   { id: 'multipart', title: 'in a part of multipart/byteranges', reference: 'RFC 9110 section 14.6', reply: (v) => createReply('206 Partial Content', ['Content-Type: multipart/byteranges; boundary=b'], `--b\r\nContent-Range: bytes 0-40/900\r\n\r\n${v}\r\n--b--\r\n`) },
   { id: 'binary', title: 'in a body of binary type, among NUL and high bytes', reference: 'design of scanners', reply: (v) => body(Buffer.concat([Buffer.from([0, 255, 128, 0]), Buffer.from(v), Buffer.from([0, 255])]), 'Content-Type: application/octet-stream') },
@@ -128,30 +143,32 @@ const REFLECTIONS: readonly Reflection[] = [
 const LEAK = 'the value, to the program in the sandbox';
 
 /** The upstream gives the value back. The client may not read it. */
-export const REFLECTION_ATTACKS: readonly Attack[] = REFLECTIONS.map(({ id, title, reference, informational, reply, request, plan }) => ({
-  id: `reflect-${id}`,
-  title: `The value comes back ${title}`,
-  reference,
-  leak: LEAK,
-  category: 'reflection',
-  needs: ['redaction'],
-  informational: informational ?? false,
-  run: async (session) => {
-    let reflected = 0;
-    session.answer((seen: UpstreamRequest) => {
-      const value = credentialOf(seen);
-      if (value !== session.target.value) return undefined;
-      reflected += 1;
-      return reply(value, session);
-    });
-    const { bound } = session.target;
-    const isUpgrade = request?.lines !== undefined;
-    const text = session.request('/reflect', {
-      ...request,
-      lines: [`Host: ${bound}`, ...(request?.lines ?? [])],
-      keepAlive: isUpgrade,
-    });
-    const { stage, end } = await session.exchange({ to: 'bound', send: [text], ...plan });
-    if (reflected === 0) throw new Error(`the value never reached the upstream (${stage}: ${end})`);
-  },
-}));
+export const REFLECTION_ATTACKS: readonly Attack[] = REFLECTIONS.map(
+  ({ id, title, reference, informational, reply, request, plan }) => ({
+    id: `reflect-${id}`,
+    title: `The value comes back ${title}`,
+    reference,
+    leak: LEAK,
+    category: 'reflection',
+    needs: ['redaction'],
+    informational: informational ?? false,
+    run: async (session) => {
+      let reflected = 0;
+      session.answer((seen: UpstreamRequest) => {
+        const value = credentialOf(seen);
+        if (value !== session.target.value) return undefined;
+        reflected += 1;
+        return reply(value, session);
+      });
+      const { bound } = session.target;
+      const isUpgrade = request?.lines !== undefined;
+      const text = session.request('/reflect', {
+        ...request,
+        lines: [`Host: ${bound}`, ...(request?.lines ?? [])],
+        keepAlive: isUpgrade,
+      });
+      const { stage, end } = await session.exchange({ to: 'bound', send: [text], ...plan });
+      if (reflected === 0) throw new Error(`the value never reached the upstream (${stage}: ${end})`);
+    },
+  }),
+);

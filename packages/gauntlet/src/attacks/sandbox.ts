@@ -13,7 +13,10 @@ export const SANDBOX_ATTACKS: readonly Attack[] = [
     run: async (session) => {
       const places = await session.look();
       if (places.length === 0) throw new Error('the client half saw nothing, not even its own environment');
-      const values = [session.target.value, ...(session.target.second === undefined ? [] : [session.target.second.value])];
+      const values = [
+        session.target.value,
+        ...(session.target.second === undefined ? [] : [session.target.second.value]),
+      ];
       for (const { where, data } of places) {
         for (const value of values) {
           for (const form of findForms(value, data)) session.find(`${where} holds a value (${form})`);
@@ -30,9 +33,17 @@ export const SANDBOX_ATTACKS: readonly Attack[] = [
     needs: ['sandbox'],
     run: async (session) => {
       for (const name of ['127.0.0.1', '::1', '10.0.2.2', '172.17.0.1', '192.168.65.2', '169.254.169.254']) {
-        await session.exchange({ to: 'unbound', name, port: session.unboundPort, sni: session.target.unbound, send: [session.request('/walked-around', { to: 'unbound' })], firstByteMs: 800 });
+        await session.exchange({
+          to: 'unbound',
+          name,
+          port: session.unboundPort,
+          sni: session.target.unbound,
+          send: [session.request('/walked-around', { to: 'unbound' })],
+          firstByteMs: 800,
+        });
       }
-      if (session.requests.some(({ target }) => target.includes('walked-around'))) session.find('a connection to the upstream’s own address went through');
+      if (session.requests.some(({ target }) => target.includes('walked-around')))
+        session.find('a connection to the upstream’s own address went through');
     },
   },
 ];

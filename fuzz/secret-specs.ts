@@ -50,16 +50,16 @@ function check({ text, hosts, port }: Case, note: (what: string) => void): strin
   const at = text.lastIndexOf('@');
   const equals = text.indexOf('=');
   const written = at >= 0 && equals >= 0 && equals < at ? text.slice(equals + 1, at) : null;
+  // What stands elsewhere in the text as well is no secret.
+  const rest = text.slice(0, Math.max(0, equals)) + text.slice(Math.max(0, at));
+  const secret = written === null || rest.includes(written) ? '' : written;
   let spec;
   try {
     spec = parseSecretSpec(text);
   } catch (error) {
     if (!(error instanceof SallyportError) || !CODES.has(error.code)) throw error;
     note(`refused ${error.code}`);
-    // A name that happens to hold the value may be told.
-    return written !== null && leaks(error.message.replaceAll(text.slice(0, equals), ''), written)
-      ? 'the message repeats the value'
-      : null;
+    return leaks(error.message, secret) ? 'the message repeats the value' : null;
   }
   note(spec.kind);
   if (spec.kind === 'named') {
@@ -69,8 +69,7 @@ function check({ text, hosts, port }: Case, note: (what: string) => void): strin
   if ((spec.value?.reveal() ?? null) !== written) return 'the value is not what was written';
   if (spec.env !== text.slice(0, written === null ? at : equals)) return 'another variable';
   const shown = `${inspect(spec, { depth: 9, showHidden: true })} ${JSON.stringify(spec)} ${String(spec.value)}`;
-  const own = written?.replaceAll(/\\|'/g, '') ?? '';
-  if (leaks(shown, own)) return 'a printed form repeats the value';
+  if (leaks(shown, secret.replaceAll(/\\|'/g, ''))) return 'a printed form repeats the value';
   const printed = spec.hosts.map(formatSecretHost).join(',');
   const again = parseSecretSpec(`${spec.env}${written === null ? '' : `=${written}`}@${printed}`);
   if (again.kind !== 'bound' || JSON.stringify(again.hosts) !== JSON.stringify(spec.hosts))

@@ -64,8 +64,9 @@ ${rows.join('\n')}
 
 Neither mitmproxy nor mockttp is made to be a credential gate: one is a tool to look at and change traffic, the other one to test
 HTTP clients. Passing odd bytes on unchanged can be the very thing that such a tool is wanted for. They are here because
-people do build gates by a few lines on top of them, and both scripts are written as carefully as those lines can be: they look at every
-name that the tool shows them. "unsupported" is what the gate, as set up, does not have: neither takes values out of answers, brings a
+people do build gates by a few lines on top of them, and both scripts are more careful than most such lines: they hold destination and
+name in the request against the bound host. Neither looks at the method, and mockttp's looks at \`:authority\` where there is one, else at
+Host; a line more would withstand \`trace\` and \`h2-host-other\`. "unsupported" is what the gate, as set up, does not have: neither takes values out of answers, brings a
 sandbox, or has a second secret; and where an upstream offers no HTTP/2, neither brings an HTTP/2 request to it (mockttp remembers what a
 host offered before, and the suite's servers change it). A script of more lines could add redaction; it would then have to do all
 that the reflection attacks ask for.

@@ -7,7 +7,7 @@ export interface SallyportCommandOptions {
   readonly checkout: string;
   /** A directory that a sandbox may see; for a copy of Node where the host has none of its own. */
   readonly assets: string;
-  /** Where the audit log goes. Default: in `assets`' neighbor `audit.jsonl` of the state directory. */
+  /** Where the audit log goes. Default: the state directory. */
   readonly audit?: string;
 }
 

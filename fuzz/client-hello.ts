@@ -30,6 +30,8 @@ const NAMES = [
 
 /** What a run did. */
 export interface Report {
+  /** Cases that ran. */
+  readonly iterations: number;
   /** Hellos that were read to the end and accepted. */
   readonly accepted: number;
   /** Those among them in which OpenSSL saw a server name. */
@@ -41,13 +43,15 @@ export interface Report {
  *
  * @throws Error that names the iteration and quotes the bytes, on the first finding
  */
-export async function run(seed: number, iterations: number): Promise<Report> {
+export async function run(seed: number, iterations: number, milliseconds = Number.POSITIVE_INFINITY): Promise<Report> {
+  const started = performance.now();
   const dice = new Dice(seed);
   const authority = await CertificateAuthority.create({ commonName: 'Fuzz' });
   const context = await new LeafContexts({ authority }).contextFor('a.example');
   let accepted = 0;
   let named = 0;
-  for (let iteration = 0; iteration < iterations; iteration += 1) {
+  let iteration = 0;
+  for (; iteration < iterations && performance.now() - started <= milliseconds; iteration += 1) {
     const bytes = intoRecords(damage(clientHello(dice), dice), dice);
     try {
       const result = readClientHello(bytes);
@@ -70,7 +74,7 @@ export async function run(seed: number, iterations: number): Promise<Report> {
       throw new Error(`seed ${seed}, iteration ${iteration}: bytes ${bytes.toString('hex')}`, { cause: error });
     }
   }
-  return { accepted, named };
+  return { iterations: iteration, accepted, named };
 }
 
 /** The name that OpenSSL hands to its server-name callback, or undefined if it does not come to that. */
@@ -181,10 +185,18 @@ function expect(holds: boolean, otherwise: string): void {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
+    options: {
+      seed: { type: 'string', default: '1' },
+      iterations: { type: 'string', default: '10000' },
+      seconds: { type: 'string', default: 'Infinity' },
+    },
   });
-  const { accepted, named } = await run(Number(values.seed), Number(values.iterations));
+  const { iterations, accepted, named } = await run(
+    Number(values.seed),
+    Number(values.iterations),
+    Number(values.seconds) * 1000,
+  );
   process.stdout.write(
-    `client-hello: ${values.iterations} iterations with seed ${values.seed}, ${accepted} accepted, ${named} with a name that OpenSSL saw, nothing found\n`,
+    `client-hello: ${iterations} iterations with seed ${values.seed}, ${accepted} accepted, ${named} with a name that OpenSSL saw, nothing found\n`,
   );
 }

@@ -32,12 +32,16 @@ const TYPES = [1, 28, 12, 16, 65, 255, 252, 41, 0, 6];
 /**
  * Runs `iterations` cases from `seed`.
  *
+ * Ends after `milliseconds`; returns how many cases ran.
+ *
  * @throws Error that names the iteration and quotes the packet, on the first finding
  */
-export function run(seed: number, iterations: number): void {
+export function run(seed: number, iterations: number, milliseconds = Number.POSITIVE_INFINITY): number {
+  const started = performance.now();
   const dice = new Dice(seed);
   const zone = new SyntheticAddresses({ capacity: 256 });
   for (let iteration = 0; iteration < iterations; iteration += 1) {
+    if (performance.now() - started > milliseconds) return iteration;
     const packet = dice.below(8) === 0 ? noise(dice) : damagedQuery(dice);
     try {
       check(packet, zone);
@@ -45,6 +49,7 @@ export function run(seed: number, iterations: number): void {
       throw new Error(`seed ${seed}, iteration ${iteration}: packet ${packet.toString('hex')}`, { cause: error });
     }
   }
+  return iterations;
 }
 
 function check(packet: Buffer, zone: SyntheticAddresses): void {
@@ -120,8 +125,12 @@ function expect(holds: boolean, otherwise: string): void {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '100000' } },
+    options: {
+      seed: { type: 'string', default: '1' },
+      iterations: { type: 'string', default: '100000' },
+      seconds: { type: 'string', default: 'Infinity' },
+    },
   });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`dns: ${values.iterations} iterations with seed ${values.seed}, nothing found\n`);
+  const done = run(Number(values.seed), Number(values.iterations), Number(values.seconds) * 1000);
+  process.stdout.write(`dns: ${done} iterations with seed ${values.seed}, nothing found\n`);
 }

@@ -185,9 +185,11 @@ function redactorOf(values: readonly string[], prefix: string): Redactor {
   );
 }
 
-/** Compares redaction with the oracle and any chunking with the whole. @throws Error at the first difference. */
-export function run(seed: number, iterations: number): void {
+/** Compares redaction with the oracle and any chunking with the whole. Ends after `milliseconds`; returns how many cases ran. @throws Error at the first difference. */
+export function run(seed: number, iterations: number, milliseconds = Number.POSITIVE_INFINITY): number {
+  const started = performance.now();
   for (let iteration = 0; iteration < iterations; iteration++) {
+    if (performance.now() - started > milliseconds) return iteration;
     const dice = new Dice(Math.imul(seed, 1_000_003) + iteration);
     const values: string[] = [];
     const count = 1 + dice.below(3);
@@ -225,6 +227,7 @@ export function run(seed: number, iterations: number): void {
     checkChunks(dice, redactor, input, output, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
     checkHeld(dice, redactor, text, bytes, (what, detail) => fail(seed, iteration, what, { ...case_, detail }));
   }
+  return iterations;
 }
 
 /** Everything outside the forms must be there, in order; in their place something else. */
@@ -298,8 +301,12 @@ function checkHeld(
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
+    options: {
+      seed: { type: 'string', default: '1' },
+      iterations: { type: 'string', default: '10000' },
+      seconds: { type: 'string', default: 'Infinity' },
+    },
   });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`redact: ${values.iterations} iterations with seed ${values.seed}, no difference\n`);
+  const done = run(Number(values.seed), Number(values.iterations), Number(values.seconds) * 1000);
+  process.stdout.write(`redact: ${done} iterations with seed ${values.seed}, no difference\n`);
 }

@@ -83,9 +83,13 @@ function some(dice: Dice, placeholders: readonly string[], most: number): string
  * allowed, framing untouched, what is not a placeholder untouched, and redaction as the way back.
  *
  * @throws Error at the first violation.
+ *
+ * Ends after `milliseconds`; returns how many cases ran.
  */
-export function run(seed: number, iterations: number): void {
+export function run(seed: number, iterations: number, milliseconds = Number.POSITIVE_INFINITY): number {
+  const started = performance.now();
   for (let iteration = 0; iteration < iterations; iteration++) {
+    if (performance.now() - started > milliseconds) return iteration;
     const dice = new Dice(Math.imul(seed, 1_000_003) + iteration);
     const prefix = dice.below(2) === 0 ? 'sp_' : '';
     const secrets: BoundSecret[] = Array.from({ length: 1 + dice.below(3) }, (_, i) => ({
@@ -121,6 +125,7 @@ export function run(seed: number, iterations: number): void {
     };
     check(given, secrets, bound, report);
   }
+  return iterations;
 }
 
 function check(
@@ -227,8 +232,12 @@ function checkWayBack(
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { seed: { type: 'string', default: '1' }, iterations: { type: 'string', default: '10000' } },
+    options: {
+      seed: { type: 'string', default: '1' },
+      iterations: { type: 'string', default: '10000' },
+      seconds: { type: 'string', default: 'Infinity' },
+    },
   });
-  run(Number(values.seed), Number(values.iterations));
-  process.stdout.write(`substitute: ${values.iterations} iterations with seed ${values.seed}, no violation\n`);
+  const done = run(Number(values.seed), Number(values.iterations), Number(values.seconds) * 1000);
+  process.stdout.write(`substitute: ${done} iterations with seed ${values.seed}, no violation\n`);
 }

@@ -198,7 +198,7 @@ test('locations, rules, pins, names and limits that mean nothing are refused', a
     ['--resolve', `${HOST}:443:elsewhere.example`, 'INVALID_RESOLVE', /third part is no IP address/],
     ['--resolve', `${HOST}:443:::1`, 'INVALID_RESOLVE', /IPv6 in brackets/],
     ['--env', '1X=y', 'INVALID_ENVIRONMENT', /--env: "1X" is no variable name/],
-    ['--env', `${VALUE}`, 'INVALID_ENVIRONMENT', /--env: what stands there is no variable name/],
+    ['--env', VALUE, 'INVALID_ENVIRONMENT', /--env: what stands there is no variable name/],
     ['--env-file', '/nonexistent/.env', 'UNREADABLE_FILE', /"\/nonexistent\/\.env" cannot be read \(ENOENT\)/],
     ['--env-file', '/', 'UNREADABLE_FILE', /EISDIR/],
     ['--volume', '/tmp', 'INVALID_MOUNT', /SRC:DST/],

@@ -103,7 +103,8 @@ function outgoingFields(
       case 8:
       case 13:
         // A value parked at a bound host could be read back in pieces too small to be recognized: in clear and on other ports too.
-        if (RANGE_FIELDS.some((range) => equalsIgnoringCase(name, range)) && hasSecretFor(context, authority.host)) continue;
+        if (RANGE_FIELDS.some((range) => equalsIgnoringCase(name, range)) && hasSecretFor(context, authority.host))
+          continue;
         break;
       case 15:
         if (context.redacts && equalsIgnoringCase(name, 'accept-encoding')) {

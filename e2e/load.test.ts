@@ -27,7 +27,7 @@ const LAST_PIECE_BYTES = 512;
 /** Beside upstream connections, which the pool keeps: sockets of clients that are just leaving, and the audit log's temporary file. */
 const MAX_DESCRIPTOR_GROWTH = 8;
 /** The heap's ups and downs between collections, and what the allocator keeps. A leak of 4 KB a request would be 70 MiB. */
-const MAX_MEMORY_GROWTH_KIB = 48 * 1024;
+const MAX_MEMORY_GROWTH_KIB = 64 * 1024;
 
 interface Measurement {
   readonly requests: number;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { createAuthority } from './harness/certificates.ts';
 import type { CertificateKind } from './harness/certificates.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import type { SallyportOptions } from './harness/sallyport.ts';
+import { findProgram, SYSTEM_PATH } from './harness/tools.ts';
 import { startRawUpstream, startUpstream } from './harness/upstream.ts';
 
 const HOST = 'h.test.example';
@@ -198,7 +200,7 @@ test('locations, rules, pins, names and limits that mean nothing are refused', a
     ['--resolve', `${HOST}:443:elsewhere.example`, 'INVALID_RESOLVE', /third part is no IP address/],
     ['--resolve', `${HOST}:443:::1`, 'INVALID_RESOLVE', /IPv6 in brackets/],
     ['--env', '1X=y', 'INVALID_ENVIRONMENT', /--env: "1X" is no variable name/],
-    ['--env', `${VALUE}`, 'INVALID_ENVIRONMENT', /--env: what stands there is no variable name/],
+    ['--env', VALUE, 'INVALID_ENVIRONMENT', /--env: what stands there is no variable name/],
     ['--env-file', '/nonexistent/.env', 'UNREADABLE_FILE', /"\/nonexistent\/\.env" cannot be read \(ENOENT\)/],
     ['--env-file', '/', 'UNREADABLE_FILE', /EISDIR/],
     ['--volume', '/tmp', 'INVALID_MOUNT', /SRC:DST/],
@@ -290,22 +292,31 @@ eachCaller('a workspace that is / or the home directory, and an audit file insid
 
 eachCaller('a machine that lacks a tool, or a place for its state, is told what it needs', async (caller) => {
   using scene = createScene(caller);
-  const bin = join(scene.root, 'bin');
-  mkdirSync(bin);
-  chmodSync(bin, 0o755);
-  const args = ['run'];
-  // What the launcher itself needs; no OCI runtime.
-  const missing = await sallyport([...args, '--', 'true'], { scene, env: { PATH: bin } });
-  if (missing.status !== 0) {
-    assert.equal(missing.status, 125, describeRun(missing));
-    assert.match(missing.stderr, /^sallyport: .*(apt-get install|[Ii]nstall).*\[TOOL_MISSING\]\n$/);
+  // System tools are looked for where systems have them, so an empty PATH does not matter.
+  const emptyPath = await sallyport(['run', '--', 'true'], { scene, env: { PATH: scene.assets } });
+  assert.equal(emptyPath.status, 0, describeRun(emptyPath));
+  if (findProgram('runsc') === undefined) {
+    const says = /runsc is not installed\. See https:.* Installed here: /;
+    await assertRefused(scene, { args: ['run', '--runtime', 'runsc'], status: 125, code: 'TOOL_MISSING', says });
+  }
+  const runc = findProgram('runc');
+  if (caller.kind === 'root' && runc !== undefined) {
+    // In a mount namespace of its own, this machine has no runc.
+    const script = 'mount --bind /dev/null "$1" && exec "$2" run -- true';
+    const hidden = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', runc, join(CHECKOUT, 'sallyport')], {
+      cwd: scene.workspace,
+      env: { PATH: SYSTEM_PATH, HOME: scene.home },
+      encoding: 'utf8',
+    });
+    assert.equal(hidden.status, 125, hidden.stderr);
+    assert.match(hidden.stderr, /^sallyport: .*runc.*apt-get install .*runc.*\[TOOL_MISSING\]\n$/);
   }
   const occupied = join(scene.root, 'a-file');
   writeFileSync(occupied, '');
   await assertRefused(
     scene,
     {
-      args,
+      args: ['run'],
       env: { XDG_STATE_HOME: occupied },
       code: 'AUDIT_REFUSED',
       says: /state directory.*cannot be made \((ENOTDIR|EEXIST)\).*XDG_STATE_HOME/,

@@ -113,7 +113,7 @@ test('--secret-in says where placeholders are replaced, and nowhere else', async
       const name = url.pathname.split('/')[1] ?? '';
       const value =
         name === 'path' ? decodeURIComponent(url.pathname.split('/')[2] ?? '') : receivedCredential(request);
-      assert.ok(value === canary.value || /^sp_T_/.test(value), `${name} got something else`);
+      assert.ok(value === canary.value || value.startsWith('sp_T_'), `${name} got something else`);
       return value === canary.value ? [name] : [];
     });
     assert.deepEqual(replaced, expected, `--secret-in ${locations.join(' ')}`);

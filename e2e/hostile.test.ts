@@ -19,9 +19,11 @@ import { fileURLToPath } from 'node:url';
 import { CHECKOUT, createScene, eachCaller } from './harness/caller.ts';
 import type { Scene } from './harness/caller.ts';
 import { assertNoCanary, findCanary, newCanary } from './harness/canary.ts';
+import { MIRRORS, bearer, dechunk, reflections } from './hostile/answers.ts';
+import { BOUND, SECOND } from './hostile/attempts.ts';
+import type { JobResult } from './hostile/attempts.ts';
 import { layBait } from './hostile/bait.ts';
-import { BOUND, SECOND, startMirror } from './hostile/mirror.ts';
-import { ENCODINGS, REFLECTIONS } from './harness/reflection.ts';
+import { startMirror } from './hostile/mirror.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import type { SallyportResult } from './harness/sallyport.ts';
 import { findProgram, whyNotInside } from './harness/tools.ts';
@@ -33,13 +35,6 @@ const PROGRAMS = fileURLToPath(new URL('hostile', import.meta.url));
 const NEEDLE_CHARACTERS = 18;
 
 const python = whyNotInside('python3');
-
-/** What wire.py reports of a job. */
-interface JobResult {
-  readonly name: string;
-  readonly received: string;
-  readonly end: string;
-}
 
 /** The report of a hostile program: what came of each attempt, by its name. */
 type Report = Record<string, unknown>;
@@ -64,33 +59,6 @@ function wrong(report: Report, names: RegExp, outcome: RegExp): string[] {
     .filter(([, said]) => !outcome.test(String(said)))
     .map(([name, said]) => `${name}: ${String(said).slice(0, 200)}`);
 }
-
-const bearer = (lines = ''): string =>
-  `Host: ${BOUND}\r\nConnection: close\r\nAuthorization: Bearer {API_TOKEN}\r\n${lines}\r\n`;
-
-/** Requests whose answers hold the credential, in every form that is promised to be taken out. */
-function reflections(): { name: string; path: string; where: 'body' | 'header' | 'trailer' }[] {
-  return REFLECTIONS.flatMap((form) => [
-    ...(['header', 'trailer'] as const).map((where) => ({
-      name: `${form} ${where}`,
-      path: `/reflect?as=${form}&where=${where}`,
-      where,
-    })),
-    ...ENCODINGS.flatMap((encoding) =>
-      ['', '1', '3,7'].map((split) => ({
-        name: `${form} ${encoding} ${split}`,
-        path: `/reflect?as=${form}&where=body&encoding=${encoding}&split=${split}`,
-        where: 'body' as const,
-      })),
-    ),
-  ]);
-}
-
-const MIRRORS = [
-  '/mirror/head', '/mirror/head?status=500', '/mirror/head?status=302', '/mirror/early-hints', '/mirror/chunk-extensions', '/mirror/two-members',
-  '/mirror/after-gzip', '/mirror/transfer-coding', '/mirror/folded', '/mirror/http-0.9', '/mirror/too-much', '/mirror/no-body', '/mirror/switch',
-  '/mirror/nested', '/sse?count=3&reflect', ...['GZIP', 'x-gzip', 'gzip, identity', 'gzip, gzip', 'foo', 'compress'].map((as) => `/mirror/coding?as=${encodeURIComponent(as)}`),
-]; // prettier-ignore
 
 eachCaller(
   'a hostile program finds no value: not in files, processes, memory, errors or answers',
@@ -247,21 +215,6 @@ eachCaller(
   },
   { skip: python },
 );
-
-/** A body without its chunk framing, so that a value that is cut into chunks is seen whole. */
-function dechunk(response: string): string {
-  const start = response.indexOf('\r\n\r\n') + 4;
-  if (!/^transfer-encoding: chunked\r$/im.test(response.slice(0, start))) return response;
-  let body = '';
-  let at = start;
-  for (;;) {
-    const end = response.indexOf('\r\n', at);
-    const size = Number.parseInt(response.slice(at, end), 16);
-    if (!(size > 0)) return `${response.slice(0, start)}${body}\n${response.slice(end)}`;
-    body += response.slice(end + 2, end + 2 + size);
-    at = end + 2 + size + 2;
-  }
-}
 
 eachCaller(
   'a value that is parked at its host cannot be read back in pieces',

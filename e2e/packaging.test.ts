@@ -144,19 +144,25 @@ describe('the installed packages', () => {
     const program = `
       import * as runtime from 'sallyport';
       import * as sdk from '@sallyport/sdk';
-      console.log(runtime.SallyportError === sdk.SallyportError, typeof sdk.SallyportError);`;
-    assert.equal(run(consumer, process.execPath, '--input-type=module', '-e', program).trim(), 'true function');
+      import { auditEventSchema } from '@sallyport/sdk/audit-event';
+      console.log(runtime.SallyportError === sdk.SallyportError, typeof sdk.SallyportError, typeof auditEventSchema.parse);`;
+    assert.equal(
+      run(consumer, process.execPath, '--input-type=module', '-e', program).trim(),
+      'true function function',
+    );
   });
 
   test('a TypeScript program finds the types of both', () => {
     const program = `
       import { SallyportError, type ErrorCode } from '@sallyport/sdk';
+      import type { AuditEvent } from '@sallyport/sdk/audit-event';
       import { SallyportError as Same } from 'sallyport';
       const code: ErrorCode = new SallyportError('USAGE', 'x').code;
       const same: typeof Same = SallyportError;
       // @ts-expect-error a code that does not exist
       const wrong: ErrorCode = 'NO_SUCH_CODE';
-      console.log(code, same, wrong);\n`;
+      const seq: AuditEvent['seq'] = 1;
+      console.log(code, same, wrong, seq);\n`;
     writeFileSync(join(consumer, 'program.ts'), program);
     const options = {
       module: 'nodenext',

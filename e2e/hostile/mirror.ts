@@ -2,11 +2,7 @@ import { gzipSync } from 'node:zlib';
 import { startUpstream } from '../harness/upstream.ts';
 import type { Upstream } from '../harness/upstream.ts';
 import { receivedCredential } from '../harness/upstream-endpoints.ts';
-
-/** The host that the first secret of the hostile program's sandbox is bound to. */
-export const BOUND = 'api.bound.example';
-/** The one of its second secret. */
-export const SECOND = 'api.second.example';
+import { BOUND, SECOND } from './attempts.ts';
 
 /** Whatever of the harness's upstream does not reflect a credential: a status line, cookies, names of fields, odd framing. */
 export async function startMirror(): Promise<Upstream> {

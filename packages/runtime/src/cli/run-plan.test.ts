@@ -22,7 +22,7 @@ async function plan(
 ): Promise<RunPlan & { readonly notices: readonly string[] }> {
   const notices: string[] = [];
   const reporter = { notice: (text: string) => void notices.push(text), detail: () => undefined };
-  const planned = await planRun({ ...NO_FLAGS, ...flags }, command, { environment, cwd: '/work' }, reporter);
+  const planned = planRun({ ...NO_FLAGS, ...flags }, command, { environment, cwd: '/work' }, reporter);
   return { ...planned, notices };
 }
 
@@ -131,7 +131,9 @@ test('planRun() takes and refuses names as host names are', async () => {
 test('planRun() gives each secret a placeholder of its own and keeps values out of everything else', async () => {
   const value = 'the-value-0815-4711';
   const planned = await plan({ secret: ['A@a.example', `B=${value}2@b.example`], env: ['PLAIN=x'] }, { A: value });
-  const secrets = planned.secrets.secrets.map(({ env, placeholder }) => [env, placeholder] as const).toSorted();
+  const secrets = planned.secrets.secrets
+    .map(({ env, placeholder }) => [env, placeholder] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1));
   assert.deepEqual(
     secrets.map(([env]) => env),
     ['A', 'B'],

@@ -164,7 +164,7 @@ function addVariable(environment: Map<string, string>, text: string, host: HostC
   const split = text.indexOf('=');
   const name = split < 0 ? text : text.slice(0, split);
   if (!isEnvironmentName(name)) {
-    const shown = origin === '--env' && split >= 0 ? `${JSON.stringify(name.slice(0, 80))}` : 'what stands there';
+    const shown = origin === '--env' && split >= 0 ? JSON.stringify(name.slice(0, 80)) : 'what stands there';
     throw new SallyportError(
       'INVALID_ENVIRONMENT',
       `${origin}: ${shown} is no variable name (letters, digits and "_", no digit first). Write NAME=VALUE, or NAME to pass the host's.`,

@@ -661,8 +661,16 @@ describe('upstream failures are told in words', () => {
   });
 });
 
-describe('time limits', () => {
-  const timeLimits = { headMs: 60, bodyIdleMs: 60, responseHeadMs: 60, responseIdleMs: 60, sweepMs: 10, lingerMs: 30 };
+// Long enough for a handshake on a busy machine.
+describe('time limits', { concurrency: true }, () => {
+  const timeLimits = {
+    headMs: 2500,
+    bodyIdleMs: 1000,
+    responseHeadMs: 1000,
+    responseIdleMs: 1000,
+    sweepMs: 10,
+    lingerMs: 500,
+  };
   test('a request head that trickles gets 408', async () => {
     await using upstream = await startUpstream(() => undefined);
     await using gate = await open(upstream, { timeLimits });

@@ -86,13 +86,12 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       'audit log',
       openAudit(plan, auditFile, () => gate?.close()),
     );
-    // The largest part of the program, loaded when this process has nothing else to do but to wait for the runtime.
-    const loading = milestones.after('gate loaded', launch.airlock.then(loadGate));
-    loading.catch(() => undefined);
     const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
     const room = new WaitingRoom(airlock);
     waitingRoom = room;
-    const attached = loading.then(({ openGate }) => {
+    const running = await launch.start();
+    // The largest part of the program, loaded when this process has nothing to do but to wait for the runtime.
+    const attached = milestones.after('gate loaded', loadGate()).then(({ openGate }) => {
       if (isOver) return;
       gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
       gate.serve(airlock);
@@ -101,7 +100,6 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       if (hasDestinations(plan)) setImmediate(() => parts[1].context());
     });
     attached.catch(() => undefined);
-    const running = await launch.start();
     for (const notice of running.notices) reporter.notice(notice);
     reporter.detail(`sandbox ${plan.name} runs; audit events go to ${auditFile}`);
     const ended = superviseCommand(running, signals, plan.timeoutMs, reporter);

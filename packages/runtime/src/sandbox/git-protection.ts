@@ -9,16 +9,32 @@ export interface GitMount {
   readonly readOnly: boolean;
 }
 
+/** A file that stands in for an absent one, so that the sandbox cannot make it; removed when the sandbox ends. */
+export interface GuardFile {
+  readonly path: string;
+  /** Means to git what the file's absence means. */
+  readonly content: string;
+}
+
 /** What keeps the sandbox from changing what the host's git would run. */
 export interface GitProtection {
   readonly mounts: readonly GitMount[];
   /** Absent hook directories that are to be made first, or the sandbox would make them. */
   readonly directoriesToMake: readonly string[];
+  readonly guardFiles: readonly GuardFile[];
   readonly notices: readonly string[];
 }
 
-/** Files and folders of a git directory that make the host's git run programs. */
-const ACTED_ON = ['hooks', 'config', 'config.worktree'];
+/**
+ * Files and folders of a git directory that make the host's git run programs, with what an absent file is replaced by.
+ * `commondir` names another directory to read settings and hooks from; "." is the directory itself.
+ */
+const ACTED_ON: readonly { readonly name: string; readonly guard?: string }[] = [
+  { name: 'hooks' },
+  { name: 'config' },
+  { name: 'config.worktree', guard: '' },
+  { name: 'commondir', guard: '.\n' },
+];
 
 /**
  * Finds what is to be read-only in the workspace's own repository.
@@ -33,7 +49,7 @@ const ACTED_ON = ['hooks', 'config', 'config.worktree'];
 export function protectGit(workspace: string): GitProtection {
   const dotGit = join(workspace, '.git');
   const status = lstatSync(dotGit, { throwIfNoEntry: false });
-  if (status === undefined) return { mounts: [], directoriesToMake: [], notices: [] };
+  if (status === undefined) return { mounts: [], directoriesToMake: [], guardFiles: [], notices: [] };
   if (status.isSymbolicLink()) {
     throw new SallyportError(
       'WORKSPACE_REFUSED',
@@ -42,13 +58,14 @@ export function protectGit(workspace: string): GitProtection {
     );
   }
   if (status.isDirectory()) return protectDirectory(dotGit);
-  if (!status.isFile()) return { mounts: [], directoriesToMake: [], notices: [] };
+  if (!status.isFile()) return { mounts: [], directoriesToMake: [], guardFiles: [], notices: [] };
   const own: GitMount = { path: dotGit, readOnly: true };
   const target = realGitDirectory(dotGit);
   if (target === undefined || !isWithin(target, workspace)) {
     return {
       mounts: [own],
       directoriesToMake: [],
+      guardFiles: [],
       notices: ['this repository keeps its git directory outside of the workspace: git does not work in the sandbox.'],
     };
   }
@@ -60,6 +77,7 @@ export function protectGit(workspace: string): GitProtection {
   return {
     mounts: [...new Map(mounts.map((mount) => [mount.path, mount])).values()],
     directoriesToMake: [...(common?.directoriesToMake ?? []), ...protection.directoriesToMake],
+    guardFiles: [...(common?.guardFiles ?? []), ...protection.guardFiles],
     notices: [],
   };
 }
@@ -67,12 +85,15 @@ export function protectGit(workspace: string): GitProtection {
 function protectDirectory(gitDirectory: string): GitProtection {
   const mounts: GitMount[] = [{ path: gitDirectory, readOnly: false }];
   const directoriesToMake: string[] = [];
-  for (const name of ACTED_ON) {
+  const guardFiles: GuardFile[] = [];
+  for (const { name, guard } of ACTED_ON) {
     const path = join(gitDirectory, name);
     const status = lstatSync(path, { throwIfNoEntry: false });
     if (status === undefined) {
-      if (name !== 'hooks') continue;
-      directoriesToMake.push(path);
+      if (name === 'hooks') directoriesToMake.push(path);
+      else if (guard !== undefined) guardFiles.push({ path, content: guard });
+      // A git directory without `config` is none.
+      else continue;
     } else if (status.isSymbolicLink()) {
       throw new SallyportError(
         'WORKSPACE_REFUSED',
@@ -81,7 +102,7 @@ function protectDirectory(gitDirectory: string): GitProtection {
     }
     mounts.push({ path, readOnly: true });
   }
-  return { mounts, directoriesToMake, notices: [] };
+  return { mounts, directoriesToMake, guardFiles, notices: [] };
 }
 
 function realGitDirectory(dotGit: string): string | undefined {

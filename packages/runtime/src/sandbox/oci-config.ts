@@ -31,6 +31,7 @@ export interface ContainerDescription {
 const MASKED_PATHS = [
   '/proc/acpi',
   '/proc/asound',
+  '/proc/cmdline',
   '/proc/config.gz',
   '/proc/interrupts',
   '/proc/kallsyms',
@@ -43,12 +44,17 @@ const MASKED_PATHS = [
   '/proc/kpageflags',
   '/proc/latency_stats',
   '/proc/modules',
+  '/proc/partitions',
   '/proc/sched_debug',
   '/proc/scsi',
   '/proc/timer_list',
   '/proc/timer_stats',
   '/proc/vmallocinfo',
 ];
+
+/** What each in-memory directory may take of the machine's memory. */
+const SCRATCH_SIZE = '25%';
+const RUN_SIZE = '16m';
 
 const READ_ONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
@@ -118,6 +124,7 @@ export function buildOciConfig(description: ContainerDescription): object {
         options: [
           'nosuid',
           'nodev',
+          `size=${destination === '/run' ? RUN_SIZE : SCRATCH_SIZE}`,
           destination === identity.home || destination === '/run' ? 'mode=755' : 'mode=1777',
         ],
       })),

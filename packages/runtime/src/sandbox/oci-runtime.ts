@@ -22,7 +22,8 @@ import type { ContainerMount } from './oci-config.ts';
 import { describeRootFileSystem, SCRATCH_DIRECTORIES } from './root-file-system.ts';
 import type { RuntimeChoice } from './runtime-choice.ts';
 import { readSeccompProfile, resolveSeccomp } from './seccomp.ts';
-import { layOutStage, planStage, STAGED_ROOT } from './stage.ts';
+import type { GuardFile } from './git-protection.ts';
+import { layOutStage, planStage, removeGuardFiles, STAGED_ROOT } from './stage.ts';
 import { planStreams, relayStreams } from './streams.ts';
 import { isWithin } from './volumes.ts';
 
@@ -46,6 +47,8 @@ export class OciRuntimeBackend implements SandboxBackend {
   readonly name: string;
   readonly #runtime: RuntimeChoice;
   readonly #cgroups: Cgroups | undefined;
+  #guardFiles: readonly GuardFile[] = [];
+  #isCleanedUp = false;
 
   /** @param cgroups groups that the sandbox is put into; made for this one sandbox. */
   constructor(runtime: RuntimeChoice, cgroups?: Cgroups) {
@@ -56,6 +59,13 @@ export class OciRuntimeBackend implements SandboxBackend {
 
   async start(spec: SandboxSpec, airlock: Airlock): Promise<RunningSandbox> {
     return await (await this.prepare(spec, airlock.holder)).start(airlock);
+  }
+
+  /** Removes what was made on the host for the sandbox; call it when the sandbox has ended. */
+  cleanUp(): void {
+    this.#isCleanedUp = true;
+    removeGuardFiles(this.#guardFiles);
+    this.#guardFiles = [];
   }
 
   /**
@@ -85,7 +95,10 @@ export class OciRuntimeBackend implements SandboxBackend {
     const layOutFiles = async () => layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
     const trusted = layOutFiles();
     const files = trusted.then((laidOut) => [...root.files, ...laidOut.files]);
-    const stage = await layOutStage(holder, planStage(sources, spec.gitWritable ?? false), files, table, tools);
+    if (this.#isCleanedUp) throw new SallyportError('SANDBOX_FAILED', 'The sandbox has ended already. Start it again.');
+    const plan = planStage(sources, spec.gitWritable ?? false);
+    this.#guardFiles = plan.guardFiles;
+    const stage = await layOutStage(holder, plan, files, table, tools);
     const trustFiles = await trusted;
     timings['stage files'] = performance.now();
 

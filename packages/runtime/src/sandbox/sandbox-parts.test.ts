@@ -112,8 +112,14 @@ test('protectGit() guards a repository, a worktree inside, and refuses links', (
       { path: join(repository, '.git'), readOnly: false },
       { path: join(repository, '.git/hooks'), readOnly: true },
       { path: join(repository, '.git/config'), readOnly: true },
+      { path: join(repository, '.git/config.worktree'), readOnly: true },
+      { path: join(repository, '.git/commondir'), readOnly: true },
     ],
     directoriesToMake: [join(repository, '.git/hooks')],
+    guardFiles: [
+      { path: join(repository, '.git/config.worktree'), content: '' },
+      { path: join(repository, '.git/commondir'), content: '.\n' },
+    ],
     notices: [],
   });
   const outside = join(root, 'worktree');

@@ -57,6 +57,7 @@ export function launchSandbox(
   const close = async () => {
     await opening.opened.then((airlock) => airlock.close()).catch(() => undefined);
     cgroups.remove();
+    backend.cleanUp();
   };
   return {
     airlock: opening.opened,

@@ -43,6 +43,7 @@ interface ProfileCondition {
 
 const EPERM = 1;
 const ENOSYS = 38;
+const EPROTONOSUPPORT = 93;
 const EAFNOSUPPORT = 97;
 
 const ARCHITECTURES = new Map([
@@ -82,6 +83,9 @@ const CREATING_FLAGS = 0x40_0040;
 const TIOCSTI = 0x5412;
 const TIOCLINUX = 0x541c;
 
+/** Default, ICMP, TCP, UDP, ICMPv6: any other would have the host load a kernel module that nothing here can use. */
+const INTERNET_PROTOCOLS = [0, 1, 6, 17, 58];
+
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -110,7 +114,7 @@ const OPEN_ARGUMENTS: readonly (readonly [string, number, number])[] = [
  * - no mounts, namespaces, keyrings, io_uring, bpf, userfaultfd, kernel and machine control ({@link REFUSED});
  * - `unshare` only for a user namespace: the step by which the command takes on its user id; the airlock's limit of user
  *   namespaces refuses any later one;
- * - sockets of the families UNIX, IPv4, IPv6, and netlink for routing questions (`getifaddrs`) only;
+ * - sockets of the families UNIX, IPv4 and IPv6 (TCP, UDP, ICMP), and netlink for routing questions (`getifaddrs`) only;
  * - no set-user-id or set-group-id file can be made: the workspace's owner outside, possibly root, would own it;
  * - no terminal input injection (TIOCSTI, TIOCLINUX);
  * - no 32-bit system calls, which would need a second set of all these checks.
@@ -197,7 +201,13 @@ function namespaceRules(): SyscallRule[] {
 }
 
 function socketRules(): SyscallRule[] {
-  const rules = [AF_UNIX, AF_INET, AF_INET6].map((family) => allow('socket', compare(0, 'SCMP_CMP_EQ', family)));
+  const rules = [allow('socket', compare(0, 'SCMP_CMP_EQ', AF_UNIX))];
+  for (const family of [AF_INET, AF_INET6]) {
+    const ofFamily = compare(0, 'SCMP_CMP_EQ', family);
+    for (const protocol of INTERNET_PROTOCOLS)
+      rules.push(allow('socket', ofFamily, compare(2, 'SCMP_CMP_EQ', protocol)));
+    rules.push(refuse('socket', EPROTONOSUPPORT, ofFamily, compare(2, 'SCMP_CMP_GT', Math.max(...INTERNET_PROTOCOLS))));
+  }
   // NETLINK_ROUTE is protocol 0.
   const netlink = compare(0, 'SCMP_CMP_EQ', AF_NETLINK);
   rules.push(allow('socket', netlink, compare(2, 'SCMP_CMP_EQ', 0)));

@@ -1,5 +1,17 @@
 import { createRequire } from 'node:module';
-import { closeSync, constants, fchownSync, mkdirSync, openSync, readlinkSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
@@ -7,6 +19,7 @@ import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { STAGE_DIRECTORY } from '../airlock/network.ts';
 import { protectGit } from './git-protection.ts';
+import type { GuardFile } from './git-protection.ts';
 import { mappedMountSource } from './mapped-mount-program.ts';
 import type { MappedMountReport, MappedMountRequest } from './mapped-mount-program.ts';
 import type { MountSource } from './mount-sources.ts';
@@ -41,6 +54,8 @@ export interface StagePlan {
   readonly mounts: readonly StagedMount[];
   /** Paths inside that an empty directory or file hides. */
   readonly hidden: readonly { readonly path: string; readonly isDirectory: boolean }[];
+  /** Files that were made on the host for the time of this sandbox. */
+  readonly guardFiles: readonly GuardFile[];
   readonly notices: readonly string[];
 }
 
@@ -48,6 +63,7 @@ export interface StagePlan {
 export function planStage(sources: readonly MountSource[], gitWritable: boolean): StagePlan {
   const mounts: StagedMount[] = [];
   const notices: string[] = [];
+  const guardFiles: GuardFile[] = [];
   const nextTarget = () => `${STAGE_DIRECTORY}/mounts/${mounts.length}`;
   for (const source of sources) {
     const target = nextTarget();
@@ -56,7 +72,13 @@ export function planStage(sources: readonly MountSource[], gitWritable: boolean)
     const protection = protectGit(source.source);
     notices.push(...protection.notices);
     for (const directory of protection.directoriesToMake) {
-      makeOwned(directory, source);
+      mkdirSync(directory);
+      giveToOwner(directory, constants.O_RDONLY | constants.O_DIRECTORY, source);
+    }
+    for (const guard of protection.guardFiles) {
+      writeFileSync(guard.path, guard.content, { flag: 'wx', mode: 0o644 });
+      guardFiles.push(guard);
+      giveToOwner(guard.path, constants.O_RDONLY, source);
     }
     for (const part of protection.mounts) {
       const below = part.path.slice(source.source.length);
@@ -71,18 +93,28 @@ export function planStage(sources: readonly MountSource[], gitWritable: boolean)
       });
     }
   }
-  return { mounts, notices, hidden: sources.flatMap((source) => source.hidden) };
+  return { mounts, notices, guardFiles, hidden: sources.flatMap((source) => source.hidden) };
 }
 
-/** Makes a directory for the workspace's owner. Root must not change the owner of anything that was put in its place. */
-function makeOwned(directory: string, owner: { readonly uid: number; readonly gid: number }): void {
-  mkdirSync(directory);
-  const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+/** Gives what was made to the workspace's owner. Root must not change the owner of anything that was put in its place. */
+function giveToOwner(path: string, flags: number, owner: { readonly uid: number; readonly gid: number }): void {
+  const descriptor = openSync(path, flags | constants.O_NOFOLLOW);
   try {
-    if (readlinkSync(`/proc/self/fd/${descriptor}`) !== directory) throw sourceChanged(directory);
+    if (readlinkSync(`/proc/self/fd/${descriptor}`) !== path) throw sourceChanged(path);
     if (isHostRoot()) fchownSync(descriptor, owner.uid, owner.gid);
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** Removes the guard files of a sandbox that has ended. One that says something else by now is somebody's own. */
+export function removeGuardFiles(guardFiles: readonly GuardFile[]): void {
+  for (const { path, content } of guardFiles) {
+    try {
+      if (lstatSync(path).isFile() && readFileSync(path, 'utf8') === content) unlinkSync(path);
+    } catch {
+      // Gone, with its repository perhaps.
+    }
   }
 }
 

@@ -118,7 +118,8 @@ class FileStore implements BodyStore {
 
   async written(): Promise<void> {
     await this.#work;
-    if (this.#failure !== null) throw this.#failure;
+    const failure = this.#failure;
+    if (failure !== null) throw failure;
   }
 
   async read(offset: number, length: number): Promise<Buffer> {

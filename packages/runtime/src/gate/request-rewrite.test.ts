@@ -4,6 +4,7 @@ import { countField } from '../http/fields.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import { indexSecrets } from '../secrets/secret-set.ts';
 import { parseSecretSpec } from '../secrets/secret-spec.ts';
+import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { rewriteRequest } from './request-rewrite.ts';
 
@@ -19,7 +20,12 @@ const set = indexSecrets([
     locations: [{ kind: 'header' }],
   },
 ]);
-const context = { secrets: set, substituter: new Substituter(set.secrets), redacts: true };
+const context = {
+  secrets: set,
+  substituter: new Substituter(set.secrets),
+  bodies: new BodySubstituter(set.secrets),
+  redacts: true,
+};
 
 function fieldsOf(origin: Authority, method = 'GET'): readonly string[] {
   const host = origin.port === (origin.scheme === 'https' ? 443 : 80) ? origin.host : `${origin.host}:${origin.port}`;

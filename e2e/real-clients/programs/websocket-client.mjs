@@ -1,7 +1,7 @@
 // `ws`: prints what the server says first, then the echoes of a text with the placeholder and of random-looking bytes.
 import { once } from 'node:events';
 import process from 'node:process';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 
 const token = process.env.API_TOKEN;
 const socket = new WebSocket(process.argv[2], {

@@ -87,7 +87,7 @@ class FileStore implements BodyStore {
   #length = 0;
   #pendingBytes = 0;
   #isFull = false;
-  #failure: unknown = null;
+  #failure: Error | null = null;
 
   constructor(directory: string, onDrain: () => void, onClose: () => void) {
     this.#onDrain = onDrain;
@@ -118,8 +118,7 @@ class FileStore implements BodyStore {
 
   async written(): Promise<void> {
     await this.#work;
-    const failure = this.#failure;
-    if (failure !== null) throw failure;
+    if (this.#failure !== null) throw this.#failure;
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
@@ -142,7 +141,7 @@ class FileStore implements BodyStore {
   }
 
   #fail(error: unknown): void {
-    this.#failure ??= error;
+    this.#failure ??= error instanceof Error ? error : new Error('the body could not be kept');
   }
 }
 

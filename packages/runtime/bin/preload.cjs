@@ -35,7 +35,9 @@ function enableCompileCache() {
     let existing = directory;
     while (!fs.existsSync(existing)) existing = path.dirname(existing);
     if (!isPrivate(fs.realpathSync(existing))) return;
-    if (existing !== directory) fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // One by one: Node's recursive way never ends where a file system makes no directories, such as /proc.
+    const missing = path.relative(existing, directory).split(path.sep).filter((part) => part !== '');
+    for (const part of missing) fs.mkdirSync((existing = path.join(existing, part)), { mode: 0o700 });
     require('node:module').enableCompileCache(directory);
   } catch {
     // A read-only or absent home is no reason to fail.

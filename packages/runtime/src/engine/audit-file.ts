@@ -12,7 +12,7 @@ import { isWithin } from '../sandbox/volumes.ts';
  */
 export function createStateDirectory(directory: string): void {
   try {
-    mkdirSync(join(directory, 'audit'), { recursive: true, mode: 0o700 });
+    makeDirectories(join(directory, 'audit'));
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
     throw new SallyportError(
@@ -20,6 +20,18 @@ export function createStateDirectory(directory: string): void {
       `The state directory ${JSON.stringify(directory)}, which holds the key of the audit log, cannot be made (${code}). Make it, or name another place with XDG_STATE_HOME.`,
       { cause },
     );
+  }
+}
+
+/** Makes a directory and those above it, one by one: Node's recursive way never ends where a file system makes none, such as /proc. */
+function makeDirectories(directory: string): void {
+  if (existsSync(directory)) return;
+  makeDirectories(dirname(directory));
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    // Another run was first.
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
   }
 }
 

@@ -10,7 +10,7 @@ import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
-import type { Problem } from './problem.ts';
+import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
@@ -398,15 +398,8 @@ export class Exchange implements UpstreamListener {
   }
 
   #failDial(failure: DialFailure): void {
-    this.#answer(
-      {
-        status: failure.code === 'ADDRESS_DENIED' ? 403 : failure.code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
-        code: failure.code,
-        detail: failure.detail,
-        ...(failure.remedy === undefined ? {} : { remedy: failure.remedy }),
-      },
-      failure.code === 'ADDRESS_DENIED' ? 'deny' : 'error',
-    );
+    const { problem, decision } = describeDialFailure(failure);
+    this.#answer(problem, decision);
   }
 
   /** The upstream's answer cannot be passed on: said in words while that is possible, cut otherwise. */

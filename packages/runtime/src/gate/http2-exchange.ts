@@ -13,7 +13,7 @@ import type { DialFailure } from './dialer.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
 import { readRequestHead, readTrailers, requestHeaderList, responseHeaderList, sendTrailers } from './http2-fields.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { encodeProblemBody, type Problem } from './problem.ts';
+import { describeDialFailure, encodeProblemBody, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
@@ -429,15 +429,8 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   #failDial(failure: DialFailure): void {
-    this.#answer(
-      {
-        status: failure.code === 'ADDRESS_DENIED' ? 403 : failure.code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
-        code: failure.code,
-        detail: failure.detail,
-        ...(failure.remedy === undefined ? {} : { remedy: failure.remedy }),
-      },
-      failure.code === 'ADDRESS_DENIED' ? 'deny' : 'error',
-    );
+    const { problem, decision } = describeDialFailure(failure);
+    this.#answer(problem, decision);
   }
 
   /** Answers in the gate's own words: as problem+json, or as a gRPC status where the client speaks gRPC. */

@@ -1,4 +1,5 @@
-import type { ErrorCode } from '@sallyport/sdk';
+import type { AuditDecision, ErrorCode } from '@sallyport/sdk';
+import type { DialFailure } from './dialer.ts';
 
 /** RFC 9110 section 15 (and 6585 for 431). `node:http` has them all, and takes 20 ms to load. */
 const REASONS: Readonly<Record<number, string>> = {
@@ -66,4 +67,21 @@ export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
     'latin1',
   );
   return bodyless ? head : Buffer.concat([head, body]);
+}
+
+/** What the client is told of an upstream that could not be reached, and what the audit log calls it. */
+export function describeDialFailure(failure: DialFailure): {
+  readonly problem: Problem;
+  readonly decision: Exclude<AuditDecision, 'allow'>;
+} {
+  const isDenied = failure.code === 'ADDRESS_DENIED';
+  return {
+    problem: {
+      status: isDenied ? 403 : failure.code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
+      code: failure.code,
+      detail: failure.detail,
+      ...(failure.remedy === undefined ? {} : { remedy: failure.remedy }),
+    },
+    decision: isDenied ? 'deny' : 'error',
+  };
 }

@@ -36,7 +36,10 @@ function enableCompileCache() {
     while (!fs.existsSync(existing)) existing = path.dirname(existing);
     if (!isPrivate(fs.realpathSync(existing))) return;
     // One by one: Node's recursive way never ends where a file system makes no directories, such as /proc.
-    const missing = path.relative(existing, directory).split(path.sep).filter((part) => part !== '');
+    const missing = path
+      .relative(existing, directory)
+      .split(path.sep)
+      .filter((part) => part !== '');
     for (const part of missing) fs.mkdirSync((existing = path.join(existing, part)), { mode: 0o700 });
     require('node:module').enableCompileCache(directory);
   } catch {

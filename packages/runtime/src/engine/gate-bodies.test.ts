@@ -497,6 +497,12 @@ describe('responses', () => {
       );
       await using gate = await open(upstream);
       const { head, body: got, whole } = split(await get(gate));
+      if (name === 'several zstd frames' && Number.parseInt(process.versions.node, 10) < 26) {
+        // Node 24 decodes the first frame alone: what is missing must show.
+        assert.ok(!whole);
+        assert.equal(gate.events[0]?.code, 'RESPONSE_UNREDACTABLE');
+        return;
+      }
       assert.equal(got, CLEAN);
       assert.ok(whole);
       assert.match(head, /etag: W\/"e"/i);

@@ -178,13 +178,6 @@ test('options that contradict each other, or would show a value to the sandbox, 
 test('locations, rules, pins, names and limits that mean nothing are refused', async () => {
   using scene = createScene(findPresentCaller());
   const cases: [option: string, value: string, code: string, says: RegExp][] = [
-    [
-      '--secret-in',
-      'body',
-      'NOT_SUPPORTED_YET',
-      /request bodies are not replaced yet\. Use header, basic, query or path/,
-    ],
-    ['--secret-in', 'header,websocket', 'NOT_SUPPORTED_YET', /WebSocket messages are not replaced yet/],
     ['--secret-in', 'cookie', 'INVALID_LOCATION', /"cookie": there is no such location\. Write header/],
     ['--secret-in', 'header,', 'INVALID_LOCATION', /a location is empty/],
     ['--secret-in', 'header:', 'INVALID_LOCATION', /no header name/],

@@ -159,9 +159,13 @@ eachCaller(
         `${path}: ${answers.get(path)}`,
       );
     }
-    for (const as of ['gzip, gzip', 'foo', 'compress'])
+    // A body that is not what its codings say is cut, and looks cut.
+    assert.match(answers.get(`/mirror/coding?as=${encodeURIComponent('gzip, gzip')}`) ?? '', /\r\n\r\n$/);
+    assert.doesNotMatch(answers.get(`/mirror/coding?as=${encodeURIComponent('gzip, gzip')}`) ?? '', /\r\n0\r\n\r\n$/);
+    for (const as of ['foo', 'compress'])
       assert.match(answers.get(`/mirror/coding?as=${encodeURIComponent(as)}`) ?? '', /^HTTP\/1\.1 502 /, as);
-    assert.match(answers.get('upgrade') ?? '', /^HTTP\/1\.1 501 /);
+    // The handshake breaks RFC 6455: no version, a key of one byte.
+    assert.match(answers.get('upgrade') ?? '', /^HTTP\/1\.1 400 /);
 
     assert.deepEqual([report.core.raised, report.core.dumped, report.core.files], [false, false, []]);
     assert.deepEqual(report.keys, ['', '']);

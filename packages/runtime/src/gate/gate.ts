@@ -6,7 +6,7 @@ import { ClientConnection, type ConnectionPurpose } from './client-connection.ts
 import { identifyDestination, type OriginalDestination } from './destination.ts';
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
-import { Http2ClientConnection } from './http2-client-connection.ts';
+import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { decideInterception, denyHost, terminateTls } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
@@ -203,6 +203,8 @@ export class Gate {
     protocol: Protocol,
   ): Promise<ClientConnection | Http2ClientConnection | null> {
     const secureContext = await this.#context.leafContexts.contextFor(leafHost);
+    // `node:http2` takes time to load, which a start without HTTP/2 is spared.
+    const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
     let isEstablished = false;
@@ -222,12 +224,12 @@ export class Gate {
       socket.destroy();
     });
     secure.on('close', () => socket.destroy());
-    if (protocol === 'http/1.1') return this.#serve(secure, phase, purpose);
+    if (http2 === null) return this.#serve(secure, phase, purpose);
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {
       // `tls.Server` would say so; without it `node:http2` waits for an event that only client sockets emit.
       Object.assign(secure, { secureConnecting: false });
-      phase.client = new Http2ClientConnection(secure, this.#context, purpose);
+      phase.client = new http2.Http2ClientConnection(secure, this.#context, purpose);
     });
     return null;
   }

@@ -1,7 +1,7 @@
 import type { Authority } from '../http/message.ts';
 import type { DialFailure, Dialer, Protocol } from './dialer.ts';
 import type { CoarseClock } from './gate-context.ts';
-import { Http2Upstream } from './http2-upstream.ts';
+import type { Http2Upstream } from './http2-upstream.ts';
 import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 
@@ -86,6 +86,8 @@ export class UpstreamPool {
 
   async #dial(authority: Authority, protocols: readonly Protocol[]): Promise<Lease> {
     const key = authorityKey(authority);
+    // Before the dial: a connected socket must not wait for a module.
+    const http2 = protocols.includes('h2') ? await import('./http2-upstream.ts') : null;
     const result = await this.#dialer.dial({
       host: authority.host,
       port: authority.port,
@@ -98,8 +100,8 @@ export class UpstreamPool {
       return { outcome: 'failed', code: 'UPSTREAM_UNREACHABLE', detail: 'The gate is closing.' };
     }
     if (protocols.includes('h2')) this.#remember(key, result.protocol);
-    if (result.protocol === 'h2') {
-      const upstream = new Http2Upstream(
+    if (result.protocol === 'h2' && http2 !== null) {
+      const upstream = new http2.Http2Upstream(
         result.socket,
         key,
         () => this.#clock.nowMs,

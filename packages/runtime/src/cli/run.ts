@@ -9,7 +9,7 @@ const RUN_EXAMPLES = `
 Examples:
   sallyport run --secret GITHUB_TOKEN@api.github.com -- curl -s https://api.github.com/user
   sallyport run --secret TOKEN@github.com --secret-in basic -- sh -c 'git clone https://x:$TOKEN@github.com/me/repo'
-  sallyport run --allow registry.npmjs.org --memory 2g --timeout 10m -- npm test
+  sallyport run --allow packages.example.com --memory 2g --timeout 10m -- npm test
 
 Exit status: the command's own; 128+n when signal n ended it; 126 when it cannot be executed, 127 when it is not found;
 125 when Sallyport failed; 2 for bad usage.`;

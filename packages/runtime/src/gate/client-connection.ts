@@ -89,13 +89,11 @@ export class ClientConnection {
     } else if (exchange !== null) {
       exchange.expire(this.#waiting);
     } else if (this.#heads.isPending) {
-      const problem: Problem = {
+      this.#refuse({
         status: 408,
         code: 'CLIENT_TIMEOUT',
         detail: `The request head did not arrive whole within ${this.context.timeLimits.headMs / 1000} s.`,
-      };
-      this.context.record.malformed(this.purpose.origin, problem);
-      this.answer(problem, false);
+      });
     } else {
       this.socket.end();
       this.socket.destroySoon();
@@ -204,23 +202,19 @@ export class ClientConnection {
 
   /** A fault of the gate's own ends this connection and no other. What it was is not told: it could quote a value. */
   fail(): void {
-    const exchange = this.#exchange;
-    this.#exchange = null;
-    const problem: Problem = { status: 500, code: 'INTERNAL', detail: 'The gate failed on this request.' };
-    if (exchange !== null) {
-      exchange.refuse(problem);
-      return;
-    }
-    this.context.record.malformed(this.purpose.origin, problem);
-    this.answer(problem, false);
+    this.#refuse({ status: 500, code: 'INTERNAL', detail: 'The gate failed on this request.' });
   }
 
   #refuseSyntax(error: HttpSyntaxError): void {
-    const problem: Problem = {
+    this.#refuse({
       status: error.status,
       code: error.code === 'HEAD_TOO_LARGE' ? 'HEAD_TOO_LARGE' : 'MALFORMED_REQUEST',
       detail: error.message,
-    };
+    });
+  }
+
+  /** Ends the connection with one answer and one event: the present exchange's, or the connection's own where there is none. */
+  #refuse(problem: Problem): void {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange !== null) {

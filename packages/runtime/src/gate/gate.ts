@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import { decideHost } from '../policy/network-policy.ts';
+import { decideHost, type HostVerdict } from '../policy/network-policy.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
 import { readHello } from './client-hello.ts';
 import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';
@@ -97,7 +97,7 @@ export class Gate {
       network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
     switch (protocol) {
       case 'tls':
-        await this.#routeTls(socket, phase, destination);
+        await this.#routeTls(socket, phase, destination, network);
         return;
       case 'http': {
         const origin = { scheme: 'http', host, port } as const;
@@ -123,7 +123,12 @@ export class Gate {
     }
   }
 
-  async #routeTls(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
+  async #routeTls(
+    socket: net.Socket,
+    phase: Phase,
+    destination: KnownDestination,
+    network: HostVerdict,
+  ): Promise<void> {
     const { host, port } = destination;
     const read = await readHello(socket);
     if (read.outcome === 'gone') {
@@ -140,7 +145,6 @@ export class Gate {
       socket.resetAndDestroy();
       return;
     }
-    const network = decideHost(this.#context.policy, host, port);
     const verdict = decideInterception(network, destination, read.hello, this.#context.intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;

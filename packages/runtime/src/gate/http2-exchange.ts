@@ -19,7 +19,7 @@ import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
 import { rewriteRequest, type RequestVerdict } from './request-rewrite.ts';
 import { ResponseBody } from './response-body.ts';
-import { markChanged, planResponseBody, redactHead, rewriteResponseHead } from './response-rewrite.ts';
+import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
 
@@ -141,13 +141,8 @@ export class Http2Exchange implements UpstreamAnswer {
   end(trailers: string[]): void {
     if (this.#ended) return;
     const { redactor } = this.#client.context;
-    if (redactor !== null) removeDigests(trailers);
-    this.#trailers = trailers.map((dirty) => {
-      if (redactor === null) return dirty;
-      const { text, matches } = redactor.redactTextCounted(dirty);
-      this.#redactions += matches;
-      return text;
-    });
+    if (redactor !== null) this.#redactions += redactTrailers(trailers, redactor);
+    this.#trailers = trailers;
     this.#guard(() => {
       if (this.#body === null) this.#finish();
       else this.#body.end();

@@ -9,13 +9,13 @@ import { keepsAlive, removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
-import { removeDigests } from './content-coding.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
 import { ResponseBody } from './response-body.ts';
 import {
   markChanged,
   planResponseBody,
   redactHead,
+  redactTrailers,
   rewriteResponseHead,
   setResponseFraming,
 } from './response-rewrite.ts';
@@ -307,13 +307,8 @@ export class ResponseRelay {
   #cleanTrailers(): string[] {
     const trailers = this.#body?.trailers ?? [];
     const { redactor } = this.#options;
-    if (redactor === null) return trailers;
-    removeDigests(trailers);
-    return trailers.map((dirty) => {
-      const { text, matches } = redactor.redactTextCounted(dirty);
-      this.redactions += matches;
-      return text;
-    });
+    if (redactor !== null) this.redactions += redactTrailers(trailers, redactor);
+    return trailers;
   }
 
   #fail(error: unknown): void {

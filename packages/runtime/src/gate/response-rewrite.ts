@@ -77,6 +77,18 @@ export function markChanged(fields: string[]): void {
   if (etag?.startsWith('"') === true) setField(fields, 'ETag', `W/${etag}`);
 }
 
+/** Redacts the trailer fields of a response in place, and drops their digests; returns how many values were found. */
+export function redactTrailers(trailers: string[], redactor: Redactor): number {
+  removeDigests(trailers);
+  let found = 0;
+  for (const [index, dirty] of trailers.entries()) {
+    const { text, matches } = redactor.redactTextCounted(dirty);
+    trailers[index] = text;
+    found += matches;
+  }
+  return found;
+}
+
 /** Redacts reason, field names and field values in place; returns how many values were found. */
 export function redactHead(head: ResponseHead, redactor: Redactor): number {
   let found = 0;

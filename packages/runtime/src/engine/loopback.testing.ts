@@ -53,9 +53,7 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
   });
   const policy = createNetworkPolicy({
     secretHosts: [
-      ...secrets.secrets.flatMap((secret) =>
-        secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` })),
-      ),
+      ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` }))),
       ...(options.clientCertificates ?? []).map(bindCertificate),
     ],
     allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)),

@@ -99,7 +99,14 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
     // The largest part of the program, loaded when this process has nothing to do but to wait for the runtime.
     const attached = milestones.after('gate loaded', loadGate()).then(({ openGate }) => {
       if (isOver) return;
-      gate = openGate({ policy, secrets: plan.secrets, authority, trust: parts[0], audit: parts[1] });
+      gate = openGate({
+        policy,
+        secrets: plan.secrets,
+        authority,
+        trust: parts[0],
+        clientCertificates,
+        audit: parts[1],
+      });
       gate.serve(airlock);
       room.open();
       // Blocks for 10 ms, better here than at the first request.
@@ -136,9 +143,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
 
 /** Whether the command may reach anything at all. */
 function hasDestinations({ secrets, network }: RunPlan): boolean {
-  return (
-    secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0
-  );
+  return secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0;
 }
 
 /** Nothing of TLS is loaded for runs without one. */

@@ -16,6 +16,7 @@ import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
+import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { LeafContexts } from '../tls/secure-contexts.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 
@@ -25,6 +26,7 @@ export interface GateParts {
   readonly secrets: SecretSet;
   readonly authority: CertificateAuthority;
   readonly trust: UpstreamTrust;
+  readonly clientCertificates?: readonly ClientCertificate[];
   readonly audit: AuditSink;
   /** Default {@link TIME_LIMITS}. */
   readonly timeLimits?: TimeLimits;
@@ -48,11 +50,11 @@ export interface OpenGate {
 
 /** Builds the gate of one sandbox: the one place where its parts meet. */
 export function openGate(parts: GateParts): OpenGate {
-  const { policy, secrets, authority, trust, audit, timeLimits = TIME_LIMITS } = parts;
+  const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
   const zone = new SyntheticAddresses();
   const record = new Recorder(audit);
-  const dialer = new Dialer({ policy, trust: () => trust.context() });
+  const dialer = new Dialer({ policy, trust, clientCertificates });
   const pool = new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs);
   const protects = secrets.secrets.length > 0;
   const gate = new Gate({

@@ -10,6 +10,7 @@ import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
+import { lateAlert } from './late-alert.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
@@ -196,6 +197,7 @@ export class Exchange implements UpstreamListener {
     if (this.#ended) return;
     const response = this.#response;
     if (response === null || !response.hasReceived) {
+      const alert = this.#upstream === null ? null : lateAlert(this.#upstream.socket);
       const retriable =
         this.#upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
       this.#upstream = null;
@@ -203,6 +205,8 @@ export class Exchange implements UpstreamListener {
         this.#requestSent = false;
         this.#response = null;
         this.#dial();
+      } else if (alert !== null) {
+        this.#failUpstream('UPSTREAM_TLS_FAILED', `The upstream ended the TLS connection: ${alert}.`);
       } else {
         this.#failUpstream('UPSTREAM_UNREACHABLE', 'The upstream closed the connection without an answer.');
       }

@@ -145,7 +145,8 @@ export class Gate {
       socket.resetAndDestroy();
       return;
     }
-    const verdict = decideInterception(network, destination, read.hello, this.#context.intercepts);
+    const intercepts = this.#context.intercepts || this.#context.dialer.hasClientCertificate(host, port);
+    const verdict = decideInterception(network, destination, read.hello, intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;
     switch (verdict.verdict) {

@@ -76,7 +76,7 @@ export class LeafContexts {
   }
 
   async #create(host: string): Promise<SecureContext> {
-    const leaf = await this.#authority.issueLeaf(host);
+    const leaf = this.#authority.issueLeaf(host);
     return createSecureContext({
       key: leaf.keyPem,
       cert: leaf.certPem,

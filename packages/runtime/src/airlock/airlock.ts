@@ -5,6 +5,8 @@ import type { Server } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { openHolder, runInside } from './holder.ts';
 import type { EnterOptions, Holder } from './holder.ts';
+import { adoptHolder, openLastingHolder } from './lasting-holder.ts';
+import type { LastingHolderRecord } from './lasting-holder.ts';
 import { isHostRoot } from './host-root.ts';
 import { closeListeners, openListeners } from './listeners.ts';
 import type { Listeners } from './listeners.ts';
@@ -19,6 +21,14 @@ export interface AirlockOptions {
   readonly ports: readonly number[] | Promise<readonly number[]>;
   /** Directories of control groups to remove when the airlock has ended, even after a `kill -9`. Default none. */
   readonly cgroupDirectories?: readonly string[];
+  /** An airlock that outlives this process, to be taken over by another one. Default: it ends with this process. */
+  readonly lasting?: {
+    /** A path that does not exist, for a pipe by which the end of the airlock shows. */
+    readonly lifeline: string;
+    /** Who commands are inside. */
+    readonly uid: number;
+    readonly gid: number;
+  };
   /** The Node binary that the listener helper runs on. Default: the one that runs this. */
   readonly nodeBinary?: string;
 }
@@ -86,12 +96,21 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
   const open = async (): Promise<Airlock> => {
     const tools = requireTools(['unshare', 'nsenter', 'mount', 'ip', 'tar', 'setpriv']);
     if (!(options.ports instanceof Promise)) checkPorts(options.ports);
-    const holder = await openHolder({ tools, cgroupDirectories: options.cgroupDirectories ?? [] });
+    const { lasting, cgroupDirectories = [] } = options;
+    const holder =
+      lasting === undefined
+        ? await openHolder({ tools, cgroupDirectories })
+        : await openLastingHolder({
+            tools: { ...tools, ...requireTools(['tini', 'sleep']) },
+            cgroupDirectories,
+            lifeline: lasting.lifeline,
+          });
     mark('namespaces');
     try {
       const gateAddresses = findGateAddresses();
       const ipv6 = gateAddresses.v6 !== undefined;
-      const networkReady = setUpNetwork(holder, tools, ipv6, (line) => {
+      const room = lasting === undefined ? undefined : { ...tools, uid: lasting.uid, gid: lasting.gid };
+      const networkReady = setUpNetwork(holder, networkProgram(tools, ipv6, room), (line) => {
         mark(line);
         if (line === STAGE_READY) announceStage(holder);
       });
@@ -122,15 +141,31 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
   return { underWay, staged, opened };
 }
 
-async function setUpNetwork(
-  holder: Holder,
-  tools: { readonly ip: string; readonly mount: string },
-  ipv6: boolean,
-  onLine: (line: string) => void,
-): Promise<void> {
+/**
+ * Takes over a lasting airlock that another process has opened, and opens its sockets anew: those of a process that has ended are closed.
+ *
+ * @throws SallyportError `AIRLOCK_FAILED` when it is gone.
+ */
+export async function adoptAirlock(
+  record: LastingHolderRecord,
+  options: Pick<AirlockOptions, 'nodeBinary'> & { readonly ports: readonly number[] },
+): Promise<Airlock> {
+  const holder = adoptHolder(record);
+  const gateAddresses = findGateAddresses();
+  const ipv6 = gateAddresses.v6 !== undefined;
+  const request = {
+    ports: checkPorts(options.ports),
+    dnsAddresses: ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4],
+    ipv6,
+  };
+  const listeners = await openListeners(holder, request, Promise.resolve(), options.nodeBinary);
+  return assemble(holder, listeners, gateAddresses, {}, options);
+}
+
+async function setUpNetwork(holder: Holder, program: string, onLine: (line: string) => void): Promise<void> {
   let seen = '';
   let complete = false;
-  const { stderr } = await runInside(holder, ['/bin/sh', '-ec', networkProgram(tools, ipv6)], {
+  const { stderr } = await runInside(holder, ['/bin/sh', '-ec', program], {
     onOutput: (text) => {
       const lines = (seen + text).split('\n');
       seen = lines.pop() ?? '';
@@ -148,7 +183,7 @@ function assemble(
   listeners: Listeners,
   gateAddresses: GateAddresses,
   timings: PhaseTimings,
-  options: AirlockOptions,
+  options: Pick<AirlockOptions, 'nodeBinary'>,
 ): Airlock {
   let queue: Promise<unknown> = Promise.resolve();
   const openMore = async (ports: readonly number[]) => {

@@ -117,8 +117,7 @@ export async function openHolder(options: HolderOptions): Promise<Holder> {
     throw namespaceFailure(toolSaid === '' ? 'the namespaces could not be made' : toolSaid, isRoot);
   }
 
-  const hostUid = isRoot ? ROOT_HOST_ID_BASE + holderPid : (process.geteuid?.() ?? 0);
-  const hostGid = isRoot ? ROOT_HOST_ID_BASE + holderPid : (process.getegid?.() ?? 0);
+  const { hostUid, hostGid } = holderIds(holderPid, isRoot);
   const isAlive = () => wrapper.exitCode === null && wrapper.signalCode === null;
   let closing: Promise<void> | undefined;
   const close = async () => {
@@ -141,10 +140,7 @@ export async function openHolder(options: HolderOptions): Promise<Holder> {
     close: () => (closing ??= close()),
   };
   try {
-    // Only a process with privilege over the parent namespace may map groups and keep setgroups(2).
-    if (!isRoot) writeFileSync(`/proc/${holderPid}/setgroups`, 'deny');
-    writeFileSync(`/proc/${holderPid}/uid_map`, `0 ${hostUid} 1`);
-    writeFileSync(`/proc/${holderPid}/gid_map`, `0 ${hostGid} 1`);
+    mapHolderIds(holder, isRoot);
   } catch (cause) {
     await holder.close();
     throw namespaceFailure(`user namespace map: ${(cause as NodeJS.ErrnoException).code ?? ''} not permitted`, isRoot);
@@ -152,7 +148,25 @@ export async function openHolder(options: HolderOptions): Promise<Holder> {
   return holder;
 }
 
-function enterNamespaces(
+/** The host's ids that a holder's namespace maps: see {@link openHolder}. */
+export function holderIds(holderPid: number, isRoot: boolean): { readonly hostUid: number; readonly hostGid: number } {
+  if (isRoot) return { hostUid: ROOT_HOST_ID_BASE + holderPid, hostGid: ROOT_HOST_ID_BASE + holderPid };
+  return { hostUid: process.geteuid?.() ?? 0, hostGid: process.getegid?.() ?? 0 };
+}
+
+/** Writes the id maps of a holder's user namespace. */
+export function mapHolderIds(
+  { pid, hostUid, hostGid }: Pick<Holder, 'pid' | 'hostUid' | 'hostGid'>,
+  isRoot: boolean,
+): void {
+  // Only a process with privilege over the parent namespace may map groups and keep setgroups(2).
+  if (!isRoot) writeFileSync(`/proc/${pid}/setgroups`, 'deny');
+  writeFileSync(`/proc/${pid}/uid_map`, `0 ${hostUid} 1`);
+  writeFileSync(`/proc/${pid}/gid_map`, `0 ${hostGid} 1`);
+}
+
+/** Starts a program in the namespaces of process `holderPid`. The caller knows that it is still that process. */
+export function enterNamespaces(
   nsenter: string,
   holderPid: number,
   isRoot: boolean,
@@ -177,7 +191,8 @@ function enterNamespaces(
   });
 }
 
-async function firstLine(wrapper: ChildProcess): Promise<string | undefined> {
+/** The first line that a process writes, or undefined when it ends without. */
+export async function firstLine(wrapper: ChildProcess): Promise<string | undefined> {
   const { stdout } = wrapper;
   if (stdout === null) return undefined;
   let text = '';

@@ -16,6 +16,13 @@ const LINK_MTU_BYTES = 65_520;
 /** The network namespace of the sandbox, as a path inside the holder's mount namespace. */
 export const ROOM_NETWORK_NAMESPACE = '/run/netns/room';
 
+/** The user namespace that owns the room, and the one below it in which commands run; where an airlock is to last. */
+export const ROOM_USER_NAMESPACE = '/run/netns/user';
+export const COMMAND_USER_NAMESPACE = '/run/netns/command';
+
+/** The folder, inside the holder's mount namespace of an airlock that lasts, where the host keeps what commands write. */
+export const EXECS_DIRECTORY = '/run/execs';
+
 /** The folder, inside the holder's mount namespace, in which everything for the OCI runtime is laid out. */
 export const STAGE_DIRECTORY = '/run/stage';
 
@@ -34,6 +41,39 @@ export const STAGE_READY = 'stage';
 /** A line on standard output that says that the network is complete. */
 export const NETWORK_READY = 'network';
 
+/** What the namespaces of a room that lasts are made with. */
+export interface LastingRoom {
+  readonly unshare: string;
+  readonly mount: string;
+  /** Who commands are inside. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Makes the room with a user namespace of its own, and below that the one for commands, and keeps all three as files.
+ *
+ * A runtime that executes a command in a running container joins the container's user namespace before its network, and so may join only a
+ * network that belongs to it. (Where a container is created, it is the other way round, so other rooms belong to the airlock.)
+ */
+function lastingRoomProgram({ unshare, mount, uid, gid }: LastingRoom): string {
+  return `
+mkdir /run/netns ${EXECS_DIRECTORY}
+for name in room user command; do : > /run/netns/$name; done
+mkfifo -m 600 /run/netns/made /run/netns/kept
+${unshare} --user --map-root-user --net sh -c '${unshare} --user --map-user=${uid} --map-group=${gid} \
+  sh -c "echo \\$\\$ > /run/netns/made; read -r _ < /run/netns/kept"; :' &
+room=$!
+read -r command < /run/netns/made
+${mount} --bind /proc/$room/ns/net ${ROOM_NETWORK_NAMESPACE}
+${mount} --bind /proc/$room/ns/user ${ROOM_USER_NAMESPACE}
+${mount} --bind /proc/$command/ns/user ${COMMAND_USER_NAMESPACE}
+echo > /run/netns/kept
+wait $room
+rm /run/netns/made /run/netns/kept
+`;
+}
+
 /**
  * The shell program that turns the holder's bare namespaces into an airlock; it runs inside them as their uid 0.
  *
@@ -42,7 +82,11 @@ export const NETWORK_READY = 'network';
  * neighbors for seconds instead of being refused by the gate at once. There is no interface out. Echo requests are ignored, or the airlock itself would
  * answer pings on behalf of the world.
  */
-export function networkProgram(tools: { readonly ip: string; readonly mount: string }, ipv6: boolean): string {
+export function networkProgram(
+  tools: { readonly ip: string; readonly mount: string },
+  ipv6: boolean,
+  lasting?: LastingRoom,
+): string {
   const onlyV6 = (line: string) => (ipv6 ? `${line}\n` : '');
   return `
 ${tools.mount} -t proc -o nosuid,nodev,noexec proc /proc
@@ -50,7 +94,7 @@ ${tools.mount} -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run
 mkdir -p ${STAGE_DIRECTORY}
 echo ${MAX_CHILD_USER_NAMESPACES} > /proc/sys/user/max_user_namespaces
 echo ${STAGE_READY}
-${tools.ip} netns add room
+${lasting === undefined ? `${tools.ip} netns add room` : lastingRoomProgram(lasting)}
 ${tools.ip} -batch - <<'END'
 link set lo up
 link add gate type veth peer name eth0 netns room

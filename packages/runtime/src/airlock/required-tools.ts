@@ -20,6 +20,8 @@ const TOOL_PACKAGES = {
   ip: ['iproute2', 'iproute', 'iproute2'],
   tar: ['tar', 'tar', 'tar'],
   tini: ['tini', 'tini', 'tini'],
+  sleep: ['coreutils', 'coreutils', 'coreutils'],
+  conmon: ['conmon', 'conmon', 'conmon'],
   runc: ['runc', 'runc', 'runc'],
   crun: ['crun', 'crun', 'crun'],
 } as const;

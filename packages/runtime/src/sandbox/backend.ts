@@ -10,8 +10,8 @@ export type StreamChoice = number | 'pipe' | 'ignore';
 export interface SandboxSpec {
   /** Host name inside, and the name in messages: a DNS label. */
   readonly name: string;
-  /** The command and its arguments; the first is looked up in the sandbox's PATH. */
-  readonly command: readonly string[];
+  /** The command and its arguments; the first is looked up in the sandbox's PATH. Null: the sandbox waits for commands to be executed. */
+  readonly command: readonly string[] | null;
   /** Added to the base environment and the trust variables; wins over both. */
   readonly environment: Readonly<Record<string, string>>;
   /** Absolute, seen from inside. Default: the workspace, else the home directory. */

@@ -1,3 +1,4 @@
+import { COMMAND_USER_NAMESPACE, ROOM_USER_NAMESPACE } from '../airlock/network.ts';
 import type { Identity } from './identity.ts';
 import type { Limits } from './limits.ts';
 import type { SeccompFilter } from './seccomp.ts';
@@ -13,7 +14,8 @@ export interface ContainerMount {
 export interface ContainerDescription {
   readonly hostName: string;
   readonly identity: Identity;
-  readonly command: readonly string[];
+  /** The command; null for a container that waits for commands to be executed in it ({@link buildExecProcess}). */
+  readonly command: readonly string[] | null;
   readonly environment: Readonly<Record<string, string>>;
   readonly workingDirectory: string;
   readonly terminal: boolean;
@@ -23,8 +25,19 @@ export interface ContainerDescription {
   readonly roomNetworkNamespace: string;
   readonly seccomp: SeccompFilter;
   readonly limits: Limits;
-  /** Absolute paths inside the container. */
-  readonly tools: { readonly unshare: string; readonly setpriv: string; readonly tini: string };
+  readonly tools: ContainerTools;
+}
+
+/** The file inside that stands for the user namespace of commands; the root directory is read-only, so it cannot be exchanged. */
+export const COMMAND_NAMESPACE_FILE = '/.sallyport-command-namespace';
+
+/** Absolute paths inside the container. */
+export interface ContainerTools {
+  readonly unshare: string;
+  readonly setpriv: string;
+  readonly tini: string;
+  readonly nsenter: string;
+  readonly sleep: string;
 }
 
 /** Parts of `/proc` that tell of, or reach, the whole machine; hidden. Those that do not exist are skipped. */
@@ -68,45 +81,15 @@ const READ_ONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/pr
  * command's namespace does not inherit it. What the command might ever regain, it holds over a namespace that owns nothing.
  */
 export function buildOciConfig(description: ContainerDescription): object {
-  const { identity, tools, limits } = description;
-  const capabilities = ['CAP_SETFCAP'];
+  const { identity, command } = description;
   const idMapping = [{ containerID: 0, hostID: 0, size: 1 }];
-  const coreDumps = { type: 'RLIMIT_CORE', hard: 0, soft: 0 };
-  // Counted for the command's own user namespace, so exact; a control group would count the runtime's threads as well.
-  const processes = { type: 'RLIMIT_NPROC', hard: limits.pids, soft: limits.pids };
   return {
     ociVersion: '1.0.2',
     hostname: description.hostName,
     root: { path: 'rootfs', readonly: true },
     process: {
-      terminal: description.terminal,
-      user: { uid: 0, gid: 0 },
-      args: [
-        tools.unshare,
-        '--user',
-        `--map-user=${identity.uid}`,
-        `--map-group=${identity.gid}`,
-        '--keep-caps',
-        tools.setpriv,
-        '--bounding-set=-all',
-        '--inh-caps=-all',
-        '--ambient-caps=-all',
-        tools.tini,
-        '-g',
-        '--',
-        ...description.command,
-      ],
-      env: Object.entries(description.environment).map(([name, value]) => `${name}=${value}`),
-      cwd: description.workingDirectory,
-      noNewPrivileges: true,
-      capabilities: {
-        bounding: capabilities,
-        effective: capabilities,
-        permitted: capabilities,
-        inheritable: capabilities,
-        ambient: capabilities,
-      },
-      rlimits: [coreDumps, processes],
+      ...processOf(description),
+      args: command === null ? waitingInit(description.tools) : commandInit(identity, description.tools, command),
     },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
@@ -128,13 +111,16 @@ export function buildOciConfig(description: ContainerDescription): object {
           destination === identity.home || destination === '/run' ? 'mode=755' : 'mode=1777',
         ],
       })),
-      ...description.mounts.map((mount) => ({ ...mount, type: 'bind' })),
+      ...[...description.mounts, ...(command === null ? [COMMAND_NAMESPACE_MOUNT] : [])].map((mount) => ({
+        ...mount,
+        type: 'bind',
+      })),
     ],
     linux: {
       uidMappings: idMapping,
       gidMappings: idMapping,
       namespaces: [
-        { type: 'user' },
+        command === null ? { type: 'user', path: ROOM_USER_NAMESPACE } : { type: 'user' },
         { type: 'pid' },
         { type: 'mount' },
         { type: 'ipc' },
@@ -146,5 +132,88 @@ export function buildOciConfig(description: ContainerDescription): object {
       readonlyPaths: READ_ONLY_PATHS,
       seccomp: description.seccomp,
     },
+  };
+}
+
+/** Drops every capability, those that could be regained included. */
+const dropCapabilities = (tools: ContainerTools) => [
+  tools.setpriv,
+  '--bounding-set=-all',
+  '--inh-caps=-all',
+  '--ambient-caps=-all',
+];
+
+function commandInit(identity: Identity, tools: ContainerTools, command: readonly string[]): string[] {
+  return [
+    tools.unshare,
+    '--user',
+    `--map-user=${identity.uid}`,
+    `--map-group=${identity.gid}`,
+    '--keep-caps',
+    ...dropCapabilities(tools),
+    tools.tini,
+    '-g',
+    '--',
+    ...command,
+  ];
+}
+
+/**
+ * The first process of a container that waits: it reaps. It stays in the container's user namespace, into which the runtime follows it and
+ * in which commands have no rights; all that they can do to it is to end it, and the sandbox with it.
+ */
+function waitingInit(tools: ContainerTools): string[] {
+  return [...dropCapabilities(tools), tools.tini, '--', tools.sleep, 'infinity'];
+}
+
+const COMMAND_NAMESPACE_MOUNT: ContainerMount = {
+  source: COMMAND_USER_NAMESPACE,
+  destination: COMMAND_NAMESPACE_FILE,
+  options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'],
+};
+
+function processOf({ terminal, environment, workingDirectory, limits }: ProcessDescription) {
+  const capabilities = ['CAP_SETFCAP'];
+  const coreDumps = { type: 'RLIMIT_CORE', hard: 0, soft: 0 };
+  // Counted for the command's own user namespace, so exact; a control group would count the runtime's threads as well.
+  const processes = { type: 'RLIMIT_NPROC', hard: limits.pids, soft: limits.pids };
+  return {
+    terminal,
+    user: { uid: 0, gid: 0 },
+    env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+    cwd: workingDirectory,
+    noNewPrivileges: true,
+    capabilities: {
+      bounding: capabilities,
+      effective: capabilities,
+      permitted: capabilities,
+      inheritable: capabilities,
+      ambient: capabilities,
+    },
+    rlimits: [coreDumps, processes],
+  };
+}
+
+/** What is common to a container's first process and to those that are executed in it. */
+export type ProcessDescription = Pick<ContainerDescription, 'terminal' | 'environment' | 'workingDirectory' | 'limits'>;
+
+/**
+ * The process of a command that is executed in a waiting container, as `runc exec --process` takes it. It enters the user namespace for
+ * commands, which its user made and so has every right over, and drops what that brings.
+ */
+export function buildExecProcess(
+  description: ProcessDescription & { readonly tools: ContainerTools; readonly command: readonly string[] },
+): object {
+  const { tools, command } = description;
+  return {
+    ...processOf(description),
+    args: [
+      tools.nsenter,
+      `--user=${COMMAND_NAMESPACE_FILE}`,
+      '--preserve-credentials',
+      '--',
+      ...dropCapabilities(tools),
+      ...command,
+    ],
   };
 }

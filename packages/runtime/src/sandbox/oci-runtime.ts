@@ -10,6 +10,7 @@ import type { Holder } from '../airlock/holder.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { ROOM_NETWORK_NAMESPACE, STAGE_DIRECTORY } from '../airlock/network.ts';
 import { requireTools } from '../airlock/required-tools.ts';
+import type { ContainerRecord } from './waiting-container.ts';
 import type { ExitStatus, RunningSandbox, SandboxBackend, SandboxSpec } from './backend.ts';
 import { layOutTrust, readHostTrust, STAGED_JAVA_TRUST_STORE } from './ca-trust.ts';
 import type { Cgroups } from './cgroup.ts';
@@ -17,7 +18,8 @@ import { baseEnvironment } from './environment.ts';
 import { currentCaller, sandboxIdentity } from './identity.ts';
 import { checkMountSources } from './mount-sources.ts';
 import { hasSubmounts, lockedOptions, parseMountTable } from './mount-table.ts';
-import { buildOciConfig } from './oci-config.ts';
+import { buildOciConfig, COMMAND_NAMESPACE_FILE } from './oci-config.ts';
+import type { StagedFile } from './staged-files.ts';
 import type { ContainerMount } from './oci-config.ts';
 import { describeRootFileSystem, SCRATCH_DIRECTORIES } from './root-file-system.ts';
 import type { RuntimeChoice } from './runtime-choice.ts';
@@ -40,6 +42,8 @@ export interface PreparedSandbox {
   readonly timings: PhaseTimings;
   /** Starts the command. The airlock must be open: its listeners are what the command can reach. */
   start(airlock: Airlock): Promise<RunningSandbox>;
+  /** Starts a sandbox without a command of its own; it lives as long as the airlock. */
+  startWaiting(airlock: Airlock): Promise<ContainerRecord>;
 }
 
 /** Sandboxes run by an OCI runtime (`runc`, `crun`, `runsc`) in the airlock's namespaces. */
@@ -80,13 +84,17 @@ export class OciRuntimeBackend implements SandboxBackend {
     trust?: Promise<SandboxSpec['trust']>,
   ): Promise<PreparedSandbox> {
     const timings: PhaseTimings = {};
-    const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar']);
+    const tools = requireTools(['unshare', 'setpriv', 'tini', 'mount', 'tar', 'nsenter', 'sleep']);
     checkNames(spec);
     const identity = sandboxIdentity(currentCaller());
     const sources = checkMountSources(spec);
     const workspace = sources.find((source) => source.isWorkspace)?.destination;
     const table = parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
-    const seccomp = resolveSeccomp(readSeccompProfile(), { arch: process.arch, kernel: release() });
+    const seccomp = resolveSeccomp(
+      readSeccompProfile(),
+      { arch: process.arch, kernel: release() },
+      { joinsUserNamespace: spec.command === null },
+    );
     const root = describeRootFileSystem(identity, spec.name, findGateAddresses());
     const hostTrust = readHostTrust();
     timings['description'] = performance.now();
@@ -94,7 +102,9 @@ export class OciRuntimeBackend implements SandboxBackend {
     const holder = await staged;
     const layOutFiles = async () => layOutTrust(trust === undefined ? spec.trust : await trust, hostTrust);
     const trusted = layOutFiles();
-    const files = trusted.then((laidOut) => [...root.files, ...laidOut.files]);
+    const own: StagedFile[] =
+      spec.command === null ? [{ path: COMMAND_NAMESPACE_FILE, kind: 'file', content: Buffer.alloc(0) }] : [];
+    const files = trusted.then((laidOut) => [...root.files, ...laidOut.files, ...own]);
     if (this.#isCleanedUp) throw new SallyportError('SANDBOX_FAILED', 'The sandbox has ended already. Start it again.');
     const plan = planStage(sources, spec.gitWritable ?? false);
     this.#guardFiles = plan.guardFiles;
@@ -121,16 +131,15 @@ export class OciRuntimeBackend implements SandboxBackend {
       destination: path,
       options: ['bind', 'ro', 'nosuid', 'nodev'],
     }));
+    const workingDirectory = spec.workingDirectory ?? workspace ?? identity.home;
+    const environment = { ...baseEnvironment(identity, spec.name, streams.terminal), ...trustFiles.environment };
     const config = buildOciConfig({
       hostName: spec.name,
       identity,
       command: spec.command,
-      environment: {
-        ...baseEnvironment(identity, spec.name, streams.terminal),
-        ...trustFiles.environment,
-        ...spec.environment,
-      },
-      workingDirectory: spec.workingDirectory ?? workspace ?? identity.home,
+      environment: { ...environment, ...spec.environment },
+      // What waits must not keep the workspace's directory in use.
+      workingDirectory: spec.command === null ? '/' : workingDirectory,
       terminal: streams.terminal,
       mounts: [...hostMounts, ...javaMounts, ...stage.mounts],
       scratchDirectories: [...SCRATCH_DIRECTORIES, identity.home],
@@ -144,6 +153,20 @@ export class OciRuntimeBackend implements SandboxBackend {
       notices,
       timings,
       start: async (airlock) => await this.#launch(airlock, config, streams, notices, timings),
+      startWaiting: async (airlock) => {
+        await this.#launchWaiting(airlock, config);
+        const { path, globalArguments } = this.#runtime;
+        return {
+          runtime: path,
+          runtimeArguments: [...globalArguments, '--root', RUNTIME_STATE],
+          container: CONTAINER,
+          environment,
+          workingDirectory,
+          limits: spec.limits,
+          cgroupProcs: this.#cgroups?.procsFiles ?? [],
+          tools,
+        };
+      },
     };
   }
 
@@ -211,6 +234,47 @@ export class OciRuntimeBackend implements SandboxBackend {
     };
   }
 
+  async #launchWaiting(airlock: Airlock, config: object): Promise<void> {
+    const child = airlock.enter(
+      [
+        '/bin/sh',
+        '-ec',
+        LAUNCH_PROGRAM,
+        'sallyport-runtime',
+        this.#runtime.path,
+        ...[...this.#runtime.globalArguments, '--root', RUNTIME_STATE, '--log', RUNTIME_LOG],
+        'run',
+        '--detach',
+        '--bundle',
+        STAGE_DIRECTORY,
+        '--pid-file',
+        PID_FILE,
+        CONTAINER,
+      ],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+        env: { ...RUNTIME_ENVIRONMENT },
+        detached: true,
+        cgroupProcs: this.#cgroups?.procsFiles ?? [],
+      },
+    );
+    const configuration = child.stdio[3];
+    if (configuration !== null && configuration !== undefined && 'end' in configuration) {
+      configuration.on('error', () => undefined);
+      configuration.end(JSON.stringify(config));
+    }
+    const status = await new Promise<number | null>((resolve) => {
+      child.once('error', () => resolve(125));
+      child.once('exit', (code) => resolve(code));
+    });
+    if (status === 0) return;
+    await this.#throwRuntimeFailure(airlock);
+    throw new SallyportError(
+      'SANDBOX_FAILED',
+      `${this.name} could not start the sandbox (exit status ${status ?? 'none'}).`,
+    );
+  }
+
   /** The runtime's log has errors only when the command never ran: everything else it says by its exit status. */
   async #throwRuntimeFailure(airlock: Airlock): Promise<void> {
     let log: string;
@@ -271,13 +335,13 @@ exec "$@"
 `;
 
 /** `XDG_RUNTIME_DIR` is where rootless runtimes keep state; `USER` is absent, or runc would take itself for the host's root. */
-const RUNTIME_ENVIRONMENT = {
+export const RUNTIME_ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   XDG_RUNTIME_DIR: '/run',
   LC_ALL: 'C',
 };
 
-/** Both end up in files and paths of the sandbox; a working directory below `/proc` may lead to the runtime's own files. */
+/** Both end up in files and paths of the sandbox. */
 function checkNames({ name, workingDirectory }: SandboxSpec): void {
   if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)) {
     throw new SallyportError(
@@ -285,7 +349,11 @@ function checkNames({ name, workingDirectory }: SandboxSpec): void {
       `${JSON.stringify(name)} is not a name for a sandbox. Use at most 63 letters, digits and hyphens.`,
     );
   }
-  if (workingDirectory === undefined) return;
+  if (workingDirectory !== undefined) checkWorkingDirectory(workingDirectory);
+}
+
+/** @throws SallyportError `USAGE` for a directory below `/proc`, which may lead to the runtime's own files, and the like. */
+export function checkWorkingDirectory(workingDirectory: string): void {
   const path = normalize(workingDirectory);
   if (!isAbsolute(path) || ['/proc', '/sys', '/dev'].some((folder) => isWithin(path, folder))) {
     throw new SallyportError(

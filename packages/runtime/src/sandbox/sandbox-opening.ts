@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { SallyportError } from '@sallyport/sdk';
 import { beginAirlock } from '../airlock/airlock.ts';
-import type { AirlockOpening } from '../airlock/airlock.ts';
+import type { AirlockOpening, AirlockOptions } from '../airlock/airlock.ts';
 import { planCgroups } from './cgroup.ts';
 import type { CgroupPlan } from './cgroup.ts';
 
@@ -16,12 +17,19 @@ export class SandboxOpening {
   readonly cgroups: CgroupPlan;
   readonly #ports = Promise.withResolvers<readonly number[]>();
 
-  constructor() {
+  /** @param lasting as `AirlockOptions.lasting`: for an airlock that outlives this process. */
+  constructor(lasting?: AirlockOptions['lasting']) {
     openings += 1;
     // Whoever waits for the airlock is told.
     this.#ports.promise.catch(() => undefined);
-    this.cgroups = planCgroups(`sallyport-${process.pid}-${openings}`);
-    this.airlock = beginAirlock({ ports: this.#ports.promise, cgroupDirectories: this.cgroups.directories });
+    // A lasting one may outlive its process, and another process may get that number.
+    const unique = lasting === undefined ? '' : `-${randomBytes(4).toString('hex')}`;
+    this.cgroups = planCgroups(`sallyport-${process.pid}-${openings}${unique}`);
+    this.airlock = beginAirlock({
+      ports: this.#ports.promise,
+      cgroupDirectories: this.cgroups.directories,
+      ...(lasting === undefined ? {} : { lasting }),
+    });
   }
 
   /** Says which TCP ports the policy can use; the airlock is not complete before. */

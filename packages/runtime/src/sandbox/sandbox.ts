@@ -3,8 +3,10 @@ import type { RunningSandbox, SandboxSpec } from './backend.ts';
 import { createCgroups } from './cgroup.ts';
 import { checkMountSources } from './mount-sources.ts';
 import { OciRuntimeBackend } from './oci-runtime.ts';
+import type { PreparedSandbox } from './oci-runtime.ts';
 import { chooseRuntime } from './runtime-choice.ts';
 import { SandboxOpening } from './sandbox-opening.ts';
+import type { ContainerRecord } from './waiting-container.ts';
 
 /** A sandbox being started: its airlock opens while its files are laid out. */
 export interface SandboxLaunch {
@@ -16,6 +18,8 @@ export interface SandboxLaunch {
    * @throws SallyportError whatever {@link launchSandbox} lists. The airlock is closed then.
    */
   start(): Promise<RunningSandbox>;
+  /** As {@link start}, for a sandbox without a command (`spec.command` is null) in a lasting airlock. */
+  startWaiting(): Promise<{ readonly container: ContainerRecord; readonly notices: readonly string[] }>;
   /** Ends everything and waits until nothing is left: processes, mounts, namespaces, control groups. */
   close(): Promise<void>;
 }
@@ -59,17 +63,23 @@ export function launchSandbox(
     cgroups.remove();
     backend.cleanUp();
   };
+  const startOrClose = async <T>(start: (sandbox: PreparedSandbox, airlock: Airlock) => Promise<T>): Promise<T> => {
+    try {
+      const airlock = await opening.opened;
+      return await start(await prepared, airlock);
+    } catch (error) {
+      await close();
+      throw error;
+    }
+  };
   return {
     airlock: opening.opened,
     close,
-    async start() {
-      try {
-        const airlock = await opening.opened;
-        return await (await prepared).start(airlock);
-      } catch (error) {
-        await close();
-        throw error;
-      }
-    },
+    start: async () => await startOrClose(async (sandbox, airlock) => await sandbox.start(airlock)),
+    startWaiting: async () =>
+      await startOrClose(async (sandbox, airlock) => ({
+        container: await sandbox.startWaiting(airlock),
+        notices: sandbox.notices,
+      })),
   };
 }

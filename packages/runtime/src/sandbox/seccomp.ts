@@ -119,6 +119,9 @@ const OPEN_ARGUMENTS: readonly (readonly [string, number, number])[] = [
  * - no terminal input injection (TIOCSTI, TIOCLINUX);
  * - no 32-bit system calls, which would need a second set of all these checks.
  *
+ * With `joinsUserNamespace`, for a container in which commands are executed later, `setns` into a user namespace passes: their first step.
+ * The kernel lets nobody join one without every right over it, and in the sandbox there is none but the command's own.
+ *
  * `ptrace` stays: a debugger reaches only processes of the same sandbox and user.
  *
  * @throws SallyportError `SANDBOX_FAILED` for an architecture or a profile that is not understood.
@@ -126,6 +129,7 @@ const OPEN_ARGUMENTS: readonly (readonly [string, number, number])[] = [
 export function resolveSeccomp(
   profile: unknown,
   machine: { readonly arch: string; readonly kernel: string },
+  options: { readonly joinsUserNamespace?: boolean } = {},
 ): SeccompFilter {
   const architecture = ARCHITECTURES.get(machine.arch);
   const { defaultAction, syscalls } = (profile ?? {}) as { defaultAction?: unknown; syscalls?: unknown };
@@ -158,7 +162,9 @@ export function resolveSeccomp(
     }
     // Any other action (log, trace, notify) lets a call through or needs a listener: left to the default, refusal.
   }
-  rules.push({ names: REFUSED, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM });
+  const refused = options.joinsUserNamespace === true ? REFUSED.filter((name) => name !== 'setns') : REFUSED;
+  if (options.joinsUserNamespace === true) rules.push(...joiningRules());
+  rules.push({ names: refused, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM });
   rules.push({ names: ABSENT, action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS });
   rules.push(...namespaceRules(), ...socketRules(), ...terminalRules(), ...setIdRules());
   return {
@@ -198,6 +204,13 @@ function namespaceRules(): SyscallRule[] {
     if ((CLONE_NAMESPACES & bit) !== 0) rules.push(refuse('clone', EPERM, masked(0, bit, bit)));
   }
   return rules;
+}
+
+function joiningRules(): SyscallRule[] {
+  return [
+    allow('setns', compare(1, 'SCMP_CMP_EQ', CLONE_NEWUSER)),
+    refuse('setns', EPERM, compare(1, 'SCMP_CMP_NE', CLONE_NEWUSER)),
+  ];
 }
 
 function socketRules(): SyscallRule[] {

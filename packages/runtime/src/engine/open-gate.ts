@@ -6,11 +6,14 @@ import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import { BodyStores } from '../gate/body-store.ts';
 import { Dialer } from '../gate/dialer.ts';
 import { Gate } from '../gate/gate.ts';
+import type { GateContext } from '../gate/gate-context.ts';
+import type { Problem } from '../gate/problem.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
 import { Recorder, type AuditSink } from '../gate/record.ts';
 import { UpstreamPool } from '../gate/upstream-pool.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
-import { Redactor } from '../secrets/redact.ts';
+import { KnownValues } from '../secrets/known-values.ts';
+import { Redactor, type RedactionRule } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
@@ -28,6 +31,12 @@ export interface GateParts {
   readonly trust: UpstreamTrust;
   readonly clientCertificates?: readonly ClientCertificate[];
   readonly audit: AuditSink;
+  /** Default: open. */
+  readonly closed?: Problem | null;
+  /** The names that a former gate of the sandbox gave addresses to. Default: none. */
+  readonly zone?: SyntheticAddresses;
+  /** Values that secrets of the sandbox had before; they are redacted as well. */
+  readonly earlierValues?: readonly RedactionRule[];
   /** Default {@link TIME_LIMITS}. */
   readonly timeLimits?: TimeLimits;
 }
@@ -44,53 +53,85 @@ export interface OpenGate {
   readonly gate: Gate;
   readonly zone: SyntheticAddresses;
   /** Starts to serve what an airlock listens on. */
-  serve(ends: ListeningEnds): void;
+  serve(ends: Partial<ListeningEnds>): void;
+  /** Takes other rules, all at once, for requests that begin from now on. What was a value is redacted for ever. */
+  reconfigure(rules: GateRules): void;
   close(): void;
+}
+
+/** What can change while a gate is open. */
+export interface GateRules {
+  readonly policy: NetworkPolicy;
+  readonly secrets: SecretSet;
+  /** What is answered to everything; null for an open gate. */
+  readonly closed: Problem | null;
+}
+
+type RulesContext = Pick<
+  GateContext,
+  'policy' | 'secrets' | 'substituter' | 'bodies' | 'messages' | 'redactor' | 'redacts' | 'intercepts' | 'closed'
+>;
+
+function createRulesContext({ policy, secrets, closed }: GateRules, redacted: readonly RedactionRule[]): RulesContext {
+  // What has been a secret stays one: its value may still come back.
+  const protects = redacted.length > 0;
+  return {
+    policy,
+    secrets,
+    substituter: new Substituter(secrets.secrets),
+    bodies: new BodySubstituter(secrets.secrets),
+    messages: new MessageSubstituter(secrets.secrets),
+    redactor: protects ? new Redactor(redacted) : null,
+    redacts: protects,
+    intercepts: protects,
+    closed,
+  };
 }
 
 /** Builds the gate of one sandbox: the one place where its parts meet. */
 export function openGate(parts: GateParts): OpenGate {
   const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
-  const zone = new SyntheticAddresses();
+  const zone = parts.zone ?? new SyntheticAddresses();
   const record = new Recorder(audit);
   const dialer = new Dialer({ policy, trust, clientCertificates });
   const pool = new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs);
-  const protects = secrets.secrets.length > 0;
-  const gate = new Gate({
-    policy,
+  const values = new KnownValues(parts.earlierValues ?? []);
+  values.add(secrets);
+  const lasting = {
     zone,
     leafContexts: new LeafContexts({ authority }),
-    secrets,
-    substituter: new Substituter(secrets.secrets),
-    bodies: new BodySubstituter(secrets.secrets),
     bodyStores: new BodyStores(),
-    messages: new MessageSubstituter(secrets.secrets),
-    redactor: protects
-      ? new Redactor(secrets.secrets.map(({ name, placeholder, value }) => ({ name, placeholder, values: [value] })))
-      : null,
-    redacts: protects,
-    intercepts: protects,
     dialer,
     pool,
     record,
     clock,
     timeLimits,
+  };
+  const gate = new Gate({
+    ...lasting,
+    ...createRulesContext({ policy, secrets, closed: parts.closed ?? null }, values.rules()),
   });
   const dns = new DnsServer({ zone, onCapacity: (name) => record.dnsCapacity(name) });
   return {
     gate,
     zone,
     serve(ends) {
-      for (const server of ends.servers.values()) {
+      for (const server of ends.servers?.values() ?? []) {
         server.on('connection', (socket) => {
           const original = originalDestination(socket);
           if (original === undefined) socket.destroy();
           else gate.accept(socket, original);
         });
       }
-      for (const socket of ends.dnsUdp) dns.attachUdp(socket);
-      for (const server of ends.dnsTcp) dns.attachTcp(server);
+      for (const socket of ends.dnsUdp ?? []) dns.attachUdp(socket);
+      for (const server of ends.dnsTcp ?? []) dns.attachTcp(server);
+    },
+    reconfigure(rules) {
+      values.add(rules.secrets);
+      dialer.usePolicy(rules.policy);
+      pool.retire();
+      gate.reconfigure({ ...lasting, ...createRulesContext(rules, values.rules()) });
     },
     close() {
       dns.close();

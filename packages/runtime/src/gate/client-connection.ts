@@ -35,7 +35,8 @@ export const LIMIT_OF = {
  */
 export class ClientConnection {
   readonly socket: net.Socket;
-  readonly context: GateContext;
+  /** For requests that begin from now on. */
+  context: GateContext;
   readonly purpose: ConnectionPurpose;
   /** A dial that failed while the connection was opened, told to the first request. */
   failedDial: { readonly failure: DialFailure; readonly atMs: number } | null = null;

@@ -53,7 +53,7 @@ interface Endpoint {
  * it checked, so there is nothing to rebind between check and use.
  */
 export class Dialer {
-  readonly #policy: NetworkPolicy;
+  #policy: NetworkPolicy;
   readonly #trust: UpstreamTrust;
   readonly #clientCertificates: ReadonlyMap<string, ClientCertificate>;
   /**
@@ -71,6 +71,11 @@ export class Dialer {
         certificate,
       ]),
     );
+  }
+
+  /** Other rules, for what is dialled from now on. */
+  usePolicy(policy: NetworkPolicy): void {
+    this.#policy = policy;
   }
 
   /** Whether a client certificate is for exactly this canonical host and port, so that its TLS has to be terminated. */

@@ -10,6 +10,7 @@ import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
+import type { GateContext } from './gate-context.ts';
 import { lateAlert } from './late-alert.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
@@ -35,6 +36,8 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
  */
 export class Exchange implements UpstreamListener {
   readonly #client: ClientConnection;
+  /** As it was when the request began: a change is for the next one. */
+  readonly #context: GateContext;
   readonly #head: RequestHead;
   readonly #startedMs = performance.now();
   readonly #keepAlive: boolean;
@@ -64,6 +67,7 @@ export class Exchange implements UpstreamListener {
 
   constructor(client: ClientConnection, head: RequestHead) {
     this.#client = client;
+    this.#context = client.context;
     this.#head = head;
     // HTTP/1.0 clients get their answer on a connection of its own: they know no chunks.
     this.#keepAlive = head.minor === 1 && keepsAlive(head);
@@ -76,7 +80,8 @@ export class Exchange implements UpstreamListener {
   }
 
   start(): void {
-    const { purpose, context } = this.#client;
+    const context = this.#context;
+    const { purpose } = this.#client;
     if (purpose.kind === 'refuse') {
       this.#answer(purpose.problem, 'deny');
       return;
@@ -222,7 +227,7 @@ export class Exchange implements UpstreamListener {
 
   /** Prepares for a body into which values may be put; false when it is refused. */
   #openBody(plan: Exclude<RequestBodyPlan, { kind: 'verbatim' }>): boolean {
-    const opened = openRequestBody(this.#client.context, plan, {
+    const opened = openRequestBody(this.#context, plan, {
       ready: (bytes, isChanged) => {
         this.#framing = { kind: 'length', bytes };
         if (this.#outgoing !== null) setGatheredLength(this.#outgoing.fields, bytes, isChanged);
@@ -247,14 +252,16 @@ export class Exchange implements UpstreamListener {
   }
 
   #connect(): void {
-    const { context, purpose } = this.#client;
+    const context = this.#context;
+    const { purpose } = this.#client;
     const idle = context.pool.takeIdle(purpose.origin);
     if (idle === null) this.#dial();
     else this.#attach(idle);
   }
 
   #dial(): void {
-    const { context, purpose } = this.#client;
+    const context = this.#context;
+    const { purpose } = this.#client;
     const failed = this.#client.failedDial;
     if (failed !== null && context.clock.nowMs - failed.atMs < context.timeLimits.failedDialMs) {
       this.#failDial(failed.failure);
@@ -282,7 +289,7 @@ export class Exchange implements UpstreamListener {
       method: this.#head.method,
       minor: this.#head.minor,
       keepAlive: this.#keepAlive,
-      redactor: this.#client.context.redactor,
+      redactor: this.#context.redactor,
       offer: this.#offer,
       onSwitch: (compression, rest) => this.#switch(upstream, compression, rest),
       onComplete: () => this.#responseComplete(),
@@ -295,7 +302,7 @@ export class Exchange implements UpstreamListener {
       if (!(error instanceof HttpSyntaxError)) throw error;
       // The last line of defense: nothing of this head has been written.
       upstream.lend(null);
-      this.#client.context.pool.release(upstream);
+      this.#context.pool.release(upstream);
       this.#answer({ status: 500, code: 'INTERNAL', detail: 'The request cannot be written safely.' }, 'error');
       return;
     }
@@ -352,7 +359,8 @@ export class Exchange implements UpstreamListener {
   /** Both sides speak WebSocket from here on. The exchange goes on until they have ended. */
   #switch(upstream: UpstreamConnection, compression: boolean, rest: Buffer): void {
     const client = this.#client;
-    const { context, purpose } = client;
+    const context = this.#context;
+    const { purpose } = client;
     this.#upstream = null;
     this.#response?.dispose();
     this.#substitution = context.messages.connection(context.secrets.secretsFor(purpose.origin));
@@ -392,7 +400,7 @@ export class Exchange implements UpstreamListener {
     this.#upstream = null;
     if (this.#bodySent && response.upstreamReusable) {
       upstream.used = true;
-      this.#client.context.pool.release(upstream);
+      this.#context.pool.release(upstream);
     } else {
       upstream.destroy();
     }
@@ -435,7 +443,7 @@ export class Exchange implements UpstreamListener {
     const origin = this.#client.purpose.origin;
     const webSocket = this.#webSocket;
     const substituted = this.#substitution ?? this.#body;
-    this.#client.context.record.request({
+    this.#context.record.request({
       decision,
       code,
       rule: this.#rule === '' ? null : this.#rule,

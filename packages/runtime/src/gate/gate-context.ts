@@ -6,6 +6,7 @@ import type { LeafContexts } from '../tls/secure-contexts.ts';
 import type { BodyStores } from './body-store.ts';
 import type { Dialer } from './dialer.ts';
 import type { TimeLimits } from './limits.ts';
+import type { Problem } from './problem.ts';
 import type { Recorder } from './record.ts';
 import type { RequestContext } from './request-rewrite.ts';
 import type { UpstreamPool } from './upstream-pool.ts';
@@ -25,6 +26,8 @@ export interface GateContext extends RequestContext {
   readonly messages: MessageSubstituter;
   /** Whether TLS is terminated: so while the sandbox has any placeholder secret. */
   readonly intercepts: boolean;
+  /** What is answered to everything while the gate must let nothing through; null when it is open. */
+  readonly closed: Problem | null;
   /** Where request bodies are kept until their length is known. */
   readonly bodyStores: BodyStores;
   readonly dialer: Dialer;

@@ -20,6 +20,9 @@ interface KnownDestination {
 
 /** What a connection does at present, as far as its time limit goes. */
 interface Phase {
+  destination: KnownDestination | null;
+  /** What was decided about the connection, see {@link Gate.reconfigure}. */
+  decision: string;
   deadlineMs: number;
   client: ClientConnection | Http2ClientConnection | null;
 }
@@ -31,16 +34,14 @@ interface Phase {
  * upstream first, then HTTP. Whatever goes wrong ends that connection and no other.
  */
 export class Gate {
-  readonly #context: GateContext;
+  #context: GateContext;
   readonly #connections = new Map<net.Socket, Phase>();
-  readonly #sweeper: NodeJS.Timeout;
+  #sweeper: NodeJS.Timeout | null = null;
   #closed = false;
   #fullRecorded = false;
 
   constructor(context: GateContext) {
     this.#context = context;
-    this.#sweeper = setInterval(() => this.#sweep(), context.timeLimits.sweepMs);
-    this.#sweeper.unref();
   }
 
   /** Connections that are open at this moment. */
@@ -59,7 +60,13 @@ export class Gate {
     // The answer to a client that has closed its side is still wanted.
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);
-    const phase: Phase = { deadlineMs: this.#context.clock.nowMs + this.#context.timeLimits.headMs, client: null };
+    this.#startSweeping();
+    const phase: Phase = {
+      destination: null,
+      decision: '',
+      deadlineMs: this.#context.clock.nowMs + this.#context.timeLimits.headMs,
+      client: null,
+    };
     this.#connections.set(socket, phase);
     socket.on('close', () => this.#connections.delete(socket));
     const destination = identifyDestination(this.#context.zone, original);
@@ -83,18 +90,41 @@ export class Gate {
   /** Closes every connection at once: no credential leaves afterwards. */
   close(): void {
     this.#closed = true;
-    clearInterval(this.#sweeper);
+    if (this.#sweeper !== null) clearInterval(this.#sweeper);
     for (const socket of this.#connections.keys()) socket.destroy();
     this.#context.pool.close();
   }
 
-  async #route(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
-    const { host, port } = destination;
-    const network = decideHost(this.#context.policy, host, port);
-    const isDenied = network.verdict === 'deny';
+  /**
+   * Takes other rules and secrets, all at once: for each request that begins from now on, on connections that exist as well. Connections
+   * about which would be decided otherwise now are closed: those to a host that is denied now, refusals of one that is allowed now, tunnels
+   * through what is intercepted now.
+   */
+  reconfigure(context: GateContext): void {
+    this.#context = context;
+    for (const [socket, phase] of this.#connections) {
+      const { destination } = phase;
+      if (destination !== null && this.#decide(destination).decision !== phase.decision) socket.destroy();
+      else if (phase.client !== null) phase.client.context = context;
+    }
+  }
+
+  #decide({ host, port }: KnownDestination) {
+    const { policy, intercepts, closed } = this.#context;
+    const network = decideHost(policy, host, port);
     // A denied port says something readable only where its protocol is known.
     const protocol =
       network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
+    const isTunnel = network.verdict === 'allow' && protocol === 'tls' && (network.tunnel || !intercepts);
+    const isDenied = network.verdict === 'deny' || closed !== null;
+    return { network, protocol, isDenied, decision: `${isDenied ? 'deny' : 'allow'} ${protocol} ${isTunnel}` } as const;
+  }
+
+  async #route(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
+    const { host, port } = destination;
+    const { network, protocol, isDenied, decision } = this.#decide(destination);
+    phase.destination = destination;
+    phase.decision = decision;
     switch (protocol) {
       case 'tls':
         await this.#routeTls(socket, phase, destination, network);
@@ -104,9 +134,11 @@ export class Gate {
         this.#serve(
           socket,
           phase,
-          isDenied
+          network.verdict === 'deny'
             ? { kind: 'refuse', origin, problem: denyHost(host, port, network) }
-            : { kind: 'forward', origin, rule: network.rule },
+            : this.#context.closed === null
+              ? { kind: 'forward', origin, rule: network.rule }
+              : { kind: 'refuse', origin, problem: this.#context.closed },
         );
         return;
       }
@@ -149,6 +181,18 @@ export class Gate {
     const verdict = decideInterception(network, destination, read.hello, intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;
+    const { closed } = this.#context;
+    if (closed !== null && verdict.verdict !== 'refuse') {
+      const leafHost = verdict.verdict === 'intercept' ? verdict.leafHost : host;
+      await this.#terminate(
+        socket,
+        phase,
+        leafHost,
+        { kind: 'refuse', origin, problem: closed },
+        answerProtocol(read.hello),
+      );
+      return;
+    }
     switch (verdict.verdict) {
       case 'tunnel':
         await this.#relay(socket, phase, destination, rule, 'tunnel');
@@ -321,6 +365,19 @@ export class Gate {
       }
     }
     pool.sweep();
+    if (this.#connections.size === 0 && pool.isEmpty && this.#sweeper !== null) {
+      clearInterval(this.#sweeper);
+      this.#sweeper = null;
+    }
+  }
+
+  /** An idle sandbox wakes nobody: there is a timer only while there is something to look after. */
+  #startSweeping(): void {
+    const { clock, timeLimits } = this.#context;
+    if (this.#sweeper !== null) return;
+    clock.nowMs = performance.now();
+    this.#sweeper = setInterval(() => this.#sweep(), timeLimits.sweepMs);
+    this.#sweeper.unref();
   }
 }
 

@@ -19,7 +19,8 @@ import {
  * nghttp2 bounds what a hostile client can make it hold: header lists, CONTINUATION floods, settings, pings and resets.
  */
 export class Http2ClientConnection {
-  readonly context: GateContext;
+  /** For requests that begin from now on. */
+  context: GateContext;
   readonly purpose: ConnectionPurpose;
   readonly #session: http2.ServerHttp2Session;
   readonly #exchanges = new Set<Http2Exchange>();

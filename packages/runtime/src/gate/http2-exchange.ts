@@ -12,6 +12,7 @@ import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
 import { readRequestHead, readTrailers, requestHeaderList, responseHeaderList, sendTrailers } from './http2-fields.ts';
+import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { describeDialFailure, encodeProblemBody, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
@@ -32,6 +33,8 @@ const GRPC_STATUS = { internal: 13, unavailable: 14, permissionDenied: 7, unimpl
  * The upstream speaks HTTP/2, or HTTP/1 where it offers nothing else. An exchange ends exactly once, with one audit event.
  */
 export class Http2Exchange implements UpstreamAnswer {
+  /** As it was when the request began: a change is for the next one. */
+  readonly #context: GateContext;
   readonly #client: Http2ClientConnection;
   readonly #stream: http2.ServerHttp2Stream;
   readonly #original: RequestHead;
@@ -62,6 +65,7 @@ export class Http2Exchange implements UpstreamAnswer {
 
   constructor(client: Http2ClientConnection, stream: http2.ServerHttp2Stream, flags: number, raw: readonly string[]) {
     this.#client = client;
+    this.#context = client.context;
     this.#stream = stream;
     const { head, scheme, protocol } = readRequestHead(raw);
     this.#original = head;
@@ -121,7 +125,7 @@ export class Http2Exchange implements UpstreamAnswer {
   interim(head: ResponseHead): void {
     if (this.#ended) return;
     removeHopByHop(head.fields);
-    const { redactor } = this.#client.context;
+    const { redactor } = this.#context;
     if (redactor !== null) this.#redactions += redactHead(head, redactor);
     this.#guard(() => this.#stream.additionalHeaders(responseHeaderList(head)));
   }
@@ -140,7 +144,7 @@ export class Http2Exchange implements UpstreamAnswer {
 
   end(trailers: string[]): void {
     if (this.#ended) return;
-    const { redactor } = this.#client.context;
+    const { redactor } = this.#context;
     if (redactor !== null) this.#redactions += redactTrailers(trailers, redactor);
     this.#trailers = trailers;
     this.#guard(() => {
@@ -172,7 +176,8 @@ export class Http2Exchange implements UpstreamAnswer {
 
   /** Steps 5 to 7. */
   #judge(): RequestVerdict {
-    const { purpose, context } = this.#client;
+    const context = this.#context;
+    const { purpose } = this.#client;
     if (this.#isExtendedConnect) {
       return {
         verdict: 'answer',
@@ -205,7 +210,7 @@ export class Http2Exchange implements UpstreamAnswer {
   #openBody(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): boolean {
     const plan = verdict.body;
     if (plan.kind === 'verbatim') return true;
-    const opened = openRequestBody(this.#client.context, plan, {
+    const opened = openRequestBody(this.#context, plan, {
       ready: (bytes, isChanged) => {
         setGatheredLength(verdict.head.fields, bytes, isChanged);
         this.#lease({ ...verdict, framing: { kind: 'length', bytes } });
@@ -233,13 +238,12 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   #lease(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
-    void this.#client.context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
+    void this.#context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
   }
 
   #send(lease: Lease, verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
     if (this.#ended) {
-      if (lease.outcome === 'connected' && lease.protocol === 'http/1.1')
-        this.#client.context.pool.release(lease.connection);
+      if (lease.outcome === 'connected' && lease.protocol === 'http/1.1') this.#context.pool.release(lease.connection);
       return;
     }
     if (lease.outcome === 'failed') {
@@ -260,7 +264,7 @@ export class Http2Exchange implements UpstreamAnswer {
     verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
   ): void {
     const head = verdict.head;
-    if (this.#isGrpc && this.#client.context.redactor !== null) {
+    if (this.#isGrpc && this.#context.redactor !== null) {
       // A compressed message could hide a value; an uncompressed one cannot.
       removeField(head.fields, 'grpc-accept-encoding');
       head.fields.push('grpc-accept-encoding', 'identity');
@@ -273,7 +277,7 @@ export class Http2Exchange implements UpstreamAnswer {
     lease: Extract<Lease, { protocol: 'http/1.1' }>,
     verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
   ): void {
-    const { pool } = this.#client.context;
+    const { pool } = this.#context;
     // HTTP/2 needs no length to delimit a body; HTTP/1 does.
     const framing: Framing =
       verdict.framing.kind === 'none' && !this.#clientEnded ? { kind: 'chunked' } : verdict.framing;
@@ -332,7 +336,7 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   #begin(head: ResponseHead, hasBody: boolean): void {
-    const { redactor } = this.#client.context;
+    const { redactor } = this.#context;
     const announced = responseFraming(head, this.#original.method);
     const framing: Framing = !hasBody || announced.kind === 'none' ? { kind: 'none' } : announced;
     const plan = planResponseBody(head, framing, redactor !== null);
@@ -492,7 +496,7 @@ export class Http2Exchange implements UpstreamAnswer {
   #conclude(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null): void {
     this.#ended = true;
     const origin = this.#client.purpose.origin;
-    this.#client.context.record.request({
+    this.#context.record.request({
       decision,
       code,
       rule: this.#rule === '' ? null : this.#rule,

@@ -18,10 +18,12 @@ export class UpstreamPool {
   readonly #idleLimitMs: number;
   readonly #idle = new Map<string, UpstreamConnection[]>();
   readonly #open = new Set<UpstreamConnection>();
+  readonly #generations = new WeakMap<UpstreamConnection, number>();
   readonly #sessions = new Map<string, readonly Http2Upstream[]>();
   readonly #protocols = new Map<string, Protocol>();
   readonly #dials = new Map<string, Promise<Lease>>();
   #idleCount = 0;
+  #generation = 0;
   #ended = false;
 
   /** A connection that has rested for `idleLimitMs` is closed. */
@@ -86,6 +88,7 @@ export class UpstreamPool {
 
   async #dial(authority: Authority, protocols: readonly Protocol[]): Promise<Lease> {
     const key = authorityKey(authority);
+    const generation = this.#generation;
     // Before the dial: a connected socket must not wait for a module.
     const http2 = protocols.includes('h2') ? await import('./http2-upstream.ts') : null;
     const result = await this.#dialer.dial({
@@ -112,6 +115,7 @@ export class UpstreamPool {
     }
     const connection = new UpstreamConnection(result.socket, key, (closed) => this.#forget(closed));
     this.#open.add(connection);
+    this.#generations.set(connection, generation);
     return { outcome: 'connected', protocol: 'http/1.1', connection };
   }
 
@@ -125,7 +129,8 @@ export class UpstreamPool {
     connection.lend(null);
     if (connection.closed) return;
     const list = this.#idle.get(connection.key) ?? [];
-    if (this.#ended || list.length >= MAX_IDLE_PER_AUTHORITY || this.#idleCount >= MAX_IDLE_UPSTREAMS) {
+    const isRetired = this.#generations.get(connection) !== this.#generation;
+    if (this.#ended || isRetired || list.length >= MAX_IDLE_PER_AUTHORITY || this.#idleCount >= MAX_IDLE_UPSTREAMS) {
       connection.destroy();
       return;
     }
@@ -133,6 +138,18 @@ export class UpstreamPool {
     list.push(connection);
     this.#idle.set(connection.key, list);
     this.#idleCount += 1;
+  }
+
+  /** Whether no connection is kept, so that there is nothing to sweep. */
+  get isEmpty(): boolean {
+    return this.#open.size === 0 && this.#sessions.size === 0;
+  }
+
+  /** Closes what was dialled under rules that no longer hold: what rests at once, what is in use after its exchange. */
+  retire(): void {
+    this.#generation += 1;
+    for (const list of [...this.#idle.values()]) for (const connection of [...list]) connection.destroy();
+    for (const list of [...this.#sessions.values()]) for (const upstream of list) upstream.destroy();
   }
 
   /** Closes connections that have rested too long. */

@@ -16,6 +16,10 @@ export class SecretValue {
     return this.#text;
   }
 
+  equals(other: SecretValue): boolean {
+    return this.#text === other.#text;
+  }
+
   toString(): string {
     return '[secret]';
   }

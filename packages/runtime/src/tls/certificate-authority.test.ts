@@ -94,3 +94,16 @@ test('close() ends the authority', () => {
   closed.close();
   assert.throws(() => closed.issueLeaf('b.example'), { code: 'INTERNAL' });
 });
+
+test('CertificateAuthority.restore() signs on under the certificate that clients trust', () => {
+  const first = CertificateAuthority.create({ commonName: 'a sandbox' });
+  const saved = first.save();
+  first.close();
+  assert.throws(() => first.save(), { code: 'INTERNAL' });
+  const second = CertificateAuthority.restore(JSON.parse(JSON.stringify(saved)) as typeof saved);
+  assert.equal(second.certificatePem, first.certificatePem);
+  assert.equal(second.opensslFileName, first.opensslFileName);
+  const leaf = new X509Certificate(second.issueLeaf('api.example.com').certPem);
+  assert.ok(leaf.verify(new X509Certificate(first.certificatePem).publicKey));
+  assert.throws(() => CertificateAuthority.restore({ ...saved, keyPem: 'damaged' }), { code: 'INTERNAL' });
+});

@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
@@ -25,6 +25,14 @@ interface KeyPair {
   readonly privateKey: KeyObject;
 }
 
+/** A certificate authority as text, its private key included. */
+export interface SavedAuthority {
+  readonly commonName: string;
+  readonly keyPem: string;
+  /** In base64. */
+  readonly certificateDer: string;
+}
+
 /** A leaf certificate and its private key, for a TLS server. */
 export interface Leaf {
   readonly keyPem: string;
@@ -37,7 +45,7 @@ export interface Leaf {
  * The certificate authority of one sandbox, P-256 throughout, with the extensions that OpenSSL's strict mode (the default of Python since
  * 3.13), Go, Java and webpki ask for.
  *
- * Its private key exists in this process's memory only: no method gives it out. All leaves share one key pair,
+ * Its private key leaves this process's memory only by {@link CertificateAuthority.save}. All leaves share one key pair,
  * made with the authority: who could read one leaf's key from this process could read them all, so a pair for each would protect nothing
  * and cost a key generation at each new host.
  */
@@ -53,13 +61,15 @@ export class CertificateAuthority {
   readonly #leafPublicKey: KeyObject;
   readonly #leafKeyPem: string;
   readonly #now: () => number;
+  readonly #commonName: string;
   #keys: KeyPair | null;
 
-  private constructor(commonName: string, now: () => number) {
-    const keys = generateKeys();
+  private constructor(commonName: string, now: () => number, saved?: SavedAuthority) {
+    const keys = saved === undefined ? generateKeys() : readKeys(saved.keyPem);
     const leafKeys = generateKeys();
     const nowMs = now();
     this.#keys = keys;
+    this.#commonName = commonName;
     this.#leafPublicKey = leafKeys.publicKey;
     // SEC1 is what OpenSSL decodes fastest; it is decoded again for every host's context.
     this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' });
@@ -68,19 +78,22 @@ export class CertificateAuthority {
       ['O', ORGANIZATION],
       ['CN', commonName.slice(0, MAX_COMMON_NAME_LENGTH)],
     ];
-    this.certificateDer = signCertificate(
-      {
-        serialNumber: randomSerial(),
-        issuer: this.#subject,
-        subject: this.#subject,
-        notBeforeMs: nowMs - BACKDATE_MS,
-        notAfterMs: nowMs + AUTHORITY_LIFE_MS,
-        publicKey: keys.publicKey,
-        // A path length of 0: it signs leaves and no other authority.
-        extensions: [basicConstraints(0), keyUsage('certificates'), subjectKeyIdentifier(keys.publicKey)],
-      },
-      keys.privateKey,
-    );
+    this.certificateDer =
+      saved === undefined
+        ? signCertificate(
+            {
+              serialNumber: randomSerial(),
+              issuer: this.#subject,
+              subject: this.#subject,
+              notBeforeMs: nowMs - BACKDATE_MS,
+              notAfterMs: nowMs + AUTHORITY_LIFE_MS,
+              publicKey: keys.publicKey,
+              // A path length of 0: it signs leaves and no other authority.
+              extensions: [basicConstraints(0), keyUsage('certificates'), subjectKeyIdentifier(keys.publicKey)],
+            },
+            keys.privateKey,
+          )
+        : Buffer.from(saved.certificateDer, 'base64');
     this.certificatePem = certificatePem(this.certificateDer);
     this.opensslFileName = opensslSubjectFileName(this.#subject);
   }
@@ -93,6 +106,35 @@ export class CertificateAuthority {
    */
   static create(options: { commonName: string; now?: () => number }): CertificateAuthority {
     return new CertificateAuthority(options.commonName, options.now ?? Date.now);
+  }
+
+  /**
+   * Makes the authority of a sandbox again that outlived the process of the first one. Its leaves have another key.
+   *
+   * @throws SallyportError INTERNAL when what was saved is damaged
+   */
+  static restore(saved: SavedAuthority, options: { now?: () => number } = {}): CertificateAuthority {
+    try {
+      return new CertificateAuthority(saved.commonName, options.now ?? Date.now, saved);
+    } catch (cause) {
+      // What OpenSSL says could quote the key.
+      const kind = cause instanceof Error ? cause.name : typeof cause;
+      throw new SallyportError('INTERNAL', `The saved certificate authority of the sandbox is damaged (${kind}).`);
+    }
+  }
+
+  /**
+   * What {@link CertificateAuthority.restore} takes, the private key included: for a place that only this user can read.
+   *
+   * @throws SallyportError INTERNAL when the authority is closed
+   */
+  save(): SavedAuthority {
+    if (this.#keys === null) throw new SallyportError('INTERNAL', 'The certificate authority is closed.');
+    return {
+      commonName: this.#commonName,
+      keyPem: this.#keys.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+      certificateDer: this.certificateDer.toString('base64'),
+    };
   }
 
   /**
@@ -140,6 +182,11 @@ export class CertificateAuthority {
 
 function generateKeys(): KeyPair {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+}
+
+function readKeys(keyPem: string): KeyPair {
+  const privateKey = createPrivateKey(keyPem);
+  return { privateKey, publicKey: createPublicKey(privateKey) };
 }
 
 /** 126 random bits, positive and never zero: the leading byte is 64 to 127. */

@@ -1,0 +1,36 @@
+import type { RedactionRule } from './forms.ts';
+import type { SecretSet } from './secret-set.ts';
+import type { SecretValue } from './secret-value.ts';
+
+/** Every value that the secrets of a sandbox have had, by placeholder: what was a secret once is redacted as long as the sandbox lives. */
+export class KnownValues {
+  readonly #byPlaceholder = new Map<string, { readonly name: string; readonly values: SecretValue[] }>();
+
+  /** @param earlier what a former process knew. */
+  constructor(earlier: readonly RedactionRule[]) {
+    for (const { name, placeholder, values } of earlier)
+      this.#byPlaceholder.set(placeholder, { name, values: [...values] });
+  }
+
+  /** Takes note of the values of a set. */
+  add(set: SecretSet): void {
+    for (const { name, placeholder, value } of set.secrets) {
+      const known = this.#byPlaceholder.get(placeholder);
+      if (known === undefined) this.#byPlaceholder.set(placeholder, { name, values: [value] });
+      else if (!known.values.some((other) => isSame(other, value))) known.values.unshift(value);
+    }
+  }
+
+  /** What a redactor is made of; a set's order is kept, longer values being first anyway. */
+  rules(): RedactionRule[] {
+    return [...this.#byPlaceholder].map(([placeholder, { name, values }]) => ({
+      name,
+      placeholder,
+      values: [...values],
+    }));
+  }
+}
+
+function isSame(a: SecretValue, b: SecretValue): boolean {
+  return a === b || a.equals(b);
+}

@@ -5,8 +5,7 @@ import type { Server } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { openHolder, runInside } from './holder.ts';
 import type { EnterOptions, Holder } from './holder.ts';
-import { adoptHolder, openLastingHolder } from './lasting-holder.ts';
-import type { LastingHolderRecord } from './lasting-holder.ts';
+import { openLastingHolder } from './lasting-holder.ts';
 import { isHostRoot } from './host-root.ts';
 import { closeListeners, openListeners } from './listeners.ts';
 import type { Listeners } from './listeners.ts';
@@ -142,15 +141,14 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
 }
 
 /**
- * Takes over a lasting airlock that another process has opened, and opens its sockets anew: those of a process that has ended are closed.
+ * Opens the sockets of a lasting airlock anew, whose holder (`adoptHolder`) was opened by another process: its sockets closed with it.
  *
- * @throws SallyportError `AIRLOCK_FAILED` when it is gone.
+ * @throws SallyportError `AIRLOCK_FAILED`.
  */
 export async function adoptAirlock(
-  record: LastingHolderRecord,
+  holder: Holder,
   options: Pick<AirlockOptions, 'nodeBinary'> & { readonly ports: readonly number[] },
 ): Promise<Airlock> {
-  const holder = adoptHolder(record);
   const gateAddresses = findGateAddresses();
   const ipv6 = gateAddresses.v6 !== undefined;
   const request = {

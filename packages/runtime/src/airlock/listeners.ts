@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Socket as UdpSocket } from 'node:dgram';
 import { closeSync, openSync } from 'node:fs';
 import { createServer } from 'node:net';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { originalDestination } from './destination.ts';
 import type { Holder } from './holder.ts';
@@ -17,6 +17,9 @@ export interface Listeners {
   readonly dnsUdp: UdpSocket[];
   readonly dnsTcp: Server[];
 }
+
+/** Connections of one port that wait for somebody who listens. */
+const MAX_EARLY_CONNECTIONS = 256;
 
 /** The helper's file descriptors: three standard streams, the IPC channel, then the Node binary. */
 const NODE_BINARY_FD = 4;
@@ -116,9 +119,32 @@ async function collect(
   });
 }
 
-/** A server's options do not travel with its handle, so the handle gets a server with the right ones. */
+/**
+ * A server's options do not travel with its handle, so the handle gets a server with the right ones. A connection that comes before somebody
+ * listens for it waits until then: a sandbox that is taken over may be connecting all the time.
+ */
 function adopt(received: Server): Server {
-  return createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }).listen(received);
+  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+  const early: Socket[] = [];
+  const hold = (socket: Socket): void => {
+    socket.on('error', () => socket.destroy());
+    if (early.length < MAX_EARLY_CONNECTIONS) early.push(socket);
+    else socket.destroy();
+  };
+  const pass = (event: string): void => {
+    if (event !== 'connection') return;
+    server.off('newListener', pass);
+    server.off('connection', hold);
+    process.nextTick(() => {
+      for (const socket of early.splice(0)) if (!socket.destroyed) server.emit('connection', socket);
+    });
+  };
+  server.on('connection', hold);
+  server.on('newListener', pass);
+  server.once('close', () => {
+    for (const socket of early.splice(0)) socket.destroy();
+  });
+  return server.listen(received);
 }
 
 /**

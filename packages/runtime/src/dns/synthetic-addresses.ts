@@ -27,18 +27,27 @@ export interface SyntheticSnapshot {
   readonly names: readonly string[];
 }
 
+/** How to keep names. */
+export interface SyntheticOptions {
+  /** The most names; default {@link DEFAULT_SYNTHETIC_CAPACITY}, at most {@link MAX_SYNTHETIC_CAPACITY}. */
+  readonly capacity?: number;
+  /** Hears of a new name and its position in the snapshot before anybody learns its address; when it throws, the name gets none. */
+  readonly onName?: (name: string, position: number) => void;
+}
+
 /**
  * The addresses that one sandbox knows names by: an IPv4 and an IPv6 address of its own for each name, so that a destination address
  * names its host. They stay for the sandbox's life and are never used again for another name.
  */
 export class SyntheticAddresses {
   readonly #capacity: number;
+  readonly #onName: ((name: string, position: number) => void) | undefined;
   readonly #names: string[] = [];
   readonly #pairs = new Map<string, AddressPair>();
   readonly #nameByAddress = new Map<string, string>();
 
-  /** @param options.capacity the most names; default {@link DEFAULT_SYNTHETIC_CAPACITY}, at most {@link MAX_SYNTHETIC_CAPACITY} */
-  constructor(options: { capacity?: number } = {}) {
+  constructor(options: SyntheticOptions = {}) {
+    this.#onName = options.onName;
     this.#capacity = Math.min(options.capacity ?? DEFAULT_SYNTHETIC_CAPACITY, MAX_SYNTHETIC_CAPACITY);
   }
 
@@ -47,7 +56,7 @@ export class SyntheticAddresses {
    *
    * @throws SallyportError INTERNAL if it is not a snapshot
    */
-  static restore(snapshot: unknown, options: { capacity?: number } = {}): SyntheticAddresses {
+  static restore(snapshot: unknown, options: SyntheticOptions = {}): SyntheticAddresses {
     const zone = new SyntheticAddresses(options);
     const { version, names } = (snapshot ?? {}) as { version?: unknown; names?: unknown };
     if (version !== 1 || !Array.isArray(names) || names.length > MAX_SYNTHETIC_CAPACITY) {
@@ -78,7 +87,13 @@ export class SyntheticAddresses {
     if (known !== undefined) {
       return known;
     }
-    return this.#names.length < this.#capacity ? this.#add(name) : null;
+    if (this.#names.length >= this.#capacity) return null;
+    try {
+      this.#onName?.(name, this.#names.length);
+    } catch {
+      return null;
+    }
+    return this.#add(name);
   }
 
   /**

@@ -1,20 +1,19 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AuditLog } from '../audit/audit-log.ts';
-import { createNetworkPolicy, listeningPorts, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
+import { listeningPorts } from '../policy/network-policy.ts';
 import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
 import { launchSandbox, type SandboxLaunch } from '../sandbox/sandbox.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
-import { encodeJks } from '../tls/java-trust-store.ts';
-import { decodeCertificates, loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
+import { loadUpstreamTrust } from '../tls/upstream-trust.ts';
 import { checkAuditFile, createStateDirectory } from './audit-file.ts';
-import { bindCertificate, refuseVisibleKey } from './client-key.ts';
+import { refuseVisibleKey } from './client-key.ts';
 import { installationDirectory } from './installation.ts';
 import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
+import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
@@ -23,7 +22,6 @@ const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGH
 const KILL_AFTER_MS = 10_000;
 /** The longest delay that a timer takes; longer limits never pass in practice. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-const JVM_DIRECTORY = '/usr/lib/jvm';
 
 /** Where a run tells people what happens. */
 export interface RunReporter {
@@ -172,21 +170,6 @@ async function nextTurn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-function compilePolicy(plan: RunPlan): NetworkPolicy {
-  return createNetworkPolicy({
-    secretHosts: [
-      ...plan.secrets.secrets.flatMap((secret) =>
-        secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` })),
-      ),
-      ...plan.network.clientCertificates.map(bindCertificate),
-    ],
-    allow: plan.network.allow.map((text) => parseNetworkRule('--allow', text)),
-    deny: plan.network.deny.map((text) => parseNetworkRule('--deny', text)),
-    tunnel: plan.network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
-    resolve: plan.network.pins,
-  });
-}
-
 function sandboxEnvironment(plan: RunPlan): Record<string, string> {
   const environment = Object.fromEntries(plan.environment);
   for (const secret of plan.secrets.secrets) environment[secret.env] = secret.placeholder;
@@ -200,19 +183,6 @@ function auditFileName(plan: RunPlan): string {
 
 async function openAudit(plan: RunPlan, file: string, onFailure: () => void): Promise<AuditLog> {
   return AuditLog.open({ file, stateDirectory: plan.stateDirectory, sandbox: plan.name, onFailure });
-}
-
-async function makeTrustFiles(
-  authority: CertificateAuthority,
-  trust: Promise<UpstreamTrust>,
-): Promise<SandboxSpec['trust']> {
-  const { certificatePem, certificateDer } = authority;
-  const { systemPem } = await trust;
-  if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
-  return {
-    caPem: certificatePem,
-    javaTrustStore: encodeJks([certificateDer, ...decodeCertificates(systemPem)], new Date()),
-  };
 }
 
 async function superviseCommand(

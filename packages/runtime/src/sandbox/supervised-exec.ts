@@ -15,8 +15,8 @@ import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
 import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
-import { EXECS_DIRECTORY } from '../airlock/network.ts';
-import { requireTools } from '../airlock/required-tools.ts';
+import { EXECS_DIRECTORY, STAGE_DIRECTORY } from '../airlock/network.ts';
+import { findTool, requireTools } from '../airlock/required-tools.ts';
 import { buildExecProcess } from './oci-config.ts';
 import { checkWorkingDirectory, RUNTIME_ENVIRONMENT } from './oci-runtime.ts';
 import type { ContainerRecord } from './waiting-container.ts';
@@ -250,4 +250,19 @@ export async function signalExec(holder: Holder, directory: string, signal: Node
     pid,
   ];
   return (await runInside(holder, argv)).status === 0;
+}
+
+/**
+ * Gives a sandbox that was made under another name its own: the host name, and the files that say it.
+ */
+export async function renameSandbox(holder: Holder, name: string): Promise<void> {
+  const { nsenter } = requireTools(['nsenter']);
+  const hostname = findTool('hostname');
+  const program = `
+cd ${STAGE_DIRECTORY}
+printf '%s\\n' "$1" > rootfs/etc/hostname
+sed "s/^127\\.0\\.1\\.1 .*/127.0.1.1 $1/" rootfs/etc/hosts > hosts.new && cat hosts.new > rootfs/etc/hosts
+[ -z "$3" ] || exec "$2" -t "$(cat command.pid)" -u "$3" "$1"
+`;
+  await runInside(holder, ['/bin/sh', '-c', program, 'sallyport-name', name, nsenter, hostname ?? '']);
 }

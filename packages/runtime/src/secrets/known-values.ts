@@ -17,11 +17,15 @@ export class KnownValues {
     for (const { name, placeholder, value } of set.secrets) {
       const known = this.#byPlaceholder.get(placeholder);
       if (known === undefined) this.#byPlaceholder.set(placeholder, { name, values: [value] });
-      else if (!known.values.some((other) => isSame(other, value))) known.values.unshift(value);
+      else {
+        const index = known.values.findIndex((other) => other.equals(value));
+        if (index >= 0) known.values.splice(index, 1);
+        known.values.unshift(value);
+      }
     }
   }
 
-  /** What a redactor is made of; a set's order is kept, longer values being first anyway. */
+  /** What a redactor is made of. The value of each secret comes before those that it had earlier. */
   rules(): RedactionRule[] {
     return [...this.#byPlaceholder].map(([placeholder, { name, values }]) => ({
       name,
@@ -29,8 +33,4 @@ export class KnownValues {
       values: [...values],
     }));
   }
-}
-
-function isSame(a: SecretValue, b: SecretValue): boolean {
-  return a === b || a.equals(b);
 }

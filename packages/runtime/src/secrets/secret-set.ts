@@ -16,6 +16,8 @@ export interface SecretInput {
   readonly hosts: readonly SecretHost[];
   /** What audit events call it; the environment variable where omitted. */
   readonly name?: string;
+  /** Where its placeholder is replaced; those of the set where omitted. */
+  readonly locations?: readonly Location[];
 }
 
 /** What a set of secrets is made of. */
@@ -51,11 +53,11 @@ export interface SecretSet {
 export function createSecretSet(input: SecretSetInput): SecretSet {
   const merged = mergeInputs(input.inputs);
   const plain = new Set(input.plainNames);
-  const secrets = merged.map(({ env, name, value, hosts }): BoundSecret => {
+  const secrets = merged.map(({ env, name, value, hosts, locations }): BoundSecret => {
     if (plain.has(env)) {
       throw conflict(`${env} is a secret and also a plain environment variable. Remove one of the two.`);
     }
-    return { name, env, placeholder: input.placeholderFor(env), value, hosts, locations: input.locations };
+    return { name, env, placeholder: input.placeholderFor(env), value, hosts, locations: locations ?? input.locations };
   });
   refuseEntangled(secrets);
   return indexSecrets(secrets);
@@ -73,7 +75,9 @@ function conflict(message: string): SallyportError {
   return new SallyportError('SECRET_CONFLICT', message);
 }
 
-function mergeInputs(inputs: readonly SecretInput[]): Required<SecretInput>[] {
+function mergeInputs(
+  inputs: readonly SecretInput[],
+): (Required<Omit<SecretInput, 'locations'>> & Pick<SecretInput, 'locations'>)[] {
   const byEnv = new Map<string, { input: SecretInput; hosts: Map<string, SecretHost> }>();
   for (const input of inputs) {
     const known = byEnv.get(input.env);
@@ -89,6 +93,7 @@ function mergeInputs(inputs: readonly SecretInput[]): Required<SecretInput>[] {
     name: input.name ?? input.env,
     value: input.value,
     hosts: [...hosts.values()],
+    ...(input.locations === undefined ? {} : { locations: input.locations }),
   }));
 }
 

@@ -153,6 +153,34 @@ function parseSecretHosts(list: string, env: string, mayQuote: boolean): SecretH
   return [...hosts.values()];
 }
 
+/**
+ * Reads the destinations of a secret, as `--secret` has them after its `@`, one by one.
+ *
+ * @param what how messages call the secret.
+ * @throws SallyportError INVALID_HOST_PATTERN, or INVALID_SECRET_SPEC when there is none.
+ */
+export function readSecretHosts(texts: readonly string[], what: string): SecretHost[] {
+  if (texts.length === 0) {
+    throw new SallyportError(
+      'INVALID_SECRET_SPEC',
+      `The secret ${quote(what)} is bound to no host, so its value could never leave. Name at least one.`,
+    );
+  }
+  const hosts = new Map<string, SecretHost>();
+  for (const text of texts) {
+    const host = readSecretHost(text);
+    if ('problem' in host) {
+      const fix = host.fix ?? 'Write HOST, HOST:PORT, *.NAME or **.NAME.';
+      throw new SallyportError(
+        'INVALID_HOST_PATTERN',
+        `The secret ${quote(what)}, host ${quote(text)}: ${host.problem}. ${fix}`,
+      );
+    }
+    hosts.set(formatSecretHost(host), host);
+  }
+  return [...hosts.values()];
+}
+
 function readSecretHost(text: string): SecretHost | { readonly problem: string; readonly fix?: string } {
   const lower = text.slice(0, 8).toLowerCase();
   const scheme = lower.startsWith('http://') ? 'http' : 'https';

@@ -1,0 +1,355 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { SallyportError } from '@sallyport/sdk';
+import { adoptAirlock, type Airlock } from '../airlock/airlock.ts';
+import { adoptHolder, type LastingHolder, type LastingHolderRecord } from '../airlock/lasting-holder.ts';
+import { AuditLog } from '../audit/audit-log.ts';
+import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
+import type { Problem } from '../gate/problem.ts';
+import { listeningPorts, type NetworkPolicy } from '../policy/network-policy.ts';
+import type { SandboxSpec } from '../sandbox/backend.ts';
+import { currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
+import { launchSandbox } from '../sandbox/sandbox.ts';
+import { SandboxOpening } from '../sandbox/sandbox-opening.ts';
+import { mountExecs, renameSandbox } from '../sandbox/supervised-exec.ts';
+import type { ContainerRecord } from '../sandbox/waiting-container.ts';
+import { KnownValues } from '../secrets/known-values.ts';
+import type { RedactionRule } from '../secrets/redact.ts';
+import { createSecretSet, type SecretSet } from '../secrets/secret-set.ts';
+import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+import { openGate, type OpenGate } from './open-gate.ts';
+import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
+import { Vault } from './vault.ts';
+
+/** What a process must know to take a running sandbox over; plain JSON, and nothing secret. */
+export interface LastingRecord {
+  readonly holder: LastingHolderRecord;
+  readonly container: ContainerRecord;
+  readonly cgroupDirectories: readonly string[];
+  /** Files of the sandbox on the host. */
+  readonly directory: string;
+}
+
+/** Files in the directory of a sandbox. */
+const FILES = { lifeline: 'lifeline', execs: 'execs', vault: 'vault' } as const;
+
+/** A sandbox whose container waits for commands, and that nothing is known of yet but what cannot be changed later. */
+export interface PreparedSandbox {
+  readonly record: LastingRecord;
+  readonly airlock: Airlock;
+  readonly authority: CertificateAuthority;
+  readonly vault: Vault;
+  readonly notices: readonly string[];
+  /** Ends it, and waits until nothing is left. */
+  close(): Promise<void>;
+}
+
+/** What {@link prepareSandbox} needs. */
+export interface PreparationOptions {
+  /** A directory that does not exist, for the files of the sandbox. Its parent does. */
+  readonly directory: string;
+  readonly spec: Omit<SandboxSpec, 'command' | 'streams' | 'environment' | 'trust'>;
+  readonly ports: readonly number[];
+  /** The OCI runtime: a name or a path. */
+  readonly runtime: string;
+  readonly trust: UpstreamTrust;
+}
+
+/**
+ * Opens an airlock and starts a container in it that waits for commands. Both outlive this process.
+ *
+ * @throws SallyportError as `launchSandbox`; nothing is left behind then.
+ */
+export async function prepareSandbox(options: PreparationOptions): Promise<PreparedSandbox> {
+  const { directory, spec, trust } = options;
+  mkdirSync(join(directory, FILES.execs), { recursive: true, mode: 0o700 });
+  const { uid, gid } = sandboxIdentity(currentCaller());
+  const opening = new SandboxOpening({ lifeline: join(directory, FILES.lifeline), uid, gid });
+  const authority = CertificateAuthority.create({ commonName: 'Sallyport sandbox' });
+  const trustFiles = makeTrustFiles(authority, trust);
+  trustFiles.catch(() => undefined);
+  let launch: ReturnType<typeof launchSandbox>;
+  try {
+    launch = launchSandbox(
+      {
+        ...spec,
+        command: null,
+        environment: {},
+        streams: { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore' },
+      },
+      { ports: options.ports, opening, runtime: options.runtime },
+      trustFiles,
+    );
+  } catch (error) {
+    await opening.close();
+    throw error;
+  }
+  const close = async (): Promise<void> => {
+    authority.close();
+    await launch.close();
+  };
+  try {
+    const airlock = await launch.airlock;
+    // Both need nothing but the namespaces.
+    const files = Promise.all([
+      mountExecs(airlock.holder, join(directory, FILES.execs)),
+      Vault.create(join(directory, FILES.vault), airlock.holder),
+    ]);
+    files.catch(() => undefined);
+    const { container, notices } = await launch.startWaiting();
+    const [, vault] = await files;
+    const record: LastingRecord = {
+      holder: recordOf(airlock),
+      container,
+      cgroupDirectories: opening.cgroups.directories,
+      directory,
+    };
+    return { record, airlock, authority, vault, notices, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function recordOf({ holder }: Airlock): LastingHolderRecord {
+  if (!('record' in holder))
+    throw new SallyportError('INTERNAL', 'An airlock that ends with its process cannot be kept.');
+  return (holder as LastingHolder).record;
+}
+
+/** What the gate of a sandbox goes by. All of it can change while the sandbox runs. */
+export interface SandboxRules {
+  readonly secrets: SecretSet;
+  readonly network: Parameters<typeof compilePolicy>[0]['network'];
+  /** What is answered to everything; null for an open gate. */
+  readonly closed: Problem | null;
+}
+
+/** What {@link LastingSandbox.open} needs beside the prepared sandbox. */
+export interface OpeningOptions {
+  readonly name: string;
+  readonly rules: SandboxRules;
+  readonly trust: UpstreamTrust;
+  readonly auditFile: string;
+  readonly stateDirectory: string;
+  /** Hears of each name that gets an address, before it is used. */
+  readonly onName: (name: string, position: number) => void;
+  /** The audit log cannot be written any more: the gate is closed by then. */
+  readonly onAuditFailure: () => void;
+}
+
+/** A sandbox that runs, with its gate open. Whatever becomes of this process, the sandbox goes on, with its gate closed. */
+export class LastingSandbox {
+  readonly record: LastingRecord;
+  readonly airlock: Airlock;
+  readonly #authority: CertificateAuthority;
+  readonly #vault: Vault;
+  readonly #values: KnownValues;
+  readonly #gate: OpenGate;
+  readonly #audit: AuditLog;
+  #policy: NetworkPolicy;
+
+  private constructor(parts: {
+    readonly record: LastingRecord;
+    readonly airlock: Airlock;
+    readonly authority: CertificateAuthority;
+    readonly vault: Vault;
+    readonly values: KnownValues;
+    readonly gate: OpenGate;
+    readonly audit: AuditLog;
+    readonly policy: NetworkPolicy;
+  }) {
+    this.record = parts.record;
+    this.airlock = parts.airlock;
+    this.#authority = parts.authority;
+    this.#vault = parts.vault;
+    this.#values = parts.values;
+    this.#gate = parts.gate;
+    this.#audit = parts.audit;
+    this.#policy = parts.policy;
+  }
+
+  /**
+   * Opens the gate of a sandbox that has just been prepared.
+   *
+   * @throws SallyportError AUDIT_REFUSED, or what is wrong with a rule. The prepared sandbox is the caller's to close then.
+   */
+  static async open(prepared: PreparedSandbox, options: OpeningOptions): Promise<LastingSandbox> {
+    const { airlock, authority, vault, record } = prepared;
+    const values = new KnownValues([]);
+    values.add(options.rules.secrets);
+    const policy = compilePolicy(options.rules);
+    let sandbox: LastingSandbox | undefined;
+    const [audit] = await Promise.all([
+      openAudit(options, () => sandbox?.closeGate()),
+      airlock.openPorts(listeningPorts(policy)),
+      renameSandbox(airlock.holder, options.name),
+    ]);
+    // Acknowledged means kept: after a crash the values and the authority must be there.
+    vault.write({ values: values.rules(), authority: authority.save() });
+    const gate = openGate({
+      policy,
+      secrets: options.rules.secrets,
+      authority,
+      trust: options.trust,
+      audit,
+      closed: options.rules.closed,
+      zone: new SyntheticAddresses({ onName: options.onName }),
+    });
+    gate.serve(airlock);
+    sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy });
+    return sandbox;
+  }
+
+  /**
+   * Takes over a sandbox that runs, whose gate ended with another process: same addresses, same authority, same values.
+   *
+   * @param options.rulesFor is given the values that were kept, and null where they are lost: then the gate must be closed.
+   * @throws SallyportError AIRLOCK_FAILED when it does not run any more.
+   */
+  static async adopt(
+    record: LastingRecord,
+    options: Omit<OpeningOptions, 'rules'> & {
+      readonly names: readonly string[];
+      readonly rulesFor: (values: readonly RedactionRule[] | null) => SandboxRules;
+    },
+  ): Promise<LastingSandbox> {
+    const holder = adoptHolder(record.holder);
+    const vault = Vault.open(join(record.directory, FILES.vault), holder);
+    const content = readVault(vault);
+    const rules = options.rulesFor(content?.values ?? null);
+    const policy = compilePolicy(rules);
+    const values = new KnownValues(content?.values ?? []);
+    const authority =
+      content === null
+        ? CertificateAuthority.create({ commonName: 'Sallyport sandbox' })
+        : CertificateAuthority.restore(content.authority);
+    const zone = SyntheticAddresses.restore({ version: 1, names: options.names }, { onName: options.onName });
+    let sandbox: LastingSandbox | undefined;
+    const audit = await openAudit(options, () => sandbox?.closeGate());
+    let airlock: Airlock | undefined;
+    try {
+      airlock = await adoptAirlock(holder, { ports: listeningPorts(policy) });
+      const gate = openGate({
+        policy,
+        secrets: rules.secrets,
+        authority,
+        trust: options.trust,
+        audit,
+        closed: rules.closed,
+        zone,
+        earlierValues: values.rules(),
+      });
+      gate.serve(airlock);
+      sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy });
+      return sandbox;
+    } catch (error) {
+      if (airlock !== undefined) closeEnds(airlock);
+      await audit.close();
+      throw error;
+    }
+  }
+
+  /** Where the directories of its commands are. */
+  get execsDirectory(): string {
+    return join(this.record.directory, FILES.execs);
+  }
+
+  /** Settles when the sandbox has ended, whoever ended it. */
+  get ended(): Promise<void> {
+    return this.airlock.ended;
+  }
+
+  get warnings(): readonly string[] {
+    return this.#policy.warnings;
+  }
+
+  /** Connections through the gate at this moment, and names that have addresses. */
+  get traffic(): { readonly connections: number; readonly names: number } {
+    return { connections: this.#gate.gate.connectionCount, names: this.#gate.zone.size };
+  }
+
+  /** What is wrong with rules, before anything is changed. @throws SallyportError */
+  static checkRules(rules: SandboxRules): NetworkPolicy {
+    return compilePolicy(rules);
+  }
+
+  /**
+   * Takes other rules, all at once, for requests that begin from then on. Their values are kept before.
+   *
+   * @throws SallyportError for what is wrong with a rule; nothing has changed then.
+   */
+  async reconfigure(rules: SandboxRules): Promise<void> {
+    const policy = compilePolicy(rules);
+    this.#values.add(rules.secrets);
+    this.#vault.write({ values: this.#values.rules(), authority: this.#authority.save() });
+    const missing = listeningPorts(policy).filter((port) => !this.airlock.servers.has(port));
+    const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
+    this.#policy = policy;
+    this.#gate.reconfigure({ policy, secrets: rules.secrets, closed: rules.closed });
+    if (opened !== undefined) this.#gate.serve({ servers: opened });
+  }
+
+  /** Lets nothing through any more. The sandbox itself goes on. */
+  closeGate(): void {
+    this.#gate.close();
+    closeEnds(this.airlock);
+  }
+
+  /** Closes the gate and writes the audit log to its end; the sandbox goes on for another process to take over. */
+  async leave(): Promise<void> {
+    this.closeGate();
+    this.#authority.close();
+    await this.#audit.close();
+  }
+
+  /** Closes the gate, ends the sandbox, and waits until nothing is left of it. */
+  async close(): Promise<void> {
+    this.closeGate();
+    await this.airlock.close();
+    this.#authority.close();
+    Vault.remove(join(this.record.directory, FILES.vault));
+    await this.#audit.close();
+  }
+}
+
+function readVault(vault: Vault) {
+  try {
+    return vault.read();
+  } catch {
+    return null;
+  }
+}
+
+function closeEnds(airlock: Airlock): void {
+  for (const server of [...airlock.servers.values(), ...airlock.dnsTcp]) server.close(() => undefined);
+}
+
+async function openAudit(
+  {
+    auditFile,
+    stateDirectory,
+    name,
+    onAuditFailure,
+  }: Pick<OpeningOptions, 'auditFile' | 'stateDirectory' | 'name' | 'onAuditFailure'>,
+  closeGate: () => void,
+): Promise<AuditLog> {
+  return await AuditLog.open({
+    file: auditFile,
+    stateDirectory,
+    sandbox: name,
+    onFailure: () => {
+      closeGate();
+      onAuditFailure();
+    },
+  });
+}
+
+/** The secrets of a sandbox that has none. */
+export const NO_SECRETS: SecretSet = createSecretSet({
+  inputs: [],
+  locations: [],
+  plainNames: [],
+  placeholderFor: (env) => env,
+});

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { createNetworkPolicy, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
+import type { SandboxSpec } from '../sandbox/backend.ts';
+import type { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { encodeJks } from '../tls/java-trust-store.ts';
+import { decodeCertificates, type UpstreamTrust } from '../tls/upstream-trust.ts';
+import { bindCertificate } from './client-key.ts';
+import type { RunPlan } from './plan.ts';
+
+const JVM_DIRECTORY = '/usr/lib/jvm';
+
+/**
+ * Compiles the network policy of a sandbox: its rules, and what its secrets open.
+ *
+ * @throws SallyportError INVALID_HOST_PATTERN, INVALID_RESOLVE, USAGE.
+ */
+export function compilePolicy({ secrets, network }: Pick<RunPlan, 'secrets' | 'network'>): NetworkPolicy {
+  return createNetworkPolicy({
+    secretHosts: [
+      ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` }))),
+      ...network.clientCertificates.map(bindCertificate),
+    ],
+    allow: network.allow.map((text) => parseNetworkRule('--allow', text)),
+    deny: network.deny.map((text) => parseNetworkRule('--deny', text)),
+    tunnel: network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
+    resolve: network.pins,
+  });
+}
+
+/** What clients in the sandbox are to trust: its own authority, and for Java a store with that and the system's roots. */
+export async function makeTrustFiles(
+  authority: CertificateAuthority,
+  trust: UpstreamTrust | Promise<UpstreamTrust>,
+): Promise<SandboxSpec['trust']> {
+  const { certificatePem, certificateDer } = authority;
+  const { systemPem } = await trust;
+  if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
+  return {
+    caPem: certificatePem,
+    javaTrustStore: encodeJks([certificateDer, ...decodeCertificates(systemPem)], new Date()),
+  };
+}

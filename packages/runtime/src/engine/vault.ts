@@ -1,0 +1,117 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { SallyportError } from '@sallyport/sdk';
+import { runInside } from '../airlock/holder.ts';
+import type { Holder } from '../airlock/holder.ts';
+import type { RedactionRule } from '../secrets/redact.ts';
+import { sealValues, unsealValues } from '../secrets/secret-set-sealing.ts';
+import type { SavedAuthority } from '../tls/certificate-authority.ts';
+
+const CIPHER = 'aes-256-gcm';
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+/** Where the key lies: in memory, in the mount namespace of the sandbox's holder, which no container sees; it ends with the sandbox. */
+const KEY_FILE = '/run/vault-key';
+
+/** What a vault holds. */
+export interface VaultContent {
+  /** The values of each secret, the present one first. */
+  readonly values: readonly RedactionRule[];
+  readonly authority: SavedAuthority;
+}
+
+/**
+ * What a sandbox must not lose when the daemon ends, and nobody may read: encrypted in a file, with a key that is nowhere but in the memory
+ * of the running sandbox's holder. See docs/adr/0007.
+ */
+export class Vault {
+  readonly #file: string;
+  readonly #key: Buffer;
+
+  private constructor(file: string, key: Buffer) {
+    this.#file = file;
+    this.#key = key;
+  }
+
+  /** Makes a key for a sandbox that has just been opened. @throws SallyportError SANDBOX_FAILED when it cannot be put there. */
+  static async create(file: string, holder: Holder): Promise<Vault> {
+    const key = randomBytes(KEY_BYTES);
+    const program = `umask 077 && cat > ${KEY_FILE}`;
+    const { status } = await runInside(holder, ['/bin/sh', '-c', program], { input: key.toString('base64') });
+    if (status !== 0)
+      throw new SallyportError('SANDBOX_FAILED', "The key of the sandbox's vault could not be written.");
+    return new Vault(file, key);
+  }
+
+  /** Finds the key of a sandbox that runs. @throws SallyportError SECRET_VALUE_LOST when it is not there. */
+  static open(file: string, holder: Holder): Vault {
+    let key: Buffer;
+    try {
+      key = Buffer.from(readFileSync(`/proc/${holder.pid}/root${KEY_FILE}`, 'latin1'), 'base64');
+    } catch {
+      throw lost();
+    }
+    if (key.length !== KEY_BYTES) throw lost();
+    return new Vault(file, key);
+  }
+
+  /** Writes the content in place of the former; durable when it returns. */
+  write({ values, authority }: VaultContent): void {
+    const sealed = sealValues(values, authority, (text) => {
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = createCipheriv(CIPHER, this.#key, nonce);
+      return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+    });
+    writeDurably(this.#file, sealed);
+  }
+
+  /** @throws SallyportError SECRET_VALUE_LOST when there is nothing that this key opens. */
+  read(): VaultContent {
+    let text: string;
+    try {
+      const sealed = readFileSync(this.#file);
+      const decipher = createDecipheriv(CIPHER, this.#key, sealed.subarray(0, NONCE_BYTES));
+      decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
+      const content = sealed.subarray(NONCE_BYTES, -TAG_BYTES);
+      text = Buffer.concat([decipher.update(content), decipher.final()]).toString('utf8');
+    } catch {
+      throw lost();
+    }
+    const { rules, attachment } = unsealValues(text);
+    return { values: rules, authority: attachment as SavedAuthority };
+  }
+
+  /** Removes the file of a sandbox that has ended; without the key it is noise anyway. */
+  static remove(file: string): void {
+    rmSync(file, { force: true });
+  }
+}
+
+function lost(): SallyportError {
+  return new SallyportError(
+    'SECRET_VALUE_LOST',
+    "The values of the sandbox's secrets are lost. Stop the sandbox and start it again, with its secrets set anew.",
+  );
+}
+
+/** Replaces a file as a whole: after a crash it is the old one or the new one. */
+function writeDurably(file: string, content: Buffer): void {
+  const temporary = `${file}.new`;
+  const descriptor = openSync(temporary, 'w', 0o600);
+  try {
+    writeSync(descriptor, content);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, file);
+  const directory = openSync(join(dirname(file)), 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { constants, openSync, readFileSync } from 'node:fs';
+import { constants, openSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { enterNamespaces, firstLine, holderIds, mapHolderIds } from './holder.ts';
@@ -38,12 +38,13 @@ export interface LastingHolderOptions {
  */
 const WRAPPER_PROGRAM = `
 trap '' HUP INT TERM PIPE
-unshare=$1 tini=$2 sleep=$3
-mkfifo -m 600 "$4" || exit 125
-exec 9<> "$4" < /dev/null
+unshare=$1 tini=$2 sleep=$3 lifeline=$4
+mkfifo -m 600 "$lifeline" || exit 125
+exec 9<> "$lifeline" < /dev/null
 shift 4
 "$unshare" --user --mount --net --pid --ipc --uts --cgroup --fork --kill-child --propagation private \\
-  sh -c 'read -r pid rest < /proc/self/stat && echo "$pid" && exec "$1" -- "$2" infinity > /dev/null 2>&1' sallyport-holder "$tini" "$sleep"
+  sh -c 'read -r pid rest < /proc/self/stat && echo "$pid" > "$3.pid" && echo "$pid" && exec "$1" -- "$2" infinity > /dev/null 2>&1' \
+  sallyport-holder "$tini" "$sleep" "$lifeline"
 for directory in "$@"; do
   tries=0
   while [ -d "$directory" ] && ! rmdir "$directory"/*/ "$directory" 2> /dev/null && [ -d "$directory" ] && [ $tries -lt 100 ]; do
@@ -111,6 +112,34 @@ export function adoptHolder(record: LastingHolderRecord): LastingHolder {
   if (!isHolderAlive(record)) throw ended();
   return watch(record, requireTools(['nsenter']).nsenter, isHostRoot());
 }
+
+/**
+ * Ends what holds a lifeline and is in nobody's records, because the process that made it ended in the middle. Resolves to whether there was
+ * something.
+ */
+export async function endForsakenHolder(lifeline: string): Promise<boolean> {
+  let pid: number;
+  try {
+    pid = Number(readFileSync(`${lifeline}.pid`, 'latin1'));
+    if (
+      !Number.isSafeInteger(pid) ||
+      pid < 2 ||
+      readlinkSync(`/proc/${pid}/fd/${LIFELINE_FD}`) !== realpathSync(lifeline)
+    )
+      return false;
+  } catch {
+    return false;
+  }
+  const end = watchLifeline(lifeline);
+  process.kill(pid, 'SIGKILL');
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([end, new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)))]);
+  clearTimeout(timer);
+  return true;
+}
+
+/** The descriptor by which the wrapper and the holder hold the lifeline. */
+const LIFELINE_FD = 9;
 
 /** Whether the process of a record is still the one that it was about. */
 export function isHolderAlive({ pid, startTicks, bootId }: LastingHolderRecord): boolean {

@@ -2,6 +2,11 @@ import { SallyportError } from '@sallyport/sdk';
 import { Command, CommanderError } from 'commander';
 import type { HeadStart } from '../engine/head-start.ts';
 import { addAuditCommand } from './audit.ts';
+import { addCreateCommand } from './create.ts';
+import { addDaemonCommand } from './daemon.ts';
+import { addExecCommand } from './exec.ts';
+import { addLifeCommands } from './life.ts';
+import { addListingCommands } from './listing.ts';
 import { exitStatusOf, explainUsage, reportError } from './report.ts';
 import { addRunCommand } from './run.ts';
 import { readVersion } from './version.ts';
@@ -25,6 +30,11 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
   };
   const { own, command } = splitCommandLine(argv);
   addRunCommand(program, command, headStart, settle);
+  addCreateCommand(program);
+  addExecCommand(program, command, settle);
+  addLifeCommands(program);
+  addListingCommands(program);
+  addDaemonCommand(program, settle);
   addAuditCommand(program, settle);
   try {
     await program.parseAsync([...own], { from: 'user' });
@@ -42,14 +52,14 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
 }
 
 /**
- * Splits the words of `run` at the first `--`: what follows is the command's, and no option before it may swallow the `--` as its
+ * Splits the words of `run` and `exec` at the first `--`: what follows is the command's, and no option before it may swallow the `--` as its
  * value. `command` is null without a `--`.
  */
 function splitCommandLine(argv: readonly string[]): {
   readonly own: readonly string[];
   readonly command: readonly string[] | null;
 } {
-  const separator = argv[0] === 'run' ? argv.indexOf('--') : -1;
+  const separator = argv[0] === 'run' || argv[0] === 'exec' ? argv.indexOf('--') : -1;
   if (separator < 0) return { own: argv, command: null };
   return { own: argv.slice(0, separator), command: argv.slice(separator + 1) };
 }

@@ -23,6 +23,11 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'AUDIT_REFUSED':
     case 'RUNTIME_UNKNOWN':
     case 'NOT_SUPPORTED_YET':
+    case 'INVALID_REQUEST':
+    case 'SANDBOX_NOT_FOUND':
+    case 'SANDBOX_EXISTS':
+    case 'SANDBOX_RUNNING':
+    case 'SANDBOX_NOT_RUNNING':
       return 2;
     default:
       return 125;

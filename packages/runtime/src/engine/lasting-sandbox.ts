@@ -216,8 +216,7 @@ export class LastingSandbox {
     },
   ): Promise<LastingSandbox> {
     const holder = adoptHolder(record.holder);
-    const vault = Vault.open(join(record.directory, FILES.vault), holder);
-    const content = readVault(vault);
+    const { vault, content } = await openVault(join(record.directory, FILES.vault), holder);
     const rules = options.rulesFor(content?.values ?? null);
     const policy = compilePolicy(rules);
     const values = new KnownValues(content?.values ?? []);
@@ -278,14 +277,16 @@ export class LastingSandbox {
   /**
    * Takes other rules, all at once, for requests that begin from then on. Their values are kept before.
    *
+   * @param keep keeps the rules themselves; where it throws, nothing has changed.
    * @throws SallyportError for what is wrong with a rule; nothing has changed then.
    */
-  async reconfigure(rules: SandboxRules): Promise<void> {
+  async reconfigure(rules: SandboxRules, keep: () => void): Promise<void> {
     const policy = compilePolicy(rules);
     this.#values.add(rules.secrets);
     this.#vault.write({ values: this.#values.rules(), authority: this.#authority.save() });
     const missing = listeningPorts(policy).filter((port) => !this.airlock.servers.has(port));
     const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
+    keep();
     this.#policy = policy;
     this.#gate.reconfigure({ policy, secrets: rules.secrets, closed: rules.closed });
     if (opened !== undefined) this.#gate.serve({ servers: opened });
@@ -314,11 +315,13 @@ export class LastingSandbox {
   }
 }
 
-function readVault(vault: Vault) {
+/** The vault of a sandbox that runs; a new one, without content, where that is lost. */
+async function openVault(file: string, holder: LastingHolder) {
   try {
-    return vault.read();
+    const vault = Vault.open(file, holder);
+    return { vault, content: vault.read() };
   } catch {
-    return null;
+    return { vault: await Vault.create(file, holder), content: null };
   }
 }
 

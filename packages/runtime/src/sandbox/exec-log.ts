@@ -4,6 +4,8 @@ export interface LogPiece {
   /** ISO 8601, UTC, ms. */
   readonly time: string;
   readonly data: Buffer;
+  /** How many bytes of the log have been read with it: where to go on after it. */
+  readonly end: number;
 }
 
 const NEWLINE = 0x0a;
@@ -17,21 +19,23 @@ const MAX_PREFIX_BYTES = 64;
  */
 export class ExecLogReader {
   #rest: Buffer = Buffer.alloc(0);
+  /** Where `#rest` begins in the log. */
+  #position: number;
 
-  /** Bytes that were taken in and are not in a piece yet: the beginning of a line. */
-  get pendingBytes(): number {
-    return this.#rest.length;
+  /** @param position how many bytes of the log were read before. */
+  constructor(position = 0) {
+    this.#position = position;
   }
 
   /** Takes what follows in the log. Lines that are none (a torn write of a full disk) are left out. */
   read(chunk: Buffer): LogPiece[] {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     const pieces: LogPiece[] = [];
-    let run: { stream: LogPiece['stream']; time: string; parts: Buffer[] } | undefined;
+    let run: { stream: LogPiece['stream']; time: string; parts: Buffer[]; end: number } | undefined;
     const flush = (): void => {
       if (run === undefined) return;
       const data = run.parts.length === 1 ? run.parts[0]! : Buffer.concat(run.parts);
-      if (data.length > 0) pieces.push({ stream: run.stream, time: run.time, data });
+      if (data.length > 0) pieces.push({ stream: run.stream, time: run.time, data, end: run.end });
       run = undefined;
     };
     let offset = 0;
@@ -42,10 +46,12 @@ export class ExecLogReader {
       offset = end + 1;
       if (line === undefined) continue;
       if (run !== undefined && run.stream !== line.stream) flush();
-      run ??= { stream: line.stream, time: line.time, parts: [] };
+      run ??= { stream: line.stream, time: line.time, parts: [], end: 0 };
       run.parts.push(line.content);
+      run.end = this.#position + offset;
     }
     flush();
+    this.#position += offset;
     this.#rest = Buffer.from(bytes.subarray(offset));
     return pieces;
   }

@@ -1,5 +1,6 @@
 import {
   chownSync,
+  existsSync,
   constants,
   mkdirSync,
   openSync,
@@ -212,6 +213,21 @@ export function readExitStatus(directory: string, container: ContainerRecord['co
   }
 }
 
+/** Whether the process of a command is there; undefined when it was never started. */
+export function isExecAlive(holder: Holder, directory: string): boolean | undefined {
+  const pid = readPid(directory);
+  return pid === undefined ? undefined : existsSync(`/proc/${holder.pid}/root/proc/${pid}`);
+}
+
+function readPid(directory: string): string | undefined {
+  try {
+    const pid = readFileSync(join(directory, EXEC_FILES.pid), 'latin1').trim();
+    return /^\d{1,10}$/.test(pid) && Number(pid) > 1 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Changes the size of a command's terminal. One that has ended has none. */
 export function resizeExec(directory: string, size: { readonly columns: number; readonly rows: number }): void {
   let control: number;
@@ -234,13 +250,8 @@ export function resizeExec(directory: string, size: { readonly columns: number; 
 
 /** Sends a signal to the process group of a command. Resolves to whether there was one. */
 export async function signalExec(holder: Holder, directory: string, signal: NodeJS.Signals): Promise<boolean> {
-  let pid: string;
-  try {
-    pid = readFileSync(join(directory, EXEC_FILES.pid), 'latin1').trim();
-  } catch {
-    return false;
-  }
-  if (!/^\d{1,10}$/.test(pid) || Number(pid) < 2) return false;
+  const pid = readPid(directory);
+  if (pid === undefined) return false;
   const argv = [
     '/bin/sh',
     '-c',

@@ -1,8 +1,10 @@
 import { SallyportError } from '@sallyport/sdk';
+import { quote } from '../policy/quoted-text.ts';
 
 /** Random bytes that a placeholder is made from. */
 export const PLACEHOLDER_RANDOM_BYTES = 32;
 const RANDOM_CHARACTERS = 22;
+const RANDOM_PART = '{rand}';
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 
 /**
@@ -20,6 +22,27 @@ export function derivePlaceholder(env: string, randomBytes: Uint8Array): string 
       `A placeholder needs ${PLACEHOLDER_RANDOM_BYTES} random bytes, not ${randomBytes.length}.`,
     );
   }
+  return `sp_${env}_${randomCharacters(randomBytes)}`;
+}
+
+/**
+ * Makes a placeholder of somebody's own design: `{rand}` in it becomes 22 characters of base 62.
+ *
+ * @param randomBytes as for {@link derivePlaceholder}.
+ * @throws SallyportError INVALID_SECRET_SPEC for anything that URLs and shells would not leave as it is.
+ */
+export function fillPlaceholder(template: string, randomBytes: Uint8Array): string {
+  const placeholder = template.replaceAll(RANDOM_PART, () => randomCharacters(randomBytes));
+  if (!/^[A-Za-z0-9._~-]+$/.test(placeholder)) {
+    throw new SallyportError(
+      'INVALID_SECRET_SPEC',
+      `The placeholder ${quote(template)} has characters that do not pass through URLs and shells as they are. Use letters, digits, ".", "_", "~", "-" and ${RANDOM_PART}.`,
+    );
+  }
+  return placeholder;
+}
+
+function randomCharacters(randomBytes: Uint8Array): string {
   let number = 0n;
   for (const byte of randomBytes.subarray(0, PLACEHOLDER_RANDOM_BYTES)) number = (number << 8n) | BigInt(byte);
   let characters = '';
@@ -27,5 +50,5 @@ export function derivePlaceholder(env: string, randomBytes: Uint8Array): string 
     characters += BASE62.charAt(Number(number % 62n));
     number /= 62n;
   }
-  return `sp_${env}_${characters}`;
+  return characters;
 }

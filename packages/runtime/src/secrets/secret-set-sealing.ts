@@ -39,3 +39,8 @@ export function unsealValues(text: string): { readonly rules: RedactionRule[]; r
     throw new SallyportError('INTERNAL', 'The saved values of the sandbox are damaged. Set its secrets again.');
   }
 }
+
+/** Gives a value to the one function that puts it into a message to the daemon. */
+export function handOverValue<T>(value: SecretValue, send: (text: string) => T): T {
+  return send(value.reveal());
+}

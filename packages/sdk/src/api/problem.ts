@@ -7,7 +7,7 @@ import { ERROR_CODES } from '../errors.ts';
  */
 export const problemSchema = z
   .strictObject({
-    type: z.literal('about:blank'),
+    type: z.string(),
     title: z.string(),
     status: z.int().min(400).max(599),
     code: z.enum(ERROR_CODES),

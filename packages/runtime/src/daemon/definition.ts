@@ -1,0 +1,398 @@
+import { randomBytes } from 'node:crypto';
+import { isAbsolute } from 'node:path';
+import {
+  SallyportError,
+  type SandboxCreate,
+  type SecretInfo,
+  type SecretUpdate,
+  type ValueSecret,
+} from '@sallyport/sdk';
+import { installationDirectory } from '../engine/installation.ts';
+import type { PreparationOptions, SandboxRules } from '../engine/lasting-sandbox.ts';
+import { formatHostAndPort } from '../policy/host-name.ts';
+import { formatResolve } from '../policy/resolve-pin.ts';
+import { warnOfSharedHost } from '../policy/shared-hosts.ts';
+import { DEFAULT_PIDS } from '../sandbox/limits.ts';
+import { parseVolume } from '../sandbox/volumes.ts';
+import { derivePlaceholder, fillPlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
+import type { RedactionRule } from '../secrets/redact.ts';
+import { createSecretSet, type SecretSet } from '../secrets/secret-set.ts';
+import { refuseExposure } from '../secrets/secret-set-exposure.ts';
+import {
+  checkSecretValue,
+  formatLocation,
+  formatSecretHost,
+  parseLocations,
+  parseResolve,
+  readSecretHosts,
+} from '../secrets/secret-spec.ts';
+import type { SecretValue } from '../secrets/secret-value.ts';
+
+/** A secret of a sandbox without its value. */
+export interface SecretDefinition {
+  readonly name: string;
+  readonly env: string;
+  readonly placeholder: string;
+  readonly hosts: readonly string[];
+  readonly locations: readonly string[];
+  /** ms since 1970. */
+  readonly updatedAt: number;
+}
+
+/** What a sandbox is to be, canonical and complete; plain JSON, and nothing secret. */
+export interface SandboxDefinition {
+  readonly image: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly secrets: readonly SecretDefinition[];
+  readonly network: {
+    readonly allow: readonly string[];
+    readonly deny: readonly string[];
+    readonly tunnel: readonly string[];
+    /** As `--resolve` has them. */
+    readonly resolve: readonly string[];
+    readonly upstreamCa: readonly string[];
+  };
+  readonly workspace: string | null;
+  readonly forceWorkspace: boolean;
+  readonly gitWritable: boolean;
+  readonly volumes: readonly { readonly source: string; readonly destination: string; readonly readOnly: boolean }[];
+  readonly workdir: string | null;
+  readonly limits: { readonly memoryBytes: number | null; readonly cpus: number | null; readonly pids: number };
+  readonly runtime: string;
+  readonly auditFile: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly autoRemove: boolean;
+  readonly lifetimeMs: number | null;
+}
+
+/** Values by the placeholder that stands for them. */
+export type SecretValues = ReadonlyMap<string, SecretValue>;
+
+const DEFAULT_IMAGE = 'host';
+const DEFAULT_RUNTIME = 'runc';
+
+/**
+ * Checks what is asked for, and makes it complete.
+ *
+ * @param auditFile where audit events go unless something else is asked for.
+ * @throws SallyportError for whatever is malformed, contradictory or not supported yet.
+ */
+export function defineSandbox(
+  asked: SandboxCreate,
+  auditFile: string,
+  nowMs: number,
+): { readonly definition: SandboxDefinition; readonly values: SecretValues } {
+  const image = asked.image ?? DEFAULT_IMAGE;
+  if (image !== DEFAULT_IMAGE) {
+    throw new SallyportError(
+      'NOT_SUPPORTED_YET',
+      `The image ${JSON.stringify(image)} cannot be used: images are not supported yet. Leave it out, or write "host", for the programs of this machine.`,
+    );
+  }
+  const runtime = asked.runtime ?? DEFAULT_RUNTIME;
+  if (runtime.includes('/') && !isAbsolute(runtime)) {
+    throw new SallyportError('RUNTIME_UNKNOWN', `The path of the runtime ${JSON.stringify(runtime)} is not absolute.`);
+  }
+  const values = new Map<string, SecretValue>();
+  const secrets = (asked.secrets ?? []).map((secret) => {
+    if (secret.source === 'store') throw storedSecret(secret.name);
+    const { definition, value } = defineSecret(secret, nowMs);
+    values.set(definition.placeholder, value);
+    return definition;
+  });
+  const { network = {}, limits = {} } = asked;
+  const definition: SandboxDefinition = {
+    image,
+    env: asked.env ?? {},
+    secrets,
+    network: {
+      allow: network.allow ?? [],
+      deny: network.deny ?? [],
+      tunnel: network.tunnel ?? [],
+      resolve: Object.entries(network.resolve ?? {}).map(([from, to]) => formatResolve(parseResolve(`${from}:${to}`))),
+      upstreamCa: network.upstreamCa ?? [],
+    },
+    workspace: asked.workspace ?? null,
+    forceWorkspace: asked.forceWorkspace ?? false,
+    gitWritable: asked.gitWritable ?? false,
+    volumes: (asked.volumes ?? []).map(({ source, destination, readOnly = false }) => {
+      if (source.includes(':') || destination.includes(':')) {
+        throw new SallyportError(
+          'INVALID_MOUNT',
+          `The volume ${JSON.stringify(source)} has a colon in a path. Rename it.`,
+        );
+      }
+      return parseVolume(`${source}:${destination}${readOnly ? ':ro' : ''}`, '/');
+    }),
+    workdir: asked.workdir ?? null,
+    limits: {
+      memoryBytes: limits.memoryBytes ?? null,
+      cpus: limits.cpus ?? null,
+      pids: limits.pids ?? DEFAULT_PIDS,
+    },
+    runtime,
+    auditFile: asked.auditFile ?? auditFile,
+    labels: asked.labels ?? {},
+    autoRemove: asked.autoRemove ?? false,
+    lifetimeMs: asked.lifetimeMs ?? null,
+  };
+  return { definition, values };
+}
+
+function storedSecret(name: string): SallyportError {
+  return new SallyportError(
+    'NOT_SUPPORTED_YET',
+    `The secret ${JSON.stringify(name)}: stored secrets are not supported yet. Give its value and the hosts that it is for.`,
+  );
+}
+
+function defineSecret(asked: ValueSecret, nowMs: number) {
+  const name = asked.name ?? asked.env;
+  refuseViolationHandling(asked.onViolation, name);
+  const value = checkSecretValue(asked.value, name);
+  const definition: SecretDefinition = {
+    name,
+    env: asked.env,
+    placeholder: makePlaceholder(asked.env, asked.placeholder),
+    hosts: checkHosts(name, asked.allowHosts ?? [], asked.allowHostPatterns ?? []),
+    locations: parseLocations(asked.locations ?? []).map(formatLocation),
+    updatedAt: nowMs,
+  };
+  return { definition, value };
+}
+
+function refuseViolationHandling(asked: string | undefined, name: string): void {
+  if (asked === undefined || asked === 'pass') return;
+  throw new SallyportError(
+    'NOT_SUPPORTED_YET',
+    `The secret ${JSON.stringify(name)}: onViolation ${JSON.stringify(asked)} is not supported yet. Placeholders that are met elsewhere stay what they are, and are recorded.`,
+  );
+}
+
+function makePlaceholder(env: string, template: string | undefined): string {
+  const random = randomBytes(PLACEHOLDER_RANDOM_BYTES);
+  return template === undefined ? derivePlaceholder(env, random) : fillPlaceholder(template, random);
+}
+
+function checkHosts(name: string, exact: readonly string[], patterns: readonly string[]): string[] {
+  const hosts = readSecretHosts([...exact, ...patterns], name);
+  const wild = exact.find((text) => text.includes('*'));
+  if (wild !== undefined) {
+    throw new SallyportError(
+      'INVALID_HOST_PATTERN',
+      `The secret ${JSON.stringify(name)}: ${JSON.stringify(wild)} is a pattern. Name it as one: allowHostPatterns.`,
+    );
+  }
+  return hosts.map(formatSecretHost);
+}
+
+/** A change of secrets: the definition as it is afterwards, and the values. */
+export interface SecretChange {
+  readonly definition: SandboxDefinition;
+  readonly values: SecretValues;
+}
+
+/**
+ * Sets, changes or rotates a secret.
+ *
+ * @throws SallyportError for what is malformed, and SECRET_NOT_FOUND for a new one that lacks value or hosts.
+ */
+export function changeSecret(
+  { definition, values }: SecretChange,
+  name: string,
+  update: SecretUpdate,
+  nowMs: number,
+): SecretChange {
+  refuseViolationHandling(update.onViolation, name);
+  const known = definition.secrets.find((secret) => secret.name === name);
+  const value = update.value === undefined ? undefined : checkSecretValue(update.value, name);
+  const hasHosts = update.allowHosts !== undefined || update.allowHostPatterns !== undefined;
+  if (known === undefined && (value === undefined || !hasHosts)) {
+    throw new SallyportError(
+      'SECRET_NOT_FOUND',
+      `The sandbox has no secret ${JSON.stringify(name)}. A new one needs a value and the hosts that it is for.`,
+    );
+  }
+  const env = update.env ?? known?.env ?? name;
+  const changed: SecretDefinition = {
+    name,
+    env,
+    placeholder:
+      known !== undefined && update.placeholder === undefined
+        ? known.placeholder
+        : makePlaceholder(env, update.placeholder),
+    hosts:
+      known !== undefined && !hasHosts
+        ? known.hosts
+        : checkHosts(name, update.allowHosts ?? [], update.allowHostPatterns ?? []),
+    locations:
+      known !== undefined && update.locations === undefined
+        ? known.locations
+        : parseLocations(update.locations ?? []).map(formatLocation),
+    updatedAt: nowMs,
+  };
+  const next = new Map(values);
+  const kept = value ?? (known === undefined ? undefined : values.get(known.placeholder));
+  if (known !== undefined) next.delete(known.placeholder);
+  if (kept !== undefined) next.set(changed.placeholder, kept);
+  const secrets =
+    known === undefined
+      ? [...definition.secrets, changed]
+      : definition.secrets.map((secret) => (secret === known ? changed : secret));
+  return { definition: { ...definition, secrets }, values: next };
+}
+
+/** Removes a secret. @throws SallyportError SECRET_NOT_FOUND */
+export function removeSecret({ definition, values }: SecretChange, name: string): SecretChange {
+  const known = definition.secrets.find((secret) => secret.name === name);
+  if (known === undefined) {
+    throw new SallyportError('SECRET_NOT_FOUND', `The sandbox has no secret ${JSON.stringify(name)}.`);
+  }
+  const next = new Map(values);
+  next.delete(known.placeholder);
+  return {
+    definition: { ...definition, secrets: definition.secrets.filter((secret) => secret !== known) },
+    values: next,
+  };
+}
+
+/** A secret as the API shows it. */
+export function showSecret(secret: SecretDefinition, values: SecretValues): SecretInfo {
+  const { name, env, placeholder, hosts, locations, updatedAt } = secret;
+  return {
+    name,
+    env,
+    placeholder,
+    hosts: [...hosts],
+    locations: [...locations],
+    available: values.has(placeholder),
+    updatedAt: new Date(updatedAt).toISOString(),
+  };
+}
+
+/**
+ * What the gate goes by. Where the value of a secret is lost, the gate is to be closed: nobody can tell what must be taken out of responses.
+ *
+ * @throws SallyportError SECRET_CONFLICT and whatever else keeps secrets and rules from being told apart.
+ */
+export function rulesOf(definition: SandboxDefinition, values: SecretValues): SandboxRules {
+  const lost = definition.secrets.filter(({ placeholder }) => !values.has(placeholder)).map(({ name }) => name);
+  const secrets = secretSetOf(definition, values);
+  refuseExposure(secrets, [], new Map(Object.entries(definition.env)));
+  return {
+    secrets,
+    network: {
+      allow: definition.network.allow,
+      deny: definition.network.deny,
+      tunnel: definition.network.tunnel,
+      pins: definition.network.resolve.map((text) => parseResolve(text)),
+      upstreamCaFiles: definition.network.upstreamCa,
+      clientCertificates: [],
+    },
+    closed:
+      lost.length === 0
+        ? null
+        : {
+            status: 502,
+            code: 'SECRET_VALUE_LOST',
+            detail: `The gate of this sandbox is closed, because the values of its secrets were lost: ${lost.join(', ')}.`,
+            remedy: 'Set these secrets again, from outside of the sandbox.',
+          },
+  };
+}
+
+function secretSetOf(definition: SandboxDefinition, values: SecretValues): SecretSet {
+  const names = new Set<string>();
+  const byEnv = new Map<string, SecretDefinition>();
+  for (const secret of definition.secrets) {
+    if (names.has(secret.name) || byEnv.has(secret.env)) {
+      throw new SallyportError(
+        'SECRET_CONFLICT',
+        `There are two secrets of the name or variable ${JSON.stringify(byEnv.has(secret.env) ? secret.env : secret.name)}. Leave one out.`,
+      );
+    }
+    names.add(secret.name);
+    byEnv.set(secret.env, secret);
+  }
+  return createSecretSet({
+    inputs: definition.secrets.flatMap(({ name, env, placeholder, hosts, locations }) => {
+      const value = values.get(placeholder);
+      if (value === undefined) return [];
+      return [{ env, name, value, hosts: readSecretHosts(hosts, name), locations: parseLocations(locations) }];
+    }),
+    locations: [],
+    plainNames: Object.keys(definition.env),
+    placeholderFor: (env) => byEnv.get(env)?.placeholder ?? '',
+  });
+}
+
+/** The values that a vault kept, by placeholder; none where they are lost. */
+export function valuesOf(rules: readonly RedactionRule[] | null): SecretValues {
+  return new Map(
+    (rules ?? []).flatMap(({ placeholder, values: [value] }) => (value === undefined ? [] : [[placeholder, value]])),
+  );
+}
+
+/** The variables of every command: plain ones, and placeholders. */
+export function environmentOf(definition: SandboxDefinition, name: string): Record<string, string> {
+  const environment: Record<string, string> = { ...definition.env, SALLYPORT_SANDBOX: name };
+  for (const { env, placeholder } of definition.secrets) environment[env] = placeholder;
+  return environment;
+}
+
+/** What cannot be changed once the container runs. */
+export function specOf(
+  definition: SandboxDefinition,
+  name: string,
+  stateDirectory: string,
+): PreparationOptions['spec'] {
+  const { limits } = definition;
+  return {
+    name,
+    workspace: definition.workspace ?? undefined,
+    workingDirectory: definition.workdir ?? undefined,
+    forceWorkspace: definition.forceWorkspace,
+    gitWritable: definition.gitWritable,
+    volumes: definition.volumes,
+    limits: {
+      ...(limits.memoryBytes === null ? {} : { memoryBytes: limits.memoryBytes }),
+      ...(limits.cpus === null ? {} : { cpus: limits.cpus }),
+      pids: limits.pids,
+    },
+    protectedPaths: [stateDirectory, definition.auditFile, installationDirectory()],
+  };
+}
+
+/** Whether a container that was started before anything was asked for will do. */
+export function fitsAny(definition: SandboxDefinition): boolean {
+  const { workspace, volumes, workdir, limits, runtime } = definition;
+  return (
+    workspace === null &&
+    volumes.length === 0 &&
+    workdir === null &&
+    limits.memoryBytes === null &&
+    limits.cpus === null &&
+    limits.pids === DEFAULT_PIDS &&
+    runtime === DEFAULT_RUNTIME
+  );
+}
+
+/** Sentences for people about hosts of secrets that strangers share. */
+export function warningsOf(definition: SandboxDefinition): string[] {
+  return definition.secrets.flatMap(({ name, hosts }) =>
+    readSecretHosts(hosts, name).flatMap((host) => {
+      const warning = warnOfSharedHost(host.pattern);
+      return warning === null ? [] : [`The secret ${name}, ${formatSecretHost(host)}: ${warning}`];
+    }),
+  );
+}
+
+/** `{"host:port": "address:port"}` of what `--resolve` says. */
+export function showPins(resolve: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    resolve.map((text) => {
+      const { host, port, address, addressPort } = parseResolve(text);
+      return [formatHostAndPort(host, port), formatHostAndPort(address, addressPort)];
+    }),
+  );
+}

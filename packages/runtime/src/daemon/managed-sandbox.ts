@@ -1,0 +1,622 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  SallyportError,
+  type DaemonEvent,
+  type ExecCreate,
+  type Policy,
+  type PolicyRule,
+  type SandboxInfo,
+  type SandboxStats,
+  type SecretInfo,
+  type SecretUpdate,
+} from '@sallyport/sdk';
+import { LastingSandbox, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
+import { isHolderAlive } from '../airlock/lasting-holder.ts';
+import { startSupervisedExec } from '../sandbox/supervised-exec.ts';
+import { listeningPorts } from '../policy/network-policy.ts';
+import { refuseExposure } from '../secrets/secret-set-exposure.ts';
+import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+import {
+  changeSecret,
+  environmentOf,
+  removeSecret,
+  rulesOf,
+  showPins,
+  showSecret,
+  specOf,
+  valuesOf,
+  warningsOf,
+  type SecretChange,
+  type SecretValues,
+} from './definition.ts';
+import { nextState, recoveredState } from './lifecycle.ts';
+import { execDirectory, ManagedExec } from './managed-exec.ts';
+import type { DaemonPaths } from './paths.ts';
+import type { ExecTable } from './store/exec-table.ts';
+import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
+import { countOutOfMemory, readUsage } from './usage.ts';
+
+/** How long commands have after SIGTERM when a sandbox is stopped, unless something else is asked for, in ms. */
+const DEFAULT_STOP_TIMEOUT_MS = 10_000;
+/** Ended commands that are kept for each sandbox, with what they wrote. */
+const MAX_KEPT_EXECS = 200;
+/** Commands of one sandbox that may run at a time. */
+const MAX_RUNNING_EXECS = 4096;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** What all sandboxes of a daemon share. */
+export interface SandboxSurroundings {
+  readonly paths: DaemonPaths;
+  readonly sandboxes: SandboxTable;
+  readonly execs: ExecTable;
+  /** Adds an event; never throws. */
+  readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
+  /** Trusted roots for upstreams, with these further files. */
+  readonly trust: (upstreamCaFiles: readonly string[]) => Promise<UpstreamTrust>;
+  /** The sandbox is gone. */
+  readonly onRemoved: (sandbox: ManagedSandbox) => void;
+}
+
+/** A new identifier: 20 lower-case characters. */
+export function newId(): string {
+  return randomBytes(10).toString('hex');
+}
+
+/** A named sandbox, whether it runs or not. Changes of its state happen one after the other. */
+export class ManagedSandbox {
+  readonly #around: SandboxSurroundings;
+  #row: SandboxRow;
+  #values: SecretValues;
+  #live: LastingSandbox | null = null;
+  readonly #execs = new Map<string, ManagedExec>();
+  #queue: Promise<unknown> = Promise.resolve();
+  #lifetime: NodeJS.Timeout | null = null;
+  #outOfMemoryBefore = 0;
+  readonly #waiters = new Set<() => void>();
+
+  constructor(row: SandboxRow, values: SecretValues, around: SandboxSurroundings) {
+    this.#row = row;
+    this.#values = values;
+    this.#around = around;
+    for (const exec of around.execs.ofSandbox(row.id)) {
+      this.#execs.set(exec.id, this.#adoptExec(exec));
+    }
+  }
+
+  get id(): string {
+    return this.#row.id;
+  }
+
+  get name(): string {
+    return this.#row.name;
+  }
+
+  get isRunning(): boolean {
+    return this.#row.state === 'running';
+  }
+
+  get hasProcesses(): boolean {
+    return this.#row.record !== null;
+  }
+
+  get directory(): string {
+    return this.#row.record?.directory ?? this.#ownDirectory;
+  }
+
+  get runningExecs(): number {
+    let count = 0;
+    for (const exec of this.#execs.values()) if (!exec.isOver) count += 1;
+    return count;
+  }
+
+  /** The commands, the oldest first. */
+  get execs(): readonly ManagedExec[] {
+    return [...this.#execs.values()];
+  }
+
+  /** As the API shows it. */
+  get info(): SandboxInfo {
+    const { id, name, state, reason, definition, notices, createdAt, startedAt, stoppedAt } = this.#row;
+    const lost = definition.secrets.some(({ placeholder }) => !this.#values.has(placeholder));
+    return {
+      id,
+      name,
+      state,
+      reason,
+      image: definition.image,
+      runtime: definition.runtime,
+      createdAt: new Date(createdAt).toISOString(),
+      startedAt: startedAt === null ? null : new Date(startedAt).toISOString(),
+      stoppedAt: stoppedAt === null ? null : new Date(stoppedAt).toISOString(),
+      env: { ...definition.env },
+      secrets: definition.secrets.map((secret) => secret.name),
+      workspace: definition.workspace,
+      volumes: definition.volumes.map((volume) => ({ ...volume })),
+      workdir: definition.workdir,
+      limits: { ...definition.limits },
+      labels: { ...definition.labels },
+      autoRemove: definition.autoRemove,
+      lifetimeMs: definition.lifetimeMs,
+      auditFile: definition.auditFile,
+      notices: [...new Set([...notices, ...warningsOf(definition), ...(this.#live?.warnings ?? [])])],
+      runningExecs: this.runningExecs,
+      gate: this.#live !== null && !lost ? 'open' : 'closed',
+    };
+  }
+
+  /** Starts it. @param prepared a container that is ready already. @throws SallyportError */
+  async start(prepared?: PreparedSandbox): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#enter('start') === 'running') return;
+      await this.#launch(prepared);
+    });
+  }
+
+  /** The first start of a sandbox, whose row says `starting` already. @throws SallyportError */
+  async startFirst(prepared?: PreparedSandbox): Promise<void> {
+    await this.#inTurn(async () => {
+      this.#tell('sandbox.starting');
+      await this.#launch(prepared);
+    });
+  }
+
+  /** Stops it: the gate first, then commands by SIGTERM, and what is left after `timeoutMs` at once. */
+  async stop(timeoutMs = DEFAULT_STOP_TIMEOUT_MS): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#enter('stop') !== 'stopping') return;
+      await this.#end(timeoutMs);
+      this.#enter('stopped', { record: null, stoppedAt: Date.now(), reason: null });
+    });
+    if (this.#row.definition.autoRemove && !this.isRunning) await this.remove(true);
+  }
+
+  /** Removes it. @throws SallyportError SANDBOX_RUNNING unless forced */
+  async remove(force: boolean): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#row.state === 'removing') throw notFound(this.name);
+      this.#enter(force ? 'force remove' : 'remove');
+      await this.#end(0);
+      this.#forget();
+    });
+  }
+
+  /**
+   * Runs a command.
+   *
+   * @throws SallyportError SANDBOX_NOT_RUNNING, EXEC_FAILED, SECRET_CONFLICT when the command holds a secret's value.
+   */
+  async exec(asked: ExecCreate): Promise<ManagedExec> {
+    const live = this.#running();
+    if (asked.user !== undefined) {
+      throw new SallyportError(
+        'NOT_SUPPORTED_YET',
+        "Commands run as the sandbox's own user; another is not supported yet.",
+      );
+    }
+    if (this.runningExecs >= MAX_RUNNING_EXECS) {
+      throw new SallyportError(
+        'CAPACITY',
+        `${MAX_RUNNING_EXECS} commands of this sandbox run already. Wait for some to end.`,
+      );
+    }
+    const { definition } = this.#row;
+    const environment = { ...environmentOf(definition, this.name), ...asked.env };
+    refuseExposure(rulesOf(definition, this.#values).secrets, asked.command, new Map(Object.entries(asked.env ?? {})));
+    const nowMs = Date.now();
+    const row = {
+      id: newId(),
+      sandboxId: this.id,
+      state: 'starting',
+      command: asked.command,
+      terminal: asked.terminal !== undefined,
+      createdAt: nowMs,
+      deadlineAt: asked.timeoutMs === undefined ? null : nowMs + asked.timeoutMs,
+      endedAt: null,
+      exitCode: null,
+      timedOut: false,
+      reason: null,
+    } as const;
+    this.#around.execs.insert(row);
+    const exec = this.#adoptExec(row);
+    this.#execs.set(exec.id, exec);
+    try {
+      await startSupervisedExec(
+        live.airlock.holder,
+        live.record.container,
+        live.execsDirectory,
+        {
+          id: row.id,
+          command: asked.command,
+          environment,
+          workingDirectory: asked.workdir,
+          terminal: asked.terminal ?? null,
+          stdin: asked.stdin ?? false,
+        },
+        () => exec.check(),
+      );
+    } catch (error) {
+      exec.fail(error instanceof SallyportError ? error.message : 'The command could not start.');
+      throw error;
+    }
+    this.#tell('exec.started', { exec: exec.id });
+    exec.supervise(live);
+    this.#trimExecs();
+    return exec;
+  }
+
+  /** @throws SallyportError EXEC_NOT_FOUND */
+  findExec(id: string): ManagedExec {
+    const exec = this.#execs.get(id);
+    if (exec !== undefined) return exec;
+    throw new SallyportError(
+      'EXEC_NOT_FOUND',
+      `The sandbox ${JSON.stringify(this.name)} has no command ${JSON.stringify(id)}.`,
+    );
+  }
+
+  listSecrets(): SecretInfo[] {
+    return this.#row.definition.secrets.map((secret) => showSecret(secret, this.#values));
+  }
+
+  /** Sets, changes or rotates a secret; in force when it resolves. */
+  async setSecret(name: string, update: SecretUpdate): Promise<SecretInfo> {
+    await this.#change(() => changeSecret(this.#secretChange(), name, update, Date.now()));
+    this.#tell('secret.set', { detail: name });
+    const changed = this.#row.definition.secrets.find((secret) => secret.name === name);
+    if (changed === undefined)
+      throw new SallyportError('SECRET_NOT_FOUND', `The secret ${JSON.stringify(name)} is gone.`);
+    return showSecret(changed, this.#values);
+  }
+
+  async removeSecret(name: string): Promise<void> {
+    await this.#change(() => removeSecret(this.#secretChange(), name));
+    this.#tell('secret.removed', { detail: name });
+  }
+
+  get policy(): Policy {
+    const { network, secrets } = this.#row.definition;
+    const { warnings } = LastingSandbox.checkRules(rulesOf(this.#row.definition, this.#values));
+    return {
+      allow: [...network.allow],
+      deny: [...network.deny],
+      tunnel: [...network.tunnel],
+      resolve: showPins(network.resolve),
+      secretHosts: secrets.flatMap(({ name, hosts }) => hosts.map((host) => ({ host, secret: name }))),
+      warnings: [...warnings],
+    };
+  }
+
+  async addRule({ action, host }: PolicyRule): Promise<void> {
+    await this.#changeRules(action, (rules) => (rules.includes(host) ? rules : [...rules, host]));
+    this.#tell('policy.changed', { detail: `${action} ${host}` });
+  }
+
+  /** @throws SallyportError RULE_NOT_FOUND */
+  async removeRule({ action, host }: PolicyRule): Promise<void> {
+    await this.#changeRules(action, (rules) => {
+      if (rules.includes(host)) return rules.filter((rule) => rule !== host);
+      throw new SallyportError(
+        'RULE_NOT_FOUND',
+        `The sandbox has no rule "${action}" for ${JSON.stringify(host)}. The policy lists rules as they were written.`,
+      );
+    });
+    this.#tell('policy.changed', { detail: `no more ${action} ${host}` });
+  }
+
+  /** @throws SallyportError SANDBOX_NOT_RUNNING */
+  get stats(): SandboxStats {
+    const live = this.#running();
+    return { time: new Date().toISOString(), ...readUsage(live.record.cgroupDirectories), ...live.traffic };
+  }
+
+  /** The running sandbox, for whoever reaches into it. @throws SallyportError SANDBOX_NOT_RUNNING */
+  get live(): LastingSandbox {
+    return this.#running();
+  }
+
+  /** Whether the kernel has ended a process of this sandbox for its memory limit since it was last asked. */
+  takeOutOfMemory(): boolean {
+    if (this.#live === null) return false;
+    const count = countOutOfMemory(this.#live.record.cgroupDirectories);
+    const isNew = count > this.#outOfMemoryBefore;
+    this.#outOfMemoryBefore = count;
+    return isNew;
+  }
+
+  /** Resolves when it does not run, or `signal` is aborted. */
+  async waitUntilStopped(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && ['starting', 'running', 'stopping'].includes(this.#row.state)) {
+      await new Promise<void>((resolve) => {
+        const done = (): void => {
+          this.#waiters.delete(done);
+          signal.removeEventListener('abort', done);
+          resolve();
+        };
+        this.#waiters.add(done);
+        signal.addEventListener('abort', done, { once: true });
+      });
+    }
+  }
+
+  /** Finds it again after the daemon was away: a gate for what still runs, an end for what does not. */
+  async recover(): Promise<void> {
+    await this.#inTurn(async () => {
+      const { record, state } = this.#row;
+      const isAlive = record !== null && isHolderAlive(record.holder);
+      const found = recoveredState(state, isAlive);
+      if (found === 'removing') {
+        if (record !== null && isAlive) await this.#endUnknown(record);
+        this.#forget();
+        return;
+      }
+      if (found === 'running' && record !== null) {
+        await this.#readopt(record);
+        return;
+      }
+      if (record !== null && isAlive) await this.#endUnknown(record);
+      for (const exec of this.#execs.values()) exec.endWithSandbox(record?.container.container ?? '');
+      if (found === state && record === null) return;
+      const reason =
+        found === 'failed' && state === 'running' ? 'It ended while no daemon was there.' : this.#row.reason;
+      this.#set({ state: found, record: null, reason, stoppedAt: this.#row.stoppedAt ?? Date.now() });
+    });
+  }
+
+  /** Lets it run on without this daemon, with its gate closed. */
+  async leave(): Promise<void> {
+    await this.#inTurn(async () => {
+      const live = this.#live;
+      this.#live = null;
+      if (this.#lifetime !== null) clearTimeout(this.#lifetime);
+      for (const exec of this.#execs.values()) exec.leave();
+      await live?.leave();
+    });
+  }
+
+  get #ownDirectory(): string {
+    return join(this.#around.paths.sandboxes, this.id);
+  }
+
+  async #launch(warm: PreparedSandbox | undefined): Promise<void> {
+    const { definition, name } = this.#row;
+    let prepared = warm;
+    try {
+      const rules = rulesOf(definition, this.#values);
+      const policy = LastingSandbox.checkRules(rules);
+      const trust = await this.#around.trust(definition.network.upstreamCa);
+      if (prepared === undefined) {
+        rmSync(join(this.#ownDirectory, 'lifeline'), { force: true });
+        mkdirSync(this.#ownDirectory, { recursive: true, mode: 0o700 });
+        prepared = await prepareSandbox({
+          directory: this.#ownDirectory,
+          spec: specOf(definition, name, this.#around.paths.state),
+          ports: listeningPorts(policy),
+          runtime: definition.runtime,
+          trust,
+        });
+      }
+      this.#around.sandboxes.clearNames(this.id);
+      // From here on it would be found again.
+      this.#set({ record: prepared.record });
+      const live = await LastingSandbox.open(prepared, { ...this.#opening(), rules, trust });
+      this.#enter('started', {
+        startedAt: Date.now(),
+        stoppedAt: null,
+        reason: null,
+        notices: prepared.notices,
+      });
+      this.#attach(live);
+    } catch (error) {
+      await prepared?.close().catch(() => undefined);
+      const reason = error instanceof SallyportError ? error.message : 'It failed for a reason that is a defect.';
+      this.#enter('start failed', { record: null, reason, stoppedAt: Date.now() });
+      throw error;
+    }
+  }
+
+  async #readopt(record: NonNullable<SandboxRow['record']>): Promise<void> {
+    const { definition } = this.#row;
+    try {
+      const trust = await this.#around.trust(definition.network.upstreamCa);
+      const live = await LastingSandbox.adopt(record, {
+        ...this.#opening(),
+        trust,
+        names: this.#around.sandboxes.names(this.id),
+        rulesFor: (kept) => {
+          this.#values = valuesOf(kept);
+          return rulesOf(definition, this.#values);
+        },
+      });
+      this.#tell('sandbox.recovered');
+      this.#attach(live);
+      for (const exec of this.#execs.values()) exec.recover(live);
+    } catch (error) {
+      const reason = error instanceof SallyportError ? error.message : 'It could not be taken over, which is a defect.';
+      await this.#endUnknown(record);
+      for (const exec of this.#execs.values()) exec.endWithSandbox(record.container.container);
+      this.#set({ state: 'failed', record: null, reason, stoppedAt: Date.now() });
+      this.#tell('sandbox.failed', { detail: reason });
+    }
+  }
+
+  #opening() {
+    const { id, name, definition } = this.#row;
+    return {
+      name,
+      auditFile: definition.auditFile,
+      stateDirectory: this.#around.paths.state,
+      onName: (host: string, position: number) => this.#around.sandboxes.addName(id, position, host),
+      onAuditFailure: () =>
+        this.#tell('sandbox.failed', { detail: 'The audit log cannot be written: the gate is closed.' }),
+    };
+  }
+
+  #attach(live: LastingSandbox): void {
+    this.#live = live;
+    this.#outOfMemoryBefore = countOutOfMemory(live.record.cgroupDirectories);
+    void live.ended.then(() => this.#endedByItself(live));
+    const { lifetimeMs } = this.#row.definition;
+    const { startedAt } = this.#row;
+    if (lifetimeMs === null || startedAt === null) return;
+    const leftMs = Math.min(Math.max(0, startedAt + lifetimeMs - Date.now()), MAX_TIMER_MS);
+    this.#lifetime = setTimeout(() => void this.stop().catch(() => undefined), leftMs).unref();
+  }
+
+  async #endedByItself(live: LastingSandbox): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#live !== live) return;
+      await this.#end(0);
+      const reason = 'Its processes ended: something inside or outside has killed them.';
+      this.#enter('ended', { record: null, stoppedAt: Date.now(), reason });
+    }).catch(() => undefined);
+    if (this.#row.definition.autoRemove && this.#row.state === 'failed') await this.remove(true).catch(() => undefined);
+  }
+
+  #forget(): void {
+    this.#around.sandboxes.remove(this.id);
+    rmSync(this.directory, { recursive: true, force: true });
+    rmSync(this.#ownDirectory, { recursive: true, force: true });
+    this.#around.onRemoved(this);
+    this.#tell('sandbox.removed');
+    this.#wake();
+  }
+
+  /** Ends whatever runs, and waits until nothing is left. */
+  async #end(timeoutMs: number): Promise<void> {
+    const live = this.#live;
+    this.#live = null;
+    if (this.#lifetime !== null) clearTimeout(this.#lifetime);
+    const { record } = this.#row;
+    if (live !== null) {
+      // No credential leaves from here on.
+      live.closeGate();
+      if (timeoutMs > 0) await this.#endCommands(timeoutMs);
+      await live.close();
+    } else if (record !== null) {
+      await this.#endUnknown(record);
+    }
+    for (const exec of this.#execs.values()) exec.endWithSandbox(record?.container.container ?? '');
+    rmSync(join(this.directory, 'lifeline'), { force: true });
+  }
+
+  async #endUnknown(record: NonNullable<SandboxRow['record']>): Promise<void> {
+    const { adoptHolder } = await import('../airlock/lasting-holder.ts');
+    if (isHolderAlive(record.holder)) await adoptHolder(record.holder).close();
+  }
+
+  async #endCommands(timeoutMs: number): Promise<void> {
+    const running = this.execs.filter((exec) => !exec.isOver);
+    if (running.length === 0) return;
+    const over = new AbortController();
+    const timer = setTimeout(() => over.abort(), timeoutMs);
+    await Promise.all(
+      running.map(async (exec) => {
+        await exec.signal('SIGTERM').catch(() => undefined);
+        while (!exec.isOver && !over.signal.aborted) await exec.changed(exec.changes, over.signal);
+      }),
+    );
+    clearTimeout(timer);
+  }
+
+  #adoptExec(row: ConstructorParameters<typeof ManagedExec>[0]): ManagedExec {
+    return new ManagedExec(row, this.name, execDirectory(this.directory, row.id), this.#around.execs, (exec) =>
+      this.#tell('exec.exited', { exec: exec.id, detail: String(exec.row.exitCode ?? exec.row.reason ?? '') }),
+    );
+  }
+
+  #trimExecs(): void {
+    const ended = this.execs.filter((exec) => exec.isOver);
+    for (const exec of ended.slice(0, Math.max(0, ended.length - MAX_KEPT_EXECS))) {
+      this.#execs.delete(exec.id);
+      this.#around.execs.remove(exec.id);
+      rmSync(exec.directory, { recursive: true, force: true });
+    }
+  }
+
+  #secretChange(): SecretChange {
+    return { definition: this.#row.definition, values: this.#values };
+  }
+
+  async #changeRules(
+    action: PolicyRule['action'],
+    change: (rules: readonly string[]) => readonly string[],
+  ): Promise<void> {
+    await this.#change(() => {
+      const { definition } = this.#row;
+      const network = { ...definition.network, [action]: change(definition.network[action]) };
+      return { definition: { ...definition, network }, values: this.#values };
+    });
+  }
+
+  /** A change of rules or secrets: kept first, then in force at once where the sandbox runs. */
+  async #change(make: () => SecretChange): Promise<void> {
+    await this.#inTurn(async () => {
+      const change = make();
+      const rules = rulesOf(change.definition, change.values);
+      LastingSandbox.checkRules(rules);
+      const keep = (): void => {
+        this.#set({ definition: change.definition });
+        this.#values = change.values;
+      };
+      if (this.#live === null) keep();
+      else await this.#live.reconfigure(rules, keep);
+    });
+  }
+
+  #running(): LastingSandbox {
+    if (this.#live !== null && this.#row.state === 'running') return this.#live;
+    throw new SallyportError(
+      'SANDBOX_NOT_RUNNING',
+      `The sandbox ${JSON.stringify(this.name)} does not run (it is ${this.#row.state}). Start it first.`,
+    );
+  }
+
+  /** Changes of one sandbox happen one after the other. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => undefined);
+    return await result;
+  }
+
+  #enter(event: Parameters<typeof nextState>[2], change: Partial<SandboxRow> = {}): SandboxRow['state'] {
+    const state = nextState(this.name, this.#row.state, event);
+    if (state === this.#row.state && Object.keys(change).length === 0) return state;
+    this.#set({ ...change, state });
+    const type = `sandbox.${state}`;
+    if (state !== 'removing') this.#tell(type as DaemonEvent['type'], { detail: this.#row.reason });
+    return state;
+  }
+
+  #set(change: Partial<SandboxRow>): void {
+    const row = { ...this.#row, ...change };
+    // What somebody asked for is only so when it is kept; what has happened has happened.
+    if (change.definition === undefined) this.#row = row;
+    this.#around.sandboxes.update(row);
+    this.#row = row;
+    this.#wake();
+  }
+
+  #tell(type: DaemonEvent['type'], more: { readonly exec?: string; readonly detail?: string | null } = {}): void {
+    this.#around.tell({
+      type,
+      sandbox: this.name,
+      sandboxId: this.id,
+      exec: more.exec ?? null,
+      detail: more.detail ?? null,
+    });
+  }
+
+  #wake(): void {
+    for (const waiter of [...this.#waiters]) waiter();
+  }
+}
+
+/** @returns the error for a sandbox that does not exist. */
+export function notFound(name: string): SallyportError {
+  return new SallyportError(
+    'SANDBOX_NOT_FOUND',
+    `There is no sandbox ${JSON.stringify(name.slice(0, 80))}. "sallyport ls" lists those that there are.`,
+  );
+}

@@ -39,7 +39,7 @@ export function addListingCommands(program: Command): void {
       const query = new URLSearchParams();
       if (flags.follow === true) query.set('follow', 'true');
       if (flags.tail !== undefined) query.set('tail', flags.tail);
-      const path = `/v1/sandboxes/${encodeURIComponent(name)}/logs?${query}`;
+      const path = `/v1/sandboxes/${encodeURIComponent(name)}/logs?${query.toString()}`;
       for await (const { data } of client.events({ method: 'GET', path })) {
         const entry = JSON.parse(data) as LogEntry;
         const stream = entry.stream === 'stdout' ? process.stdout : process.stderr;

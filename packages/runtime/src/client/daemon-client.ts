@@ -1,7 +1,7 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ERROR_CODES, SallyportError, type ErrorCode, type Problem } from '@sallyport/sdk';
+import { ERROR_CODES, SallyportError, type Problem } from '@sallyport/sdk';
 import { readEvents, type StreamEvent } from './event-stream.ts';
 
 /** A request to the daemon. */
@@ -105,7 +105,7 @@ async function readText(response: IncomingMessage): Promise<string> {
 function problemError(text: string): SallyportError {
   try {
     const { code, detail } = JSON.parse(text) as Problem;
-    if ((ERROR_CODES as readonly string[]).includes(code)) return new SallyportError(code as ErrorCode, detail);
+    if ((ERROR_CODES as readonly string[]).includes(code)) return new SallyportError(code, detail);
   } catch {
     // Told below.
   }

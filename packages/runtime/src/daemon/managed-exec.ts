@@ -86,9 +86,13 @@ export class ManagedExec implements OutputSource {
     };
   }
 
-  /** It has been started, or found running: looks after it until its end. */
-  supervise(live: LastingSandbox): void {
-    if (this.isOver) return;
+  /** It has been started, or found running: looks after it until its end. @param input its standard input, where that is open already. */
+  supervise(live: LastingSandbox, input: AttachSocket | null = null): void {
+    if (this.isOver) {
+      input?.close();
+      return;
+    }
+    this.#input = input;
     this.#live = live;
     if (this.#row.state === 'starting') this.#update({ state: 'running' });
     try {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   SallyportError,
@@ -12,9 +12,10 @@ import {
   type SecretInfo,
   type SecretUpdate,
 } from '@sallyport/sdk';
-import { LastingSandbox, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
+import { LastingSandbox, newExecId, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
 import { isHolderAlive } from '../airlock/lasting-holder.ts';
-import { startSupervisedExec } from '../sandbox/supervised-exec.ts';
+import { ParkedExec } from '../sandbox/parked-exec.ts';
+import type { AttachSocket } from '../sandbox/attach-socket.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
@@ -204,44 +205,33 @@ export class ManagedSandbox {
     const { definition } = this.#row;
     const environment = { ...environmentOf(definition, this.name), ...asked.env };
     refuseExposure(rulesOf(definition, this.#values).secrets, asked.command, new Map(Object.entries(asked.env ?? {})));
-    const nowMs = Date.now();
-    const row = {
-      id: newId(),
-      sandboxId: this.id,
-      state: 'starting',
-      command: asked.command,
-      terminal: asked.terminal !== undefined,
-      createdAt: nowMs,
-      deadlineAt: asked.timeoutMs === undefined ? null : nowMs + asked.timeoutMs,
-      endedAt: null,
-      exitCode: null,
-      timedOut: false,
-      reason: null,
-    } as const;
-    this.#around.execs.insert(row);
-    const exec = this.#adoptExec(row);
-    this.#execs.set(exec.id, exec);
+    const isPlain = asked.terminal === undefined && asked.workdir === undefined && ParkedExec.suits(asked.command);
+    const parked = isPlain ? live.takeParked() : null;
+    const exec = this.#addExec(asked, parked?.id ?? newExecId());
+    let input: AttachSocket | null = null;
     try {
-      await startSupervisedExec(
-        live.airlock.holder,
-        live.record.container,
-        live.execsDirectory,
-        {
-          id: row.id,
-          command: asked.command,
-          environment,
-          workingDirectory: asked.workdir,
-          terminal: asked.terminal ?? null,
-          stdin: asked.stdin ?? false,
-        },
-        () => exec.check(),
-      );
+      const spec = {
+        id: exec.id,
+        command: asked.command,
+        environment,
+        workingDirectory: asked.workdir,
+        terminal: asked.terminal ?? null,
+        stdin: asked.stdin ?? false,
+      };
+      await live.named;
+      if (parked === null) await live.startCommand(spec, () => exec.check());
+      else input = await parked.become(spec, () => exec.check());
     } catch (error) {
+      if (parked !== null && error instanceof SallyportError && error.code === 'EXEC_ENDED') {
+        // Somebody in the sandbox has ended what was parked.
+        this.#dropExec(exec);
+        return await this.exec(asked);
+      }
       exec.fail(error instanceof SallyportError ? error.message : 'The command could not start.');
       throw error;
     }
     this.#tell('exec.started', { exec: exec.id });
-    exec.supervise(live);
+    exec.supervise(live, input);
     this.#trimExecs();
     return exec;
   }
@@ -395,6 +385,7 @@ export class ManagedSandbox {
           ports: listeningPorts(policy),
           runtime: definition.runtime,
           trust,
+          parks: false,
         });
       }
       this.#around.sandboxes.clearNames(this.id);
@@ -432,12 +423,20 @@ export class ManagedSandbox {
       this.#tell('sandbox.recovered');
       this.#attach(live);
       for (const exec of this.#execs.values()) exec.recover(live);
+      this.#clearExecs(live.execsDirectory);
     } catch (error) {
       const reason = error instanceof SallyportError ? error.message : 'It could not be taken over, which is a defect.';
       await this.#endUnknown(record);
       for (const exec of this.#execs.values()) exec.endWithSandbox(record.container.container);
       this.#set({ state: 'failed', record: null, reason, stoppedAt: Date.now() });
       this.#tell('sandbox.failed', { detail: reason });
+    }
+  }
+
+  /** Removes what was parked, and became no command, when the last daemon ended. */
+  #clearExecs(directory: string): void {
+    for (const id of readdirSync(directory)) {
+      if (!this.#execs.has(id)) rmSync(join(directory, id), { recursive: true, force: true });
     }
   }
 
@@ -524,6 +523,33 @@ export class ManagedSandbox {
     return new ManagedExec(row, this.name, execDirectory(this.directory, row.id), this.#around.execs, (exec) =>
       this.#tell('exec.exited', { exec: exec.id, detail: String(exec.row.exitCode ?? exec.row.reason ?? '') }),
     );
+  }
+
+  #addExec(asked: ExecCreate, id: string): ManagedExec {
+    const nowMs = Date.now();
+    const row = {
+      id,
+      sandboxId: this.id,
+      state: 'starting',
+      command: asked.command,
+      terminal: asked.terminal !== undefined,
+      createdAt: nowMs,
+      deadlineAt: asked.timeoutMs === undefined ? null : nowMs + asked.timeoutMs,
+      endedAt: null,
+      exitCode: null,
+      timedOut: false,
+      reason: null,
+    } as const;
+    this.#around.execs.insert(row);
+    const exec = this.#adoptExec(row);
+    this.#execs.set(id, exec);
+    return exec;
+  }
+
+  #dropExec(exec: ManagedExec): void {
+    this.#execs.delete(exec.id);
+    this.#around.execs.remove(exec.id);
+    rmSync(exec.directory, { recursive: true, force: true });
   }
 
   #trimExecs(): void {

@@ -154,6 +154,7 @@ export class SandboxRegistry {
       ports: DEFAULT_PORTS,
       runtime: 'runc',
       trust: await trust([]),
+      parks: true,
     });
     return { id, prepared };
   }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
@@ -11,11 +12,12 @@ import type { SandboxSpec } from '../sandbox/backend.ts';
 import { currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
 import { launchSandbox } from '../sandbox/sandbox.ts';
 import { SandboxOpening } from '../sandbox/sandbox-opening.ts';
-import { mountExecs, renameSandbox } from '../sandbox/supervised-exec.ts';
+import { ParkedExec } from '../sandbox/parked-exec.ts';
+import { mountExecs, renameSandbox, startSupervisedExec, type SupervisedExecSpec } from '../sandbox/supervised-exec.ts';
 import type { ContainerRecord } from '../sandbox/waiting-container.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import type { RedactionRule } from '../secrets/redact.ts';
-import { createSecretSet, type SecretSet } from '../secrets/secret-set.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { openGate, type OpenGate } from './open-gate.ts';
@@ -34,6 +36,16 @@ export interface LastingRecord {
 /** Files in the directory of a sandbox. */
 const FILES = { lifeline: 'lifeline', execs: 'execs', vault: 'vault' } as const;
 
+/** How long after a command another process is parked: the command goes first, and a row of commands is not slowed down. */
+const PARK_DELAY_MS = 250;
+/** How long a parked process waits for a command in a sandbox that is in use. */
+const PARKED_LIFE_MS = 60_000;
+
+/** A new identifier of a command. */
+export function newExecId(): string {
+  return randomBytes(10).toString('hex');
+}
+
 /** A sandbox whose container waits for commands, and that nothing is known of yet but what cannot be changed later. */
 export interface PreparedSandbox {
   readonly record: LastingRecord;
@@ -41,6 +53,8 @@ export interface PreparedSandbox {
   readonly authority: CertificateAuthority;
   readonly vault: Vault;
   readonly notices: readonly string[];
+  /** Where one was asked for. */
+  readonly parked: ParkedExec | null;
   /** Ends it, and waits until nothing is left. */
   close(): Promise<void>;
 }
@@ -54,6 +68,8 @@ export interface PreparationOptions {
   /** The OCI runtime: a name or a path. */
   readonly runtime: string;
   readonly trust: UpstreamTrust;
+  /** Park a process for the first command. */
+  readonly parks: boolean;
 }
 
 /**
@@ -105,7 +121,10 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
       cgroupDirectories: opening.cgroups.directories,
       directory,
     };
-    return { record, airlock, authority, vault, notices, close };
+    const parked = options.parks
+      ? await ParkedExec.start(airlock.holder, container, join(directory, FILES.execs), newExecId())
+      : null;
+    return { record, airlock, authority, vault, notices, parked, close };
   } catch (error) {
     await close();
     throw error;
@@ -148,7 +167,11 @@ export class LastingSandbox {
   readonly #values: KnownValues;
   readonly #gate: OpenGate;
   readonly #audit: AuditLog;
+  readonly #named: Promise<void>;
   #policy: NetworkPolicy;
+  #parked: ParkedExec | null = null;
+  #isOver = false;
+  #parking: NodeJS.Timeout | null = null;
 
   private constructor(parts: {
     readonly record: LastingRecord;
@@ -159,6 +182,7 @@ export class LastingSandbox {
     readonly gate: OpenGate;
     readonly audit: AuditLog;
     readonly policy: NetworkPolicy;
+    readonly named: Promise<void>;
   }) {
     this.record = parts.record;
     this.airlock = parts.airlock;
@@ -168,6 +192,7 @@ export class LastingSandbox {
     this.#gate = parts.gate;
     this.#audit = parts.audit;
     this.#policy = parts.policy;
+    this.#named = parts.named;
   }
 
   /**
@@ -180,11 +205,13 @@ export class LastingSandbox {
     const values = new KnownValues([]);
     values.add(options.rules.secrets);
     const policy = compilePolicy(options.rules);
-    let sandbox: LastingSandbox | undefined;
+    const opened: { sandbox?: LastingSandbox } = {};
+    const named = renameSandbox(airlock.holder, options.name);
+    // Awaited by the first command.
+    named.catch(() => undefined);
     const [audit] = await Promise.all([
-      openAudit(options, () => sandbox?.closeGate()),
+      openAudit(options, () => opened.sandbox?.closeGate()),
       airlock.openPorts(listeningPorts(policy)),
-      renameSandbox(airlock.holder, options.name),
     ]);
     // Acknowledged means kept: after a crash the values and the authority must be there.
     vault.write({ values: values.rules(), authority: authority.save() });
@@ -198,8 +225,9 @@ export class LastingSandbox {
       zone: new SyntheticAddresses({ onName: options.onName }),
     });
     gate.serve(airlock);
-    sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy });
-    return sandbox;
+    opened.sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy, named });
+    opened.sandbox.#parked = prepared.parked;
+    return opened.sandbox;
   }
 
   /**
@@ -225,8 +253,8 @@ export class LastingSandbox {
         ? CertificateAuthority.create({ commonName: 'Sallyport sandbox' })
         : CertificateAuthority.restore(content.authority);
     const zone = SyntheticAddresses.restore({ version: 1, names: options.names }, { onName: options.onName });
-    let sandbox: LastingSandbox | undefined;
-    const audit = await openAudit(options, () => sandbox?.closeGate());
+    const opened: { sandbox?: LastingSandbox } = {};
+    const audit = await openAudit(options, () => opened.sandbox?.closeGate());
     let airlock: Airlock | undefined;
     try {
       airlock = await adoptAirlock(holder, { ports: listeningPorts(policy) });
@@ -241,8 +269,9 @@ export class LastingSandbox {
         earlierValues: values.rules(),
       });
       gate.serve(airlock);
-      sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy });
-      return sandbox;
+      const named = Promise.resolve();
+      opened.sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy, named });
+      return opened.sandbox;
     } catch (error) {
       if (airlock !== undefined) closeEnds(airlock);
       await audit.close();
@@ -253,6 +282,54 @@ export class LastingSandbox {
   /** Where the directories of its commands are. */
   get execsDirectory(): string {
     return join(this.record.directory, FILES.execs);
+  }
+
+  /**
+   * A process that can become a command at once, where one is ready. It is the caller's from then on; another one takes its place a little
+   * later, and leaves when nobody wants it for {@link PARKED_LIFE_MS}.
+   */
+  takeParked(): ParkedExec | null {
+    const taken = this.#parked;
+    this.#parked = null;
+    this.#park(PARK_DELAY_MS);
+    return taken?.isReady === true ? taken : null;
+  }
+
+  /** Starts a command. @throws SallyportError EXEC_FAILED, USAGE. */
+  async startCommand(spec: SupervisedExecSpec, onEnd: () => void): Promise<void> {
+    await this.#named;
+    await startSupervisedExec(this.airlock.holder, this.record.container, this.execsDirectory, spec, onEnd);
+  }
+
+  /** Settles when the sandbox has its name: a command that begins before would see another one. */
+  get named(): Promise<void> {
+    return this.#named;
+  }
+
+  #park(delayMs: number): void {
+    if (this.#parking !== null) clearTimeout(this.#parking);
+    this.#parking = setTimeout(() => {
+      const id = newExecId();
+      const { holder } = this.airlock;
+      ParkedExec.start(holder, this.record.container, this.execsDirectory, id).then(
+        (parked) => {
+          if (this.#isOver || this.#parked !== null) parked.close();
+          else {
+            this.#parked = parked;
+            this.#parking = setTimeout(() => this.#unpark(), PARKED_LIFE_MS).unref();
+          }
+        },
+        // A command that is asked for tells what is wrong.
+        () => undefined,
+      );
+    }, delayMs);
+    this.#parking.unref();
+  }
+
+  #unpark(): void {
+    if (this.#parking !== null) clearTimeout(this.#parking);
+    this.#parked?.close();
+    this.#parked = null;
   }
 
   /** Settles when the sandbox has ended, whoever ended it. */
@@ -294,6 +371,8 @@ export class LastingSandbox {
 
   /** Lets nothing through any more. The sandbox itself goes on. */
   closeGate(): void {
+    this.#isOver = true;
+    this.#unpark();
     this.#gate.close();
     closeEnds(this.airlock);
   }
@@ -348,11 +427,3 @@ async function openAudit(
     },
   });
 }
-
-/** The secrets of a sandbox that has none. */
-export const NO_SECRETS: SecretSet = createSecretSet({
-  inputs: [],
-  locations: [],
-  plainNames: [],
-  placeholderFor: (env) => env,
-});

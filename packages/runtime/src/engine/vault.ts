@@ -1,6 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
@@ -58,14 +57,14 @@ export class Vault {
     return new Vault(file, key);
   }
 
-  /** Writes the content in place of the former; durable when it returns. */
+  /** Writes the content in place of the former; in force when it returns. */
   write({ values, authority }: VaultContent): void {
     const sealed = sealValues(values, authority, (text) => {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv(CIPHER, this.#key, nonce);
       return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
     });
-    writeDurably(this.#file, sealed);
+    replaceFile(this.#file, sealed);
   }
 
   /** @throws SallyportError SECRET_VALUE_LOST when there is nothing that this key opens. */
@@ -97,21 +96,12 @@ function lost(): SallyportError {
   );
 }
 
-/** Replaces a file as a whole: after a crash it is the old one or the new one. */
-function writeDurably(file: string, content: Buffer): void {
+/**
+ * Replaces a file as a whole: when this process ends at any moment it is the old one or the new one. A power failure takes the key as well, so
+ * there is nothing to wait for the disk for.
+ */
+function replaceFile(file: string, content: Buffer): void {
   const temporary = `${file}.new`;
-  const descriptor = openSync(temporary, 'w', 0o600);
-  try {
-    writeSync(descriptor, content);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  writeFileSync(temporary, content, { mode: 0o600 });
   renameSync(temporary, file);
-  const directory = openSync(join(dirname(file)), 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }

@@ -7,6 +7,7 @@ import {
   closeSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -263,17 +264,18 @@ export async function signalExec(holder: Holder, directory: string, signal: Node
   return (await runInside(holder, argv)).status === 0;
 }
 
-/**
- * Gives a sandbox that was made under another name its own: the host name, and the files that say it.
- */
+/** Gives a sandbox that was made under another name its own: the files that say it, and the host name where there is a tool for that. */
 export async function renameSandbox(holder: Holder, name: string): Promise<void> {
-  const { nsenter } = requireTools(['nsenter']);
+  const stage = `/proc/${holder.pid}/root${STAGE_DIRECTORY}`;
+  const hosts = `${stage}/rootfs/etc/hosts`;
+  writeFileSync(`${stage}/rootfs/etc/hostname`, `${name}\n`, { flag: 'r+' });
+  truncateSync(`${stage}/rootfs/etc/hostname`, name.length + 1);
+  const text = readFileSync(hosts, 'latin1').replace(/^127\.0\.1\.1 .*$/m, `127.0.1.1 ${name}`);
+  writeFileSync(hosts, text, { flag: 'r+' });
+  truncateSync(hosts, text.length);
   const hostname = findTool('hostname');
-  const program = `
-cd ${STAGE_DIRECTORY}
-printf '%s\\n' "$1" > rootfs/etc/hostname
-sed "s/^127\\.0\\.1\\.1 .*/127.0.1.1 $1/" rootfs/etc/hosts > hosts.new && cat hosts.new > rootfs/etc/hosts
-[ -z "$3" ] || exec "$2" -t "$(cat command.pid)" -u "$3" "$1"
-`;
-  await runInside(holder, ['/bin/sh', '-c', program, 'sallyport-name', name, nsenter, hostname ?? '']);
+  if (hostname === undefined) return;
+  const { nsenter } = requireTools(['nsenter']);
+  const init = readFileSync(`${stage}/command.pid`, 'latin1').trim();
+  await runInside(holder, [nsenter, '-t', init, '-u', hostname, name]);
 }

@@ -22,7 +22,7 @@ function packages(apt, dnf, apk, pacman) {
   return { apt: names, dnf: [dnf ?? first], apk: [apk ?? first], pacman: [pacman ?? first] };
 }
 
-/** @type {Tool[]} What `sallyport run` needs. */
+/** @type {Tool[]} What `sallyport` needs; `conmon` is for sandboxes that live on. */
 const CORE = [
   { name: 'an OCI runtime (runc, crun or runsc)', commands: ['runc', 'crun', 'runsc'], packages: packages('runc') },
   { name: 'ip', commands: ['ip'], packages: packages('iproute2', 'iproute') },
@@ -30,6 +30,7 @@ const CORE = [
   { name: 'nsenter', commands: ['nsenter'], packages: packages('util-linux') },
   { name: 'mount', commands: ['mount'], packages: packages('mount', 'util-linux', 'mount', 'util-linux') },
   { name: 'tini', commands: ['tini'], inside: true, packages: packages('tini') },
+  { name: 'conmon', commands: ['conmon'], packages: packages('conmon') },
   {
     name: 'the common seccomp profile',
     files: ['/usr/share/containers/seccomp.json', '/etc/containers/seccomp.json'],

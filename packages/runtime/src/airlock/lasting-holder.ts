@@ -39,7 +39,7 @@ export interface LastingHolderOptions {
 const WRAPPER_PROGRAM = `
 trap '' HUP INT TERM PIPE
 unshare=$1 tini=$2 sleep=$3 lifeline=$4
-mkfifo -m 600 "$lifeline" || exit 125
+mkfifo -m 600 "$lifeline" "$lifeline-container" || exit 125
 exec 9<> "$lifeline" < /dev/null
 shift 4
 "$unshare" --user --mount --net --pid --ipc --uts --cgroup --fork --kill-child --propagation private \\
@@ -178,8 +178,13 @@ function watch(record: LastingHolderRecord, nsenter: string, isRoot: boolean): L
   };
 }
 
+/** The pipe for the first process of the container to hold, as an airlock's processes hold theirs. */
+export function containerLifeline(lifeline: string): string {
+  return `${lifeline}-container`;
+}
+
 /** Resolves when nothing holds the lifeline any more; nothing wakes this process before. */
-function watchLifeline(path: string): Promise<void> {
+export function watchLifeline(path: string): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   // Without O_NONBLOCK it would wait for a writer, and there is none when everything is gone.
   const lifeline = new Socket({

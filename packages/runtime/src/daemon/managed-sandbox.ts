@@ -377,7 +377,7 @@ export class ManagedSandbox {
       const policy = LastingSandbox.checkRules(rules);
       const trust = await this.#around.trust(definition.network.upstreamCa);
       if (prepared === undefined) {
-        rmSync(join(this.#ownDirectory, 'lifeline'), { force: true });
+        removeLifelines(this.#ownDirectory);
         mkdirSync(this.#ownDirectory, { recursive: true, mode: 0o700 });
         prepared = await prepareSandbox({
           directory: this.#ownDirectory,
@@ -497,7 +497,7 @@ export class ManagedSandbox {
       await this.#endUnknown(record);
     }
     for (const exec of this.#execs.values()) exec.endWithSandbox(record?.container.container ?? '');
-    rmSync(join(this.directory, 'lifeline'), { force: true });
+    removeLifelines(this.directory);
   }
 
   async #endUnknown(record: NonNullable<SandboxRow['record']>): Promise<void> {
@@ -637,6 +637,11 @@ export class ManagedSandbox {
   #wake(): void {
     for (const waiter of [...this.#waiters]) waiter();
   }
+}
+
+/** Pipes cannot be made where there are some already. */
+function removeLifelines(directory: string): void {
+  for (const name of ['lifeline', 'lifeline-container', 'lifeline.pid']) rmSync(join(directory, name), { force: true });
 }
 
 /** @returns the error for a sandbox that does not exist. */

@@ -3,7 +3,13 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { adoptAirlock, type Airlock } from '../airlock/airlock.ts';
-import { adoptHolder, type LastingHolder, type LastingHolderRecord } from '../airlock/lasting-holder.ts';
+import {
+  adoptHolder,
+  containerLifeline,
+  watchLifeline,
+  type LastingHolder,
+  type LastingHolderRecord,
+} from '../airlock/lasting-holder.ts';
 import { AuditLog } from '../audit/audit-log.ts';
 import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { Problem } from '../gate/problem.ts';
@@ -81,7 +87,8 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
   const { directory, spec, trust } = options;
   mkdirSync(join(directory, FILES.execs), { recursive: true, mode: 0o700 });
   const { uid, gid } = sandboxIdentity(currentCaller());
-  const opening = new SandboxOpening({ lifeline: join(directory, FILES.lifeline), uid, gid });
+  const lifeline = join(directory, FILES.lifeline);
+  const opening = new SandboxOpening({ lifeline, uid, gid });
   const authority = CertificateAuthority.create({ commonName: 'Sallyport sandbox' });
   const trustFiles = makeTrustFiles(authority, trust);
   trustFiles.catch(() => undefined);
@@ -113,7 +120,7 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
       Vault.create(join(directory, FILES.vault), airlock.holder),
     ]);
     files.catch(() => undefined);
-    const { container, notices } = await launch.startWaiting();
+    const { container, notices } = await launch.startWaiting(containerLifeline(lifeline));
     const [, vault] = await files;
     const record: LastingRecord = {
       holder: recordOf(airlock),
@@ -168,6 +175,7 @@ export class LastingSandbox {
   readonly #gate: OpenGate;
   readonly #audit: AuditLog;
   readonly #named: Promise<void>;
+  readonly #ended: Promise<void>;
   #policy: NetworkPolicy;
   #parked: ParkedExec | null = null;
   #isOver = false;
@@ -193,6 +201,8 @@ export class LastingSandbox {
     this.#audit = parts.audit;
     this.#policy = parts.policy;
     this.#named = parts.named;
+    const container = watchLifeline(containerLifeline(parts.record.holder.lifeline));
+    this.#ended = Promise.race([parts.airlock.ended, container]);
   }
 
   /**
@@ -334,7 +344,7 @@ export class LastingSandbox {
 
   /** Settles when the sandbox has ended, whoever ended it. */
   get ended(): Promise<void> {
-    return this.airlock.ended;
+    return this.#ended;
   }
 
   get warnings(): readonly string[] {

@@ -4,6 +4,15 @@ import { buildExecProcess } from './oci-config.ts';
 import { RUNTIME_ENVIRONMENT } from './oci-runtime.ts';
 import type { ContainerRecord } from './waiting-container.ts';
 
+/** The runtime takes its specification from a file by name, and ours comes by a socket: a file without a name stands between. */
+const DIRECT_PROGRAM = `
+file=/run/direct-$$
+cat <&3 > "$file"
+exec 3<&- 4< "$file"
+rm "$file"
+exec "$@"
+`;
+
 /**
  * Runs a short program in a container that waits, with pipes to this process as its standard streams. It has no supervisor: when this process
  * ends, its input ends and its output goes nowhere.
@@ -12,14 +21,14 @@ export function startDirectExec(holder: Holder, container: ContainerRecord, comm
   const child = holder.enter(
     [
       '/bin/sh',
-      '-c',
-      'exec "$@"',
+      '-ec',
+      DIRECT_PROGRAM,
       'sallyport-exec',
       container.runtime,
       ...container.runtimeArguments,
       'exec',
       '--process',
-      '/proc/self/fd/3',
+      '/proc/self/fd/4',
       container.container,
     ],
     {

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, constants as fileConstants, openSync, readFileSync, statSync } from 'node:fs';
 import { constants, release } from 'node:os';
 import { isAbsolute, normalize } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
@@ -42,8 +42,12 @@ export interface PreparedSandbox {
   readonly timings: PhaseTimings;
   /** Starts the command. The airlock must be open: its listeners are what the command can reach. */
   start(airlock: Airlock): Promise<RunningSandbox>;
-  /** Starts a sandbox without a command of its own; it lives as long as the airlock. */
-  startWaiting(airlock: Airlock): Promise<ContainerRecord>;
+  /**
+   * Starts a sandbox without a command of its own; it lives as long as the airlock.
+   *
+   * @param lifeline a pipe that the container's first process holds, so that its end shows.
+   */
+  startWaiting(airlock: Airlock, lifeline: string): Promise<ContainerRecord>;
 }
 
 /** Sandboxes run by an OCI runtime (`runc`, `crun`, `runsc`) in the airlock's namespaces. */
@@ -153,8 +157,8 @@ export class OciRuntimeBackend implements SandboxBackend {
       notices,
       timings,
       start: async (airlock) => await this.#launch(airlock, config, streams, notices, timings),
-      startWaiting: async (airlock) => {
-        await this.#launchWaiting(airlock, config);
+      startWaiting: async (airlock, lifeline) => {
+        await this.#launchWaiting(airlock, config, lifeline);
         const { path, globalArguments } = this.#runtime;
         return {
           runtime: path,
@@ -234,7 +238,9 @@ export class OciRuntimeBackend implements SandboxBackend {
     };
   }
 
-  async #launchWaiting(airlock: Airlock, config: object): Promise<void> {
+  async #launchWaiting(airlock: Airlock, config: object, lifeline: string): Promise<void> {
+    // Without O_RDWR it would wait for a reader.
+    const held = openSync(lifeline, fileConstants.O_RDWR);
     const child = airlock.enter(
       [
         '/bin/sh',
@@ -252,12 +258,13 @@ export class OciRuntimeBackend implements SandboxBackend {
         CONTAINER,
       ],
       {
-        stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+        stdio: ['ignore', held, 'ignore', 'pipe'],
         env: { ...RUNTIME_ENVIRONMENT },
         detached: true,
         cgroupProcs: this.#cgroups?.procsFiles ?? [],
       },
     );
+    closeSync(held);
     const configuration = child.stdio[3];
     if (configuration !== null && configuration !== undefined && 'end' in configuration) {
       configuration.on('error', () => undefined);

@@ -18,8 +18,8 @@ export interface SandboxLaunch {
    * @throws SallyportError whatever {@link launchSandbox} lists. The airlock is closed then.
    */
   start(): Promise<RunningSandbox>;
-  /** As {@link start}, for a sandbox without a command (`spec.command` is null) in a lasting airlock. */
-  startWaiting(): Promise<{ readonly container: ContainerRecord; readonly notices: readonly string[] }>;
+  /** As {@link start}, for a sandbox without a command (`spec.command` is null) in a lasting airlock, whose first process is to hold a pipe. */
+  startWaiting(lifeline: string): Promise<{ readonly container: ContainerRecord; readonly notices: readonly string[] }>;
   /** Ends everything and waits until nothing is left: processes, mounts, namespaces, control groups. */
   close(): Promise<void>;
 }
@@ -76,9 +76,9 @@ export function launchSandbox(
     airlock: opening.opened,
     close,
     start: async () => await startOrClose(async (sandbox, airlock) => await sandbox.start(airlock)),
-    startWaiting: async () =>
+    startWaiting: async (lifeline) =>
       await startOrClose(async (sandbox, airlock) => ({
-        container: await sandbox.startWaiting(airlock),
+        container: await sandbox.startWaiting(airlock, lifeline),
         notices: sandbox.notices,
       })),
   };

@@ -15,8 +15,10 @@ import { chainMac, joinLine } from './chain.ts';
 const HIGH_WATER_LENGTH = 4 * 1024 * 1024;
 /** Above this the log fails: whoever records does not pause. */
 const MAX_BACKLOG_LENGTH = 64 * 1024 * 1024;
-/** Lines that one write takes at most, so that making their macs does not hold up the event loop (about 3 us each). */
-const MAX_BATCH_LINES = 256;
+/** Lines that get their macs in one turn of the event loop (about 2 us each). */
+const MAX_TURN_LINES = 128;
+/** Lines that one write takes at most. */
+const MAX_BATCH_LINES = 4096;
 /** Under load one write follows another no sooner, in ms: with its head each costs about 0.3 ms of a core. Nobody waits for it. */
 const MIN_CYCLE_MS = 20;
 /** What a power failure can take, in ms. */
@@ -189,7 +191,8 @@ export class AuditLog {
     await new Promise((next) => setImmediate(next));
     while (this.#backlog.length > 0 && this.#failure === null) {
       const waitMs = this.#lastCycleMs + MIN_CYCLE_MS - performance.now();
-      if (waitMs > 0 && this.#waiters.length === 0 && this.#closing === undefined) {
+      const isFull = this.#backlog.length >= MAX_BATCH_LINES;
+      if (waitMs > 0 && !isFull && this.#waiters.length === 0 && this.#closing === undefined) {
         await this.#pause(waitMs);
       }
       this.#lastCycleMs = performance.now();
@@ -214,10 +217,11 @@ export class AuditLog {
   }
 
   async #writeBatch(): Promise<void> {
-    const texts = this.#backlog.splice(0, MAX_BATCH_LINES);
+    const texts = this.#takeBatch();
     let { mac, firstMac } = this.#head;
     let lines = '';
-    for (const text of texts) {
+    for (const [index, text] of texts.entries()) {
+      if (index > 0 && index % MAX_TURN_LINES === 0) await new Promise((next) => setImmediate(next));
       this.#backlogLength -= text.length;
       mac = chainMac(this.#key, mac, text);
       firstMac ??= mac;
@@ -244,6 +248,13 @@ export class AuditLog {
     while (this.#waiters[0] !== undefined && this.#waiters[0].seq <= this.#head.seq) {
       this.#waiters.shift()?.resolve();
     }
+  }
+
+  #takeBatch(): string[] {
+    if (this.#backlog.length > MAX_BATCH_LINES) return this.#backlog.splice(0, MAX_BATCH_LINES);
+    const all = this.#backlog;
+    this.#backlog = [];
+    return all;
   }
 
   #syncLater(): void {

@@ -6,6 +6,7 @@ import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import { BodyStores } from '../gate/body-store.ts';
 import { Dialer } from '../gate/dialer.ts';
 import { Gate } from '../gate/gate.ts';
+import type { GateContext } from '../gate/gate-context.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
 import { Recorder, type AuditSink } from '../gate/record.ts';
 import { UpstreamPool } from '../gate/upstream-pool.ts';
@@ -46,18 +47,15 @@ export interface OpenGate {
   close(): void;
 }
 
-/** Builds the gate of one sandbox: the one place where its parts meet. */
-export function openGate(parts: GateParts): OpenGate {
+/** Builds what the gate of one sandbox consults: the one place where its parts meet. */
+export function createGateContext(parts: GateParts): GateContext {
   const { policy, secrets, authority, trust, audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
-  const zone = new SyntheticAddresses();
-  const record = new Recorder(audit);
   const dialer = new Dialer({ policy, trust: () => trust.context() });
-  const pool = new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs);
   const protects = secrets.secrets.length > 0;
-  const gate = new Gate({
+  return {
     policy,
-    zone,
+    zone: new SyntheticAddresses(),
     leafContexts: new LeafContexts({ authority }),
     secrets,
     substituter: new Substituter(secrets.secrets),
@@ -70,11 +68,18 @@ export function openGate(parts: GateParts): OpenGate {
     redacts: protects,
     intercepts: protects,
     dialer,
-    pool,
-    record,
+    pool: new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs),
+    record: new Recorder(audit),
     clock,
     timeLimits,
-  });
+  };
+}
+
+/** Opens the gate of one sandbox and its resolver. */
+export function openGate(parts: GateParts): OpenGate {
+  const context = createGateContext(parts);
+  const { zone, record } = context;
+  const gate = new Gate(context);
   const dns = new DnsServer({ zone, onCapacity: (name) => record.dnsCapacity(name) });
   return {
     gate,

@@ -1,6 +1,6 @@
 import http2 from 'node:http2';
 import type tls from 'node:tls';
-import { LIMIT_OF, type ConnectionPurpose, type Waiting } from './client-connection.ts';
+import { limitMsFor, type ConnectionPurpose, type Waiting } from './client-connection.ts';
 import type { GateContext } from './gate-context.ts';
 import { Http2Exchange } from './http2-exchange.ts';
 import {
@@ -54,7 +54,7 @@ export class Http2ClientConnection {
   }
 
   deadlineFor(forWhat: Waiting): number {
-    return this.context.clock.nowMs + this.context.timeLimits[LIMIT_OF[forWhat]];
+    return this.context.clock.nowMs + limitMsFor(this.context.timeLimits, forWhat);
   }
 
   /** Whether the connection, or one of its streams, has waited too long. */

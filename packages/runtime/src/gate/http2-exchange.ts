@@ -367,7 +367,7 @@ export class Http2Exchange implements UpstreamAnswer {
       {
         write: (data) => this.#write(data),
         measured: (body) => this.#writeMeasured(body),
-        end: () => this.#finish(),
+        finish: () => this.#finish(),
         fail: (code, detail) => this.fail({ code, detail }),
       },
     );

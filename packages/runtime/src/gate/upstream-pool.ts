@@ -170,6 +170,13 @@ export class UpstreamPool {
   }
 }
 
+/** A connection asks with the same object for each request. */
+const KEYS = new WeakMap<Authority, string>();
+
 function authorityKey(authority: Authority): string {
-  return `${authority.scheme}://${authority.host}:${authority.port}`;
+  const known = KEYS.get(authority);
+  if (known !== undefined) return known;
+  const key = `${authority.scheme}://${authority.host}:${authority.port}`;
+  KEYS.set(authority, key);
+  return key;
 }

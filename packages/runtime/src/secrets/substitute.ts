@@ -69,6 +69,8 @@ interface Work {
 export class Substituter {
   readonly #secrets: readonly BoundSecret[];
   readonly #index: PlaceholderIndex;
+  /** The placeholders of each list of bound secrets that was seen: the lists are few, and as old as the sandbox. */
+  readonly #placeholders = new WeakMap<readonly BoundSecret[], ReadonlySet<string>>();
 
   /** @param secrets all of the sandbox: placeholders of those not bound to a destination are recognized as stray. */
   constructor(secrets: readonly BoundSecret[]) {
@@ -96,7 +98,7 @@ export class Substituter {
 
   #rewrite(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
     const work: Work = {
-      bound: new Set(bound.map(({ placeholder }) => placeholder)),
+      bound: this.#placeholdersOf(bound),
       released: new Set(),
       stray: new Set(),
     };
@@ -124,6 +126,14 @@ export class Substituter {
       }
       throw error;
     }
+  }
+
+  #placeholdersOf(bound: readonly BoundSecret[]): ReadonlySet<string> {
+    const known = this.#placeholders.get(bound);
+    if (known !== undefined) return known;
+    const placeholders = new Set(bound.map(({ placeholder }) => placeholder));
+    this.#placeholders.set(bound, placeholders);
+    return placeholders;
   }
 
   #rewriteField(name: string, value: string, work: Work): string {

@@ -7,9 +7,8 @@ import type { OpenedAuditFile } from './audit-file.ts';
 import type { AuditLock } from './audit-lock.ts';
 import { formatRecord } from './audit-record.ts';
 import type { AuditRecord } from './audit-record.ts';
-import { writeAuditHead } from './audit-state.ts';
-import type { AuditHead, AuditPaths } from './audit-state.ts';
-import { chainMac, joinLine } from './chain.ts';
+import type { AuditHead, AuditHeadFile } from './audit-state.ts';
+import { LineSealer } from './chain.ts';
 
 /** Above this {@link AuditLog.record} asks for a pause, in characters. */
 const HIGH_WATER_LENGTH = 4 * 1024 * 1024;
@@ -17,8 +16,9 @@ const HIGH_WATER_LENGTH = 4 * 1024 * 1024;
 const MAX_BACKLOG_LENGTH = 64 * 1024 * 1024;
 /** Lines that get their macs in one turn of the event loop (about 2 us each). */
 const MAX_TURN_LINES = 128;
-/** Lines that one write takes at most. */
+/** What one write takes at most: lines, and characters after which it takes no further line. */
 const MAX_BATCH_LINES = 4096;
+const MAX_BATCH_LENGTH = 4 * 1024 * 1024;
 /** Under load one write follows another no sooner, in ms: with its head each costs about 0.3 ms of a core. Nobody waits for it. */
 const MIN_CYCLE_MS = 20;
 /** What a power failure can take, in ms. */
@@ -57,8 +57,8 @@ interface Waiter {
 export class AuditLog {
   readonly #handle: FileHandle;
   readonly #lock: AuditLock;
-  readonly #paths: AuditPaths;
-  readonly #key: Buffer;
+  readonly #headFile: AuditHeadFile;
+  readonly #sealer: LineSealer;
   readonly #sandbox: string;
   readonly #now: () => number;
   readonly #onFailure: ((failure: SallyportError) => void) | undefined;
@@ -80,8 +80,8 @@ export class AuditLog {
   private constructor(options: AuditLogOptions, opened: OpenedAuditFile) {
     this.#handle = opened.handle;
     this.#lock = opened.lock;
-    this.#paths = opened.paths;
-    this.#key = opened.key;
+    this.#headFile = opened.headFile;
+    this.#sealer = new LineSealer(opened.key, opened.head.mac);
     this.#head = opened.head;
     this.#recordedSeq = opened.head.seq;
     this.#sandbox = options.sandbox;
@@ -179,6 +179,7 @@ export class AuditLog {
       }
     } finally {
       await this.#handle.close().catch(() => undefined);
+      await this.#headFile.close().catch(() => undefined);
       await this.#lock.release().catch(() => undefined);
     }
     if (this.#failure !== null) {
@@ -218,18 +219,17 @@ export class AuditLog {
 
   async #writeBatch(): Promise<void> {
     const texts = this.#takeBatch();
-    let { mac, firstMac } = this.#head;
-    let lines = '';
+    let { firstMac } = this.#head;
     for (const [index, text] of texts.entries()) {
       if (index > 0 && index % MAX_TURN_LINES === 0) await new Promise((next) => setImmediate(next));
       this.#backlogLength -= text.length;
-      mac = chainMac(this.#key, mac, text);
-      firstMac ??= mac;
-      lines += joinLine(text, mac);
+      this.#sealer.add(text);
+      firstMac ??= this.#sealer.mac;
     }
-    const bytes = Buffer.from(lines, 'utf8');
+    const { mac } = this.#sealer;
+    const bytes = this.#sealer.take();
     try {
-      await this.#handle.appendFile(bytes);
+      await writeWhole(this.#handle, bytes);
       this.#isSynced = false;
       const durable = performance.now() - this.#lastSyncMs >= SYNC_INTERVAL_MS;
       if (durable) {
@@ -239,7 +239,7 @@ export class AuditLog {
       }
       const seq = this.#head.seq + texts.length;
       const head: AuditHead = { ...this.#head, seq, mac, firstMac, bytes: this.#head.bytes + bytes.length };
-      await writeAuditHead(this.#paths, head, durable);
+      await this.#headFile.write(head, durable);
       this.#head = head;
     } catch (error) {
       this.#fail('it could not be written', error);
@@ -251,10 +251,18 @@ export class AuditLog {
   }
 
   #takeBatch(): string[] {
-    if (this.#backlog.length > MAX_BATCH_LINES) return this.#backlog.splice(0, MAX_BATCH_LINES);
-    const all = this.#backlog;
-    this.#backlog = [];
-    return all;
+    if (this.#backlog.length <= MAX_BATCH_LINES && this.#backlogLength <= MAX_BATCH_LENGTH) {
+      const all = this.#backlog;
+      this.#backlog = [];
+      return all;
+    }
+    let count = 0;
+    let length = 0;
+    while (count < MAX_BATCH_LINES && length < MAX_BATCH_LENGTH && count < this.#backlog.length) {
+      length += this.#backlog[count]?.length ?? 0;
+      count += 1;
+    }
+    return this.#backlog.splice(0, count);
   }
 
   #syncLater(): void {
@@ -276,7 +284,7 @@ export class AuditLog {
     }
     try {
       await this.#handle.datasync();
-      await writeAuditHead(this.#paths, this.#head, true);
+      await this.#headFile.write(this.#head, true);
       this.#lastSyncMs = performance.now();
       this.#isSynced = true;
     } catch (error) {
@@ -301,5 +309,13 @@ export class AuditLog {
       waiter.reject(this.#failure);
     }
     this.#onFailure?.(this.#failure);
+  }
+}
+
+/** Appends all of `bytes` to a file that was opened for appending. */
+async function writeWhole(handle: FileHandle, bytes: Buffer): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    written += (await handle.write(bytes, written, bytes.length - written)).bytesWritten;
   }
 }

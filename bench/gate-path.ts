@@ -112,5 +112,7 @@ if (client.writes < ROUNDS * REQUESTS_PER_ROUND || upstream.writes !== ROUNDS * 
   throw new Error(`answers are missing: ${client.writes} and ${upstream.writes}`);
 }
 times.sort((a, b) => a - b);
-console.log(`secrets ${count}: least ${times[0]!.toFixed(2)} us, median ${times[ROUNDS / 2]!.toFixed(2)} us (${formatted > 0 ? 'records formatted' : 'no records'})`);
+console.log(
+  `secrets ${count}: least ${times[0]!.toFixed(2)} us, median ${times[ROUNDS / 2]!.toFixed(2)} us (${formatted > 0 ? 'records formatted' : 'no records'})`,
+);
 process.exit(0);

@@ -9,16 +9,16 @@ import { formatRecord } from './audit-record.ts';
 import type { AuditRecord } from './audit-record.ts';
 import type { AuditHead, AuditHeadFile } from './audit-state.ts';
 import { LineSealer } from './chain.ts';
+import { LineQueue } from './line-queue.ts';
 
-/** Above this {@link AuditLog.record} asks for a pause, in characters. */
+/** Above this {@link AuditLog.record} asks for a pause, in bytes. */
 const HIGH_WATER_LENGTH = 4 * 1024 * 1024;
 /** Above this the log fails: whoever records does not pause. */
 const MAX_BACKLOG_LENGTH = 64 * 1024 * 1024;
 /** Lines that get their macs in one turn of the event loop (about 2 us each). */
 const MAX_TURN_LINES = 128;
-/** What one write takes at most: lines, and characters after which it takes no further line. */
-const MAX_BATCH_LINES = 4096;
-const MAX_BATCH_LENGTH = 4 * 1024 * 1024;
+/** One write takes no further line when it has this many bytes. */
+const MAX_WRITE_LENGTH = 1024 * 1024;
 /** Under load one write follows another no sooner, in ms: with its head each costs about 0.3 ms of a core. Nobody waits for it. */
 const MIN_CYCLE_MS = 20;
 /** What a power failure can take, in ms. */
@@ -65,9 +65,11 @@ export class AuditLog {
   readonly #waiters: Waiter[] = [];
 
   #head: AuditHead;
+  #firstMac: string | null;
   #recordedSeq: number;
-  #backlog: string[] = [];
-  #backlogLength = 0;
+  readonly #backlog = new LineQueue();
+  /** Bytes that have been taken from the backlog and are not in the file yet. */
+  #takenLength = 0;
   #pump: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
   #lastCycleMs = -Infinity;
@@ -83,6 +85,7 @@ export class AuditLog {
     this.#headFile = opened.headFile;
     this.#sealer = new LineSealer(opened.key, opened.head.mac);
     this.#head = opened.head;
+    this.#firstMac = opened.head.firstMac;
     this.#recordedSeq = opened.head.seq;
     this.#sandbox = options.sandbox;
     this.#now = options.now ?? Date.now;
@@ -126,14 +129,14 @@ export class AuditLog {
     }
     this.#recordedSeq += 1;
     const text = formatRecord(event, { timeMs: this.#now(), seq: this.#recordedSeq, sandbox: this.#sandbox });
-    this.#backlog.push(text);
-    this.#backlogLength += text.length;
-    if (this.#backlogLength > MAX_BACKLOG_LENGTH) {
+    this.#backlog.add(text);
+    const backlogLength = this.#takenLength + this.#backlog.length;
+    if (backlogLength > MAX_BACKLOG_LENGTH) {
       this.#fail('more events wait than the disk takes');
       return false;
     }
     this.#pump ??= this.#writeBehind();
-    return this.#backlogLength <= HIGH_WATER_LENGTH;
+    return backlogLength <= HIGH_WATER_LENGTH;
   }
 
   /**
@@ -190,14 +193,14 @@ export class AuditLog {
   async #writeBehind(): Promise<void> {
     // What is recorded in the same turn of the event loop goes out together.
     await new Promise((next) => setImmediate(next));
-    while (this.#backlog.length > 0 && this.#failure === null) {
+    while (!this.#backlog.isEmpty && this.#failure === null) {
       const waitMs = this.#lastCycleMs + MIN_CYCLE_MS - performance.now();
-      const isFull = this.#backlog.length >= MAX_BATCH_LINES;
+      const isFull = this.#backlog.length >= MAX_WRITE_LENGTH;
       if (waitMs > 0 && !isFull && this.#waiters.length === 0 && this.#closing === undefined) {
         await this.#pause(waitMs);
       }
       this.#lastCycleMs = performance.now();
-      await this.#writeBatch();
+      await this.#writeBacklog();
     }
     this.#pump = undefined;
     if (!this.#isSynced && this.#failure === null && this.#closing === undefined) {
@@ -217,16 +220,31 @@ export class AuditLog {
     this.#hurry = undefined;
   }
 
-  async #writeBatch(): Promise<void> {
-    const texts = this.#takeBatch();
-    let { firstMac } = this.#head;
-    for (const [index, text] of texts.entries()) {
-      if (index > 0 && index % MAX_TURN_LINES === 0) await new Promise((next) => setImmediate(next));
-      this.#backlogLength -= text.length;
-      this.#sealer.add(text);
-      firstMac ??= this.#sealer.mac;
+  async #writeBacklog(): Promise<void> {
+    const { bytes, ends } = this.#backlog.take();
+    let start = 0;
+    let unwritten = 0;
+    this.#takenLength = ends.at(-1) ?? 0;
+    for (const [index, end] of ends.entries()) {
+      this.#sealer.add(bytes, start, end);
+      this.#firstMac ??= this.#sealer.mac;
+      start = end;
+      unwritten += 1;
+      if (index === ends.length - 1 || this.#sealer.length >= MAX_WRITE_LENGTH) {
+        await this.#writeSealed(unwritten);
+        if (this.#failure !== null) return;
+        unwritten = 0;
+        this.#takenLength = (ends.at(-1) ?? 0) - end;
+      } else if (unwritten % MAX_TURN_LINES === 0) {
+        await new Promise((next) => setImmediate(next));
+      }
     }
+  }
+
+  /** Writes the sealed lines, and then the head that knows them. */
+  async #writeSealed(count: number): Promise<void> {
     const { mac } = this.#sealer;
+    const firstMac = this.#firstMac;
     const bytes = this.#sealer.take();
     try {
       await writeWhole(this.#handle, bytes);
@@ -237,7 +255,7 @@ export class AuditLog {
         this.#lastSyncMs = performance.now();
         this.#isSynced = true;
       }
-      const seq = this.#head.seq + texts.length;
+      const seq = this.#head.seq + count;
       const head: AuditHead = { ...this.#head, seq, mac, firstMac, bytes: this.#head.bytes + bytes.length };
       await this.#headFile.write(head, durable);
       this.#head = head;
@@ -248,21 +266,6 @@ export class AuditLog {
     while (this.#waiters[0] !== undefined && this.#waiters[0].seq <= this.#head.seq) {
       this.#waiters.shift()?.resolve();
     }
-  }
-
-  #takeBatch(): string[] {
-    if (this.#backlog.length <= MAX_BATCH_LINES && this.#backlogLength <= MAX_BATCH_LENGTH) {
-      const all = this.#backlog;
-      this.#backlog = [];
-      return all;
-    }
-    let count = 0;
-    let length = 0;
-    while (count < MAX_BATCH_LINES && length < MAX_BATCH_LENGTH && count < this.#backlog.length) {
-      length += this.#backlog[count]?.length ?? 0;
-      count += 1;
-    }
-    return this.#backlog.splice(0, count);
   }
 
   #syncLater(): void {
@@ -303,8 +306,7 @@ export class AuditLog {
       `The audit file ${JSON.stringify(this.#head.file)} failed: ${reason}${shownCode}. Nothing is let through without a record; make room or mend the disk, then start the sandbox again`,
       { cause },
     );
-    this.#backlog = [];
-    this.#backlogLength = 0;
+    this.#backlog.clear();
     for (const waiter of this.#waiters.splice(0)) {
       waiter.reject(this.#failure);
     }

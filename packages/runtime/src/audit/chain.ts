@@ -23,15 +23,10 @@ export function chainMac(key: Uint8Array, previousMac: string, text: string | Ui
   return createHmac('sha256', key).update(previousMac, 'hex').update(text).digest('hex');
 }
 
-/** The line that is written: `text` with the mac as its last member, and a line break. */
-export function joinLine(text: string, mac: string): string {
-  return `${text.slice(0, -1)}${MAC_MEMBER}${mac}"}\n`;
-}
-
 /**
  * Takes a line (without its line break) apart into what the mac is over, and the mac.
  *
- * Null if it does not end in a mac exactly as {@link joinLine} writes it.
+ * Null if it does not end in a mac exactly as {@link LineSealer} writes it.
  */
 export function splitLine(line: Buffer): { readonly text: Buffer; readonly mac: string } | null {
   const start = line.length - SUFFIX_BYTES;
@@ -52,9 +47,11 @@ const SHA256_BLOCK_BYTES = 64;
 const INNER_PAD = 0x36;
 const OUTER_PAD = 0x5c;
 const MIN_LINES_BYTES = 64 * 1024;
+/** Where a text begins behind the key block and the mac of the line before. */
+const TEXT_START = SHA256_BLOCK_BYTES + MAC_BYTES;
 
 /**
- * Seals line after line of one chain into one buffer: what {@link chainMac} and {@link joinLine} do, for many lines.
+ * Seals line after line of one chain into one buffer: the mac of {@link chainMac} becomes its last member, and a line break ends it.
  *
  * HMAC is written out here (RFC 2104) over one-shot hashes, because an Hmac object for each line costs more than both hashes, and
  * again when it is collected.
@@ -75,22 +72,27 @@ export class LineSealer {
    */
   constructor(key: Uint8Array, mac: string) {
     this.mac = mac;
-    this.#inner = Buffer.alloc(SHA256_BLOCK_BYTES + MAC_BYTES + MIN_LINES_BYTES);
+    this.#inner = Buffer.alloc(TEXT_START + MIN_LINES_BYTES);
     for (let i = 0; i < SHA256_BLOCK_BYTES; i++) {
       this.#inner[i] = (key[i] ?? 0) ^ INNER_PAD;
       this.#outer[i] = (key[i] ?? 0) ^ OUTER_PAD;
     }
   }
 
-  /** Seals a line: its JSON object without the `mac` member. */
-  add(text: string): void {
-    const start = SHA256_BLOCK_BYTES + MAC_BYTES;
-    // A character has three bytes at most.
-    const room = start + text.length * 3;
-    if (this.#inner.length < room) this.#inner = Buffer.concat([this.#inner], room);
+  /** Bytes that `take` would give. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Seals a line: its JSON object without the `mac` member is `bytes[start, end)`. */
+  add(bytes: Buffer, start: number, end: number): void {
+    const length = end - start;
+    if (this.#inner.length < TEXT_START + length) this.#inner = Buffer.concat([this.#inner], TEXT_START + length);
     this.#inner.write(this.mac, SHA256_BLOCK_BYTES, 'hex');
-    const length = this.#inner.write(text, start, 'utf8');
-    hash('sha256', this.#inner.subarray(0, start + length), 'buffer').copy(this.#outer, SHA256_BLOCK_BYTES);
+    bytes.copy(this.#inner, TEXT_START, start, end);
+    // A digest as a string costs a third of one as a buffer.
+    const digest = hash('sha256', this.#inner.subarray(0, TEXT_START + length), 'latin1');
+    this.#outer.write(digest, SHA256_BLOCK_BYTES, 'latin1');
     this.mac = hash('sha256', this.#outer, 'hex');
 
     const needed = this.#length + length + SUFFIX_BYTES;
@@ -100,7 +102,7 @@ export class LineSealer {
       this.#lines = grown;
     }
     // Without its closing brace, which comes behind the mac.
-    this.#inner.copy(this.#lines, this.#length, start, start + length - 1);
+    bytes.copy(this.#lines, this.#length, start, end - 1);
     this.#length += length - 1;
     this.#length += this.#lines.write(`${MAC_MEMBER}${this.mac}"}\n`, this.#length, 'latin1');
   }

@@ -227,7 +227,10 @@ export class ResponseRelay implements BodySink {
     if (redactor !== null) this.redactions += redactHead(outgoing, redactor);
     const accepted = acceptSwitch(head, outgoing.fields, offer);
     if (accepted.verdict === 'malformed') {
-      listener.responseFailed('UPSTREAM_MALFORMED', `The answer to the WebSocket handshake is malformed: ${accepted.reason}.`);
+      listener.responseFailed(
+        'UPSTREAM_MALFORMED',
+        `The answer to the WebSocket handshake is malformed: ${accepted.reason}.`,
+      );
       return;
     }
     setFraming(outgoing.fields, { kind: 'none' });
@@ -337,7 +340,10 @@ export class ResponseRelay implements BodySink {
   #failBy(error: unknown): void {
     if (this.#disposed) return;
     if (error instanceof HttpSyntaxError) {
-      this.#options.listener.responseFailed('UPSTREAM_MALFORMED', `The upstream's response breaks HTTP: ${error.message}`);
+      this.#options.listener.responseFailed(
+        'UPSTREAM_MALFORMED',
+        `The upstream's response breaks HTTP: ${error.message}`,
+      );
     } else {
       // What went wrong is not told: it could quote a value.
       this.#options.listener.responseFailed('INTERNAL', 'The gate failed on this response.');

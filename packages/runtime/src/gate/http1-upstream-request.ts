@@ -6,6 +6,7 @@ import { HeadReader } from '../http/head-reader.ts';
 import { keepsAlive } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead } from '../http/message.ts';
+import { explainEnd } from './late-alert.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
@@ -96,10 +97,12 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     try {
       if (this.#body === null || !clean) {
         this.#done = true;
-        this.#answer.fail({
-          code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
-          detail: 'The upstream closed the connection before its answer was complete.',
-        });
+        this.#answer.fail(
+          explainEnd(this.#connection.socket, {
+            code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
+            detail: 'The upstream closed the connection before its answer was complete.',
+          }),
+        );
         return;
       }
       this.#body.end();

@@ -1,5 +1,6 @@
 import http2 from 'node:http2';
 import type net from 'node:net';
+import { explainEnd } from './late-alert.ts';
 import {
   MAX_CONCURRENT_STREAMS,
   MAX_HEAD_BYTES,
@@ -19,10 +20,12 @@ export class Http2Upstream {
   #session: http2.ClientHttp2Session;
   #streams = 0;
   #refusesMore = false;
+  readonly #socket: net.Socket;
   readonly #nowMs: () => number;
 
   constructor(socket: net.Socket, key: string, nowMs: () => number, onClosed: (upstream: Http2Upstream) => void) {
     this.key = key;
+    this.#socket = socket;
     this.#nowMs = nowMs;
     this.idleSinceMs = nowMs();
     const options: http2.ClientSessionOptions & { strictSingleValueFields: boolean } = {
@@ -70,7 +73,7 @@ export class Http2Upstream {
       this.#streams -= 1;
       this.idleSinceMs = this.#nowMs();
     });
-    return new Http2UpstreamRequest(stream, answer);
+    return new Http2UpstreamRequest(stream, this.#socket, answer);
   }
 
   destroy(): void {
@@ -87,7 +90,7 @@ class Http2UpstreamRequest implements UpstreamRequest {
   #hasHead = false;
   #done = false;
 
-  constructor(stream: http2.ClientHttp2Stream, answer: UpstreamAnswer) {
+  constructor(stream: http2.ClientHttp2Stream, socket: net.Socket, answer: UpstreamAnswer) {
     this.#stream = stream;
     stream.on('wantTrailers', () => sendTrailers(stream, this.#trailersToSend));
     stream.on('headers', (_, __, raw: string[]) => {
@@ -120,11 +123,13 @@ class Http2UpstreamRequest implements UpstreamRequest {
       if (this.#done) return;
       this.#done = true;
       const resetCode = stream.rstCode;
-      answer.fail({
-        code: this.#hasHead ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
-        detail: `The upstream ended the stream before its answer was complete (HTTP/2 error ${resetCode}).`,
-        resetCode,
-      });
+      answer.fail(
+        explainEnd(socket, {
+          code: this.#hasHead ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
+          detail: `The upstream ended the stream before its answer was complete (HTTP/2 error ${resetCode}).`,
+          resetCode,
+        }),
+      );
     });
   }
 

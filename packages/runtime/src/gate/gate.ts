@@ -7,7 +7,7 @@ import { identifyDestination, type OriginalDestination } from './destination.ts'
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { decideInterception, denyHost, terminateTls } from './interception.ts';
+import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
 
@@ -139,10 +139,11 @@ export class Gate {
       this.#context.record.connection({
         ...connectionOf(destination),
         decision: 'deny',
-        code: 'MALFORMED_REQUEST',
+        code: read.isObsolete ? 'TLS_VERSION_REFUSED' : 'MALFORMED_REQUEST',
         rule: `not a TLS ClientHello: ${read.reason}`,
       });
-      socket.resetAndDestroy();
+      if (read.isObsolete) sayAlert(socket, 'protocol_version');
+      else socket.resetAndDestroy();
       return;
     }
     const intercepts = this.#context.intercepts || this.#context.dialer.hasClientCertificate(host, port);
@@ -161,6 +162,15 @@ export class Gate {
           { kind: 'refuse', origin, problem: verdict.problem },
           answerProtocol(read.hello),
         );
+        return;
+      case 'alert':
+        this.#context.record.connection({
+          ...connectionOf(destination),
+          decision: 'deny',
+          code: verdict.code,
+          rule: verdict.reason,
+        });
+        sayAlert(socket, verdict.alert);
         return;
       case 'intercept':
         await this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
@@ -221,8 +231,9 @@ export class Gate {
       if (!isEstablished) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
-          decision: 'error',
-          code: 'MALFORMED_REQUEST',
+          // Why it was to be refused counts, though the client did not wait to be told.
+          decision: purpose.kind === 'refuse' ? 'deny' : 'error',
+          code: purpose.kind === 'refuse' ? purpose.problem.code : 'MALFORMED_REQUEST',
           rule: 'the client ended the TLS handshake',
         });
       }
@@ -322,6 +333,12 @@ export class Gate {
     }
     pool.sweep();
   }
+}
+
+/** Ends a connection with a TLS alert; whatever else the client has sent has been read. */
+function sayAlert(socket: net.Socket, alert: TlsAlert): void {
+  socket.end(encodeAlert(alert));
+  socket.destroySoon();
 }
 
 /** The gate's own answers go by HTTP/1.1 where the client takes that. */

@@ -222,13 +222,13 @@ export class Gate {
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
-    let isEstablished = false;
+    let isSettled = false;
     secure.once('secure', () => {
-      isEstablished = true;
+      isSettled = true;
     });
-    secure.on('_tlsError', () => {
-      // Later ones are a way of leaving, and what was under way records its own end.
-      if (!isEstablished) {
+    // Later failures are a way of leaving, and what was under way records its own end.
+    const fail = (): void => {
+      if (!isSettled && !this.#closed) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
           // Why it was to be refused counts, though the client did not wait to be told.
@@ -237,9 +237,11 @@ export class Gate {
           rule: 'the client ended the TLS handshake',
         });
       }
+      isSettled = true;
       socket.destroy();
-    });
-    secure.on('close', () => socket.destroy());
+    };
+    secure.on('_tlsError', fail);
+    secure.on('close', fail);
     if (http2 === null) return this.#serve(secure, phase, purpose);
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {

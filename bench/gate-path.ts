@@ -68,7 +68,7 @@ const policy = createNetworkPolicy({
   deny: [],
   tunnel: [],
   resolve: [],
-} as never);
+});
 let seq = 0;
 let formatted = 0;
 const audit = {
@@ -80,8 +80,8 @@ const audit = {
 const context = createGateContext({
   policy,
   secrets,
-  authority: await CertificateAuthority.create({ commonName: 'bench' }),
-  trust: new UpstreamTrust({ source: 'bench', systemPem: '', extraPem: '' } as never),
+  authority: CertificateAuthority.create({ commonName: 'bench' }),
+  trust: new UpstreamTrust({ source: 'bench', systemPem: '', extraPem: '' }),
   audit,
 });
 const origin = { scheme: 'https', host: 'api.example.com', port: 443 } as const;
@@ -89,7 +89,11 @@ const client = new StandIn();
 const upstream = new StandIn();
 const pooled = new UpstreamConnection(upstream as never, 'https://api.example.com:443', () => undefined);
 context.pool.release(pooled);
-new ClientConnection(client as never, context, { kind: 'forward', origin, rule: 'secret host api.example.com' });
+export const connection = new ClientConnection(client as never, context, {
+  kind: 'forward',
+  origin,
+  rule: 'secret host api.example.com',
+});
 
 function round(requests: number): number {
   const started = process.hrtime.bigint();

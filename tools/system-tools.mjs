@@ -100,6 +100,7 @@ const TOOLS_OF_TASK = {
   demo: [...CORE, ...DEMO],
   e2e: [...CORE, ...DEMO, ...TEST],
   test: [...CORE, ...DEMO, ...TEST],
+  ci: [...CORE, ...DEMO, ...TEST],
   clients: [...CORE, ...DEMO, ...TEST],
 };
 

@@ -23,6 +23,8 @@ export interface TestAuthority {
   readonly certificatePem: string;
   /** Issues a server certificate for DNS names and IP literals. */
   issue(names: readonly string[], kind?: CertificateKind): Promise<Identity>;
+  /** Issues a client certificate; `intermediate` by way of an authority in between, which follows in the chain. */
+  issueClient(commonName: string, kind?: 'valid' | 'expired' | 'not-yet-valid' | 'intermediate'): Promise<Identity>;
 }
 
 const DAY_MS = 86_400_000;
@@ -98,5 +100,46 @@ export async function createAuthority(commonName = 'Sallyport end-to-end test ro
     return { key: await exportKey(leafKeys.privateKey), cert: `${leaf.toString('pem')}\n` };
   }
 
-  return { certificatePem, issue };
+  async function issueClient(
+    commonName: string,
+    kind: 'valid' | 'expired' | 'not-yet-valid' | 'intermediate' = 'valid',
+  ): Promise<Identity> {
+    const [clientKeys, betweenKeys] = await Promise.all([createKeys(), createKeys()]);
+    const between = await x509.X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: 'CN=intermediate',
+      issuer: root.subject,
+      notBefore: new Date(Date.now() - DAY_MS),
+      notAfter: new Date(Date.now() + 20 * DAY_MS),
+      signingAlgorithm: ALGORITHM,
+      publicKey: betweenKeys.publicKey,
+      signingKey: keys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      ],
+    });
+    const leaf = await x509.X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: `CN=${commonName}`,
+      issuer: kind === 'intermediate' ? between.subject : root.subject,
+      notBefore: new Date(Date.now() + (kind === 'not-yet-valid' ? 5 : -10) * DAY_MS),
+      notAfter: new Date(Date.now() + (kind === 'expired' ? -2 : 20) * DAY_MS),
+      signingAlgorithm: ALGORITHM,
+      publicKey: clientKeys.publicKey,
+      signingKey: kind === 'intermediate' ? betweenKeys.privateKey : keys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+      ],
+    });
+    const chain = kind === 'intermediate' ? [leaf, between] : [leaf];
+    return {
+      key: await exportKey(clientKeys.privateKey),
+      cert: chain.map((certificate) => `${certificate.toString('pem')}\n`).join(''),
+    };
+  }
+
+  return { certificatePem, issue, issueClient };
 }

@@ -42,13 +42,7 @@ export interface WebSocketRow extends Named {
   readonly command: string;
 }
 
-/** A client that cannot be had at all where only package registries are. */
-export interface AbsentRow extends Named {
-  readonly kind: 'absent';
-  readonly skip: string;
-}
-
-export type Row = HttpRow | GrpcRow | WebSocketRow | AbsentRow;
+export type Row = HttpRow | GrpcRow | WebSocketRow;
 
 /** The gRPC service's name. */
 export const GRPC_HOST = 'grpc.test.example';
@@ -65,6 +59,7 @@ const NPM = `${INSIDE}/npm`;
 const PYTHON = `PYTHONPATH=${INSIDE}/python /usr/bin/python3`;
 const DENO = `${NPM}/node_modules/@deno/linux-${process.arch}-glibc/deno`;
 const BUN = `${NPM}/node_modules/@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : process.arch}/bin/bun`;
+const DOTNET = `LD_LIBRARY_PATH=${INSIDE}/dotnet/psycopg2_binary.libs ${INSIDE}/dotnet/dotnetcore2/bin/dotnet`;
 const CHROMIUM =
   'chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --user-data-dir="$HOME/profile"' +
   ' --disable-background-networking --disable-component-update --disable-sync';
@@ -113,6 +108,18 @@ function inRust(name: string, library: string, crate: string, missing: Missing):
     version: versionOfFile(`/^name = "${crate}"/{n;p}`, 'rust/Cargo.lock'),
     protocol: 'HTTP/2',
     command: (url) => `${INSIDE}/rust/target/release/real-client ${library} '${url}'`,
+  });
+}
+
+function inDotnet(name: string, protocol: HttpRow['protocol'], missing: Missing): HttpRow {
+  return requesting({
+    name,
+    skip: missing.dotnet,
+    version: `${DOTNET} --list-runtimes`,
+    protocol,
+    command: (url) =>
+      `${DOTNET} ${INSIDE}/dotnet/HttpClientProgram.dll '${url}' ${protocol === 'HTTP/2' ? '2.0' : '1.1'}`,
+    note: 'with OpenSSL 1.1; no package registry has a newer runtime',
   });
 }
 
@@ -246,6 +253,8 @@ function compiledRows(missing: Missing): HttpRow[] {
       protocol: 'HTTP/2',
       command: (url) => `java -cp ${INSIDE}/java HttpClientProgram '${url}'`,
     }),
+    inDotnet('.NET HttpClient', 'HTTP/1.1', missing),
+    inDotnet('.NET HttpClient, HTTP/2', 'HTTP/2', missing),
   ];
 }
 
@@ -319,12 +328,6 @@ export function listRows(missing: Missing): Row[] {
     ...packageManagerRows(missing),
     ...scriptRows(missing),
     ...compiledRows(missing),
-    {
-      kind: 'absent',
-      name: '.NET HttpClient',
-      version: '',
-      skip: 'Debian has no package of it',
-    },
     {
       kind: 'grpc',
       name: '@grpc/grpc-js',

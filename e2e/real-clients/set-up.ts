@@ -1,7 +1,18 @@
 import { execFileSync } from 'node:child_process';
 import type { StdioOptions } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,6 +37,7 @@ const APT_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   chromium: ['chromium'],
   java: ['default-jre-headless'],
   javac: ['default-jdk-headless'],
+  mcs: ['mono-mcs'],
 };
 
 const NPM_PACKAGES = [
@@ -48,22 +60,103 @@ const PYTHON_PACKAGES = [
   'websockets==17.4',
 ];
 
+/**
+ * .NET's runtime, of which no newer one lies in a package registry, and the OpenSSL 1.1 that it loads: Debian has another, and a
+ * database driver's wheel brings that one along.
+ */
+const DOTNET_PACKAGES = ['dotnetcore2==3.1.23', 'psycopg2-binary==2.9.5'];
+/** For the runtime alone, whichever Python there is. */
+const DOTNET_WHEELS =
+  '--implementation cp --python-version 3.11 --abi cp311 --abi none --platform manylinux2014_x86_64 --platform manylinux1_x86_64';
+const DOTNET_FRAMEWORK = 'dotnetcore2/bin/shared/Microsoft.NETCore.App/3.1.23';
+/** What the program refers to; its compiler knows no framework by itself. */
+const DOTNET_REFERENCES = [
+  'System.Console',
+  'System.Linq',
+  'System.Net.Http',
+  'System.Net.Primitives',
+  'System.Private.CoreLib',
+  'System.Private.Uri',
+  'System.Runtime',
+  'System.Runtime.Extensions',
+];
+const DOTNET_CONFIG = {
+  runtimeOptions: {
+    framework: { name: 'Microsoft.NETCore.App', version: '3.1.0' },
+    configProperties: { 'System.Globalization.Invariant': true },
+  },
+};
+
 /** What a step of the set-up came to: absent when the tool is there, else why not. */
-export type Missing = Readonly<Partial<Record<'npm' | 'python' | 'go' | 'rust' | 'java', string>>>;
+export type Missing = Readonly<Partial<Record<'npm' | 'python' | 'go' | 'rust' | 'java' | 'dotnet', string>>>;
+
+/** Where the last set-up noted what is missing, and the variable by which a caller says that there was one just before. */
+const MISSING_FILE = join(CACHE, 'missing.json');
+const IS_SET_UP = 'SALLYPORT_CLIENTS_SET_UP';
+
+/** No set-up takes longer: what is not there by then is missing. A cold one took about four minutes on two cores. */
+const SET_UP_LIMIT_MS = 15 * 60 * 1000;
+
+/** What could not be had from a registry, in words. Everything else that goes wrong in a set-up is a fault of ours. */
+class FetchFailure extends Error {}
+
+interface InstallerOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** Runs programs that install, none past the end of the set-up's time. */
+class Installer {
+  readonly #endMs = performance.now() + SET_UP_LIMIT_MS;
+
+  /** Runs a program that needs a registry. Throws a {@link FetchFailure}. */
+  fetch(program: string, args: readonly string[], options: InstallerOptions = {}): void {
+    try {
+      this.#run(program, args, options);
+    } catch (cause) {
+      throw new FetchFailure(this.#isOver() ? 'the time was up' : lastWords(cause), { cause });
+    }
+  }
+
+  /** Builds what is ours from what was fetched. */
+  build(program: string, args: readonly string[], options: InstallerOptions = {}): void {
+    try {
+      this.#run(program, args, options);
+    } catch (cause) {
+      if (this.#isOver()) throw new FetchFailure('the time was up', { cause });
+      throw new Error(`real clients: ${program} ${args.join(' ')} failed: ${lastWords(cause)}`, { cause });
+    }
+  }
+
+  #isOver(): boolean {
+    return performance.now() >= this.#endMs;
+  }
+
+  #run(program: string, args: readonly string[], options: InstallerOptions): void {
+    // A registry that does not answer holds nobody up for longer.
+    const timeout = Math.max(1, Math.ceil(this.#endMs - performance.now()));
+    execFileSync(program, args, { ...options, timeout, killSignal: 'SIGKILL', stdio: ['ignore', 'ignore', 'pipe'] });
+  }
+}
+
+function lastWords(cause: unknown): string {
+  const stderr = (cause as { readonly stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1) ?? '';
+  return stderr === '' ? String(cause) : stderr;
+}
 
 /** The system's own programs that only this machine's administrator may install. */
-function installSystemPackages(): void {
+function installSystemPackages(installer: Installer): void {
   const missing = Object.keys(APT_PACKAGES).filter((program) => findProgram(program) === undefined);
   const aptGet = findProgram('apt-get');
   if (missing.length === 0 || aptGet === undefined || process.getuid?.() !== 0) return;
   const packages = missing.flatMap((program) => APT_PACKAGES[program] ?? []);
   process.stderr.write(`real clients: as root, installing the packages ${packages.join(' ')} (apt-get install)\n`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const stdio: ['ignore', 2, 2] = ['ignore', 2, 2];
   try {
-    execFileSync(aptGet, ['-qq', 'update'], { env, stdio });
-    execFileSync(aptGet, ['-qq', 'install', '-y', '--no-install-recommends', ...packages], { env, stdio });
-  } catch {
+    installer.fetch(aptGet, ['-qq', 'update'], { env });
+    installer.fetch(aptGet, ['-qq', 'install', '-y', '--no-install-recommends', ...packages], { env });
+  } catch (cause) {
+    if (!(cause instanceof FetchFailure)) throw cause;
     // The rows of what is still missing say so.
   }
 }
@@ -75,22 +168,25 @@ export function whyNoProgram(program: string): string | undefined {
   return `no ${program} (an administrator installs it: apt-get install ${packages})`;
 }
 
-/** Runs `step` unless the same inputs were installed before; returns why it failed. */
+/** Runs `step` unless the same inputs were installed before; returns why what it needs could not be had. */
 function provide(name: string, inputs: string, step: (directory: string) => void): string | undefined {
   const directory = join(CACHE, name);
   const stamp = join(CACHE, `${name}.stamp`);
   const wanted = createHash('sha256').update(inputs).digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
   process.stderr.write(`real clients: installing ${name} below ${CACHE}\n`);
+  const startedMs = performance.now();
   try {
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true });
     step(directory);
     writeFileSync(stamp, wanted);
+    process.stderr.write(`real clients: ${name} took ${((performance.now() - startedMs) / 1000).toFixed(1)} s\n`);
     return undefined;
   } catch (cause) {
-    const stderr = (cause as { readonly stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1);
-    return `could not be installed here: ${stderr ?? String(cause)}`;
+    if (!(cause instanceof FetchFailure)) throw cause;
+    process.stderr.write(`real clients: ${name} is left out: ${cause.message}\n`);
+    return `could not be installed here: ${cause.message}`;
   }
 }
 
@@ -112,47 +208,78 @@ export function findRustToolchain(): string | undefined {
   }
 }
 
-/** Installs and builds every client that is not there yet. */
+function buildGo(installer: Installer, go: string, directory: string): void {
+  cpSync(PROGRAMS, directory, { recursive: true });
+  const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false', GOTOOLCHAIN: 'local' };
+  for (const name of ['go-http', 'go-grpc']) {
+    const cwd = join(directory, name);
+    installer.fetch(go, ['mod', 'download'], { cwd, env });
+    installer.build(go, ['build', '-o', join(directory, `${name}-client`), '.'], { cwd, env });
+  }
+}
+
+function buildDotnet(installer: Installer, directory: string): void {
+  const options = ['--no-deps', '--quiet', '--only-binary', ':all:', ...DOTNET_WHEELS.split(' ')];
+  installer.fetch('pip', ['install', '--target', directory, ...options, ...DOTNET_PACKAGES]);
+  chmodSync(join(directory, 'dotnetcore2/bin/dotnet'), 0o755);
+  const libraries = join(directory, 'psycopg2_binary.libs');
+  const libssl = readdirSync(libraries).find((file) => file.startsWith('libssl-'));
+  if (libssl === undefined) throw new Error('the wheel has no OpenSSL');
+  symlinkSync(libssl, join(libraries, 'libssl.so.1.1'));
+  const references = DOTNET_REFERENCES.map((name) => `-r:${join(directory, DOTNET_FRAMEWORK, name)}.dll`);
+  const out = `-out:${join(directory, 'HttpClientProgram.dll')}`;
+  installer.build('mcs', ['-nostdlib', '-noconfig', out, ...references, join(PROGRAMS, 'HttpClientProgram.cs')]);
+  writeFileSync(join(directory, 'HttpClientProgram.runtimeconfig.json'), JSON.stringify(DOTNET_CONFIG));
+}
+
+/**
+ * Installs and builds every client that is not there yet, in a bounded time.
+ *
+ * @throws when a program of this folder does not build although all that it needs is there.
+ */
 export function installClients(): Missing {
   mkdirSync(CACHE, { recursive: true });
-  installSystemPackages();
-  const quiet = { stdio: ['ignore', 'ignore', 'pipe'] as StdioOptions };
+  const installer = new Installer();
+  installSystemPackages(installer);
   const missing: Record<string, string | undefined> = {};
 
   missing['npm'] = provide('npm', NPM_PACKAGES.join(), (directory) => {
     writeFileSync(join(directory, 'package.json'), '{ "private": true }\n');
     const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
-    execFileSync('npm', ['install', ...options, ...NPM_PACKAGES], { cwd: directory, ...quiet });
+    installer.fetch('npm', ['install', ...options, ...NPM_PACKAGES], { cwd: directory });
   });
   missing['python'] = provide('python', PYTHON_PACKAGES.join(), (directory) => {
     const options = ['--target', directory, '--upgrade', '--quiet', '--only-binary', ':all:'];
     // For the Python that sandboxes see, by whichever pip there is.
-    execFileSync('pip', ['--python', '/usr/bin/python3', 'install', ...options, ...PYTHON_PACKAGES], quiet);
+    installer.fetch('pip', ['--python', '/usr/bin/python3', 'install', ...options, ...PYTHON_PACKAGES]);
   });
   missing['go'] =
     GO === undefined
       ? 'no go toolchain (apt-get install golang)'
-      : provide('go', sources('go-http/main.go', 'go-grpc/main.go', 'go-grpc/go.sum'), (directory) => {
-          cpSync(PROGRAMS, directory, { recursive: true });
-          for (const name of ['go-http', 'go-grpc']) {
-            const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false', GOTOOLCHAIN: 'local' };
-            const cwd = join(directory, name);
-            execFileSync(GO, ['build', '-o', join(directory, `${name}-client`), '.'], { cwd, env, ...quiet });
-          }
-        });
+      : provide('go', sources('go-http/main.go', 'go-grpc/main.go', 'go-grpc/go.sum'), (directory) =>
+          buildGo(installer, GO, directory),
+        );
   missing['rust'] =
     findRustToolchain() === undefined
       ? 'no Rust toolchain (rustc and cargo in PATH)'
       : provide('rust', sources('rust/Cargo.toml', 'rust/src/main.rs'), (directory) => {
           cpSync(join(PROGRAMS, 'rust'), directory, { recursive: true });
-          execFileSync('cargo', ['build', '--release', '--quiet'], { cwd: directory, ...quiet });
+          installer.fetch('cargo', ['fetch', '--quiet'], { cwd: directory });
+          installer.build('cargo', ['build', '--release', '--quiet', '--offline'], { cwd: directory });
         });
   missing['java'] =
     whyNoProgram('javac') ??
     provide('java', sources('HttpClientProgram.java'), (directory) => {
       const options = ['--release', '11', '-d', directory];
-      execFileSync('javac', [...options, join(PROGRAMS, 'HttpClientProgram.java')], quiet);
+      installer.build('javac', [...options, join(PROGRAMS, 'HttpClientProgram.java')]);
     });
+  missing['dotnet'] =
+    process.arch !== 'x64'
+      ? 'its runtime is there for x64 alone'
+      : (whyNoProgram('mcs') ??
+        provide('dotnet', [...DOTNET_PACKAGES, DOTNET_WHEELS, sources('HttpClientProgram.cs')].join(), (directory) =>
+          buildDotnet(installer, directory),
+        ));
 
   // Where these lie, they find the libraries that they import.
   for (const file of readdirSync(PROGRAMS)) {
@@ -160,5 +287,14 @@ export function installClients(): Missing {
       copyFileSync(join(PROGRAMS, file), join(CACHE, 'npm', file));
   }
   cpSync(PROGRAMS, join(CACHE, 'programs'), { recursive: true });
-  return Object.fromEntries(Object.entries(missing).filter(([, reason]) => reason !== undefined));
+  const result = Object.fromEntries(Object.entries(missing).filter(([, reason]) => reason !== undefined));
+  writeFileSync(MISSING_FILE, JSON.stringify(result));
+  return result;
+}
+
+/** What is missing: as a set-up has just found, where the caller says that there was one, or by a set-up of its own. */
+export function findMissing(): Missing {
+  return process.env[IS_SET_UP] === '1'
+    ? (JSON.parse(readFileSync(MISSING_FILE, 'utf8')) as Missing)
+    : installClients();
 }

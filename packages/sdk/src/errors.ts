@@ -52,6 +52,10 @@ export const ERROR_CODES = [
   'WEBSOCKET_MALFORMED',
   'WEBSOCKET_TIMEOUT',
   'BODY_TOO_LARGE',
+  'ECH_REFUSED',
+  'TLS_VERSION_REFUSED',
+  'ALPN_REFUSED',
+  'INVALID_CLIENT_CERTIFICATE',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

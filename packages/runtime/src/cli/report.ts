@@ -17,6 +17,7 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'INVALID_LIMIT':
     case 'INVALID_NAME':
     case 'UNREADABLE_FILE':
+    case 'INVALID_CLIENT_CERTIFICATE':
     case 'WORKSPACE_REFUSED':
     case 'MOUNT_REFUSED':
     case 'AUDIT_REFUSED':

@@ -13,6 +13,7 @@ after(() => rmSync(directory, { recursive: true }));
 
 const NO_FLAGS: RunFlags = {
   secret: [], secretIn: [], allow: [], deny: [], tunnel: [], env: [], envFile: [], volume: [], workspace: true, resolve: [], upstreamCa: [],
+  clientCert: [],
 }; // prettier-ignore
 
 async function plan(

@@ -15,6 +15,7 @@ import {
 } from '../secrets/secret-spec.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
+import { parseClientCertificate, refuseTwoCertificates } from '../tls/client-certificate-spec.ts';
 import type { Reporter } from './report.ts';
 
 /** The options of `run` as Commander hands them over. */
@@ -39,6 +40,7 @@ export interface RunFlags {
   readonly runtime?: string;
   readonly resolve: readonly string[];
   readonly upstreamCa: readonly string[];
+  readonly clientCert: readonly string[];
   readonly audit?: string;
   readonly timings?: boolean;
   readonly quiet?: boolean;
@@ -82,6 +84,8 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
       `The sandbox name ${JSON.stringify(name.slice(0, 80))} is not usable: it needs 1 to 63 lower-case letters, digits and inner hyphens.`,
     );
   }
+  const clientCertificates = flags.clientCert.map((text) => parseClientCertificate(text, host.cwd));
+  refuseTwoCertificates(clientCertificates);
   return {
     name,
     command,
@@ -92,6 +96,7 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
       tunnel: flags.tunnel,
       pins: flags.resolve.map((text) => parseResolve(text)),
       upstreamCaFiles: flags.upstreamCa,
+      clientCertificates,
     },
     directory: host.cwd,
     startedAt: new Date(),

@@ -26,6 +26,7 @@ const REPEATABLE = {
   volume: [],
   resolve: [],
   upstreamCa: [],
+  clientCert: [],
 } as const satisfies Partial<RunFlags>;
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
@@ -79,6 +80,11 @@ export function addRunCommand(
       collect,
     )
     .option('--upstream-ca <file>', 'PEM file with further roots for upstream certificates', collect)
+    .option(
+      '--client-cert <spec>',
+      'HOST[:PORT]=CERT_FILE[,KEY_FILE]: a PEM certificate and key that the gate shows this host when it asks (mutual TLS); allows the host',
+      collect,
+    )
     .option('--audit <file>', 'append audit events to this file (default: the state directory)')
     .option('--timings', 'print what share each phase of the run had')
     .option('-q, --quiet', 'no notices')

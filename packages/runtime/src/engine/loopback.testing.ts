@@ -7,6 +7,8 @@ import { createSecretSet } from '../secrets/secret-set.ts';
 import { parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { UpstreamTrust } from '../tls/upstream-trust.ts';
+import type { ClientCertificate } from '../tls/client-certificate.ts';
+import { bindCertificate } from './client-key.ts';
 import { openGate, type OpenGate } from './open-gate.ts';
 
 /** The placeholder of a variable in these tests. */
@@ -22,6 +24,7 @@ export interface LoopbackOptions {
   readonly tunnel?: readonly string[];
   readonly resolve?: readonly string[];
   readonly upstreamCa?: string;
+  readonly clientCertificates?: readonly ClientCertificate[];
   readonly timeLimits?: Partial<TimeLimits>;
 }
 
@@ -49,21 +52,23 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     placeholderFor: placeholderOf,
   });
   const policy = createNetworkPolicy({
-    secretHosts: secrets.secrets.flatMap((secret) =>
-      secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` })),
-    ),
+    secretHosts: [
+      ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` }))),
+      ...(options.clientCertificates ?? []).map(bindCertificate),
+    ],
     allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)),
     deny: (options.deny ?? []).map((text) => parseNetworkRule('--deny', text)),
     tunnel: (options.tunnel ?? []).map((text) => parseNetworkRule('--tunnel', text)),
     resolve: (options.resolve ?? []).map((text) => parseResolve(text)),
   });
-  const authority = await CertificateAuthority.create({ commonName: 'test' });
+  const authority = CertificateAuthority.create({ commonName: 'test' });
   const events: AuditRecord[] = [];
   const open = openGate({
     policy,
     secrets,
     authority,
     trust: new UpstreamTrust({ source: 'test', systemPem: '', extraPem: options.upstreamCa ?? '' }),
+    clientCertificates: options.clientCertificates ?? [],
     audit: { record: (event) => events.push(event) },
     timeLimits: { ...TIME_LIMITS, ...options.timeLimits },
   });

@@ -17,6 +17,7 @@ import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
+import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { LeafContexts } from '../tls/secure-contexts.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 
@@ -26,6 +27,7 @@ export interface GateParts {
   readonly secrets: SecretSet;
   readonly authority: CertificateAuthority;
   readonly trust: UpstreamTrust;
+  readonly clientCertificates?: readonly ClientCertificate[];
   readonly audit: AuditSink;
   /** Default {@link TIME_LIMITS}. */
   readonly timeLimits?: TimeLimits;
@@ -49,9 +51,9 @@ export interface OpenGate {
 
 /** Builds what the gate of one sandbox consults: the one place where its parts meet. */
 export function createGateContext(parts: GateParts): GateContext {
-  const { policy, secrets, authority, trust, audit, timeLimits = TIME_LIMITS } = parts;
+  const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
-  const dialer = new Dialer({ policy, trust: () => trust.context() });
+  const dialer = new Dialer({ policy, trust, clientCertificates });
   const protects = secrets.secrets.length > 0;
   return {
     policy,

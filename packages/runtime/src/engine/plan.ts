@@ -1,5 +1,6 @@
 import type { ResolvePin } from '../policy/resolve-pin.ts';
 import type { Limits } from '../sandbox/limits.ts';
+import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 
 /** Everything that one `run` needs to know, checked and canonical; made by the command line, later by the API as well. */
@@ -13,6 +14,8 @@ export interface RunPlan {
     readonly tunnel: readonly string[];
     readonly pins: readonly ResolvePin[];
     readonly upstreamCaFiles: readonly string[];
+    /** Where client certificates for upstreams lie; the files are read by whoever runs the plan. */
+    readonly clientCertificates: readonly ClientCertificateSpec[];
   };
   /** Where relative paths of the plan start. */
   readonly directory: string;

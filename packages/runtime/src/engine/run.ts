@@ -6,9 +6,11 @@ import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
 import { launchSandbox, type SandboxLaunch } from '../sandbox/sandbox.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { checkAuditFile, createStateDirectory } from './audit-file.ts';
+import { bindCertificate, refuseVisibleKey } from './client-key.ts';
 import { installationDirectory } from './installation.ts';
 import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
@@ -38,6 +40,7 @@ export interface RunReporter {
 export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: HeadStart): Promise<number> {
   const { milestones, opening } = headStart;
   const policy = compilePolicy(plan);
+  const clientCertificates = await loadClientCertificates(plan);
   for (const warning of policy.warnings) reporter.notice(warning);
   const auditFile = plan.auditFile ?? join(plan.stateDirectory, 'audit', `${auditFileName(plan)}.jsonl`);
   const spec: SandboxSpec = {
@@ -50,17 +53,20 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
     gitWritable: plan.gitWritable,
     volumes: plan.volumes.map((text) => parseVolume(text, plan.directory)),
     limits: plan.limits,
-    protectedPaths: [plan.stateDirectory, auditFile, installationDirectory()],
+    protectedPaths: [
+      plan.stateDirectory,
+      auditFile,
+      installationDirectory(),
+      ...plan.network.clientCertificates.map(({ keyFile }) => keyFile),
+    ],
   };
   createStateDirectory(plan.stateDirectory);
   // The default place is in the state directory, which is refused or hidden as a whole.
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
   // The namespaces are made while this process loads certificates and opens the log.
-  const authority = milestones.after(
-    'CA',
-    CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` }),
-  );
+  const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
+  milestones.mark('CA');
   const trust = milestones.after('trust', loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles }));
   const trustFiles = makeTrustFiles(authority, trust);
   // Awaited late, or not at all where the launch fails first.
@@ -86,18 +92,25 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       'audit log',
       openAudit(plan, auditFile, () => gate?.close()),
     );
-    const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
+    const [parts, airlock] = await Promise.all([Promise.all([trust, audit]), launch.airlock]);
     const room = new WaitingRoom(airlock);
     waitingRoom = room;
     const running = await launch.start();
     // The largest part of the program, loaded when this process has nothing to do but to wait for the runtime.
     const attached = milestones.after('gate loaded', loadGate()).then(({ openGate }) => {
       if (isOver) return;
-      gate = openGate({ policy, secrets: plan.secrets, authority: parts[0], trust: parts[1], audit: parts[2] });
+      gate = openGate({
+        policy,
+        secrets: plan.secrets,
+        authority,
+        trust: parts[0],
+        clientCertificates,
+        audit: parts[1],
+      });
       gate.serve(airlock);
       room.open();
       // Blocks for 10 ms, better here than at the first request.
-      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
+      if (hasDestinations(plan)) setImmediate(() => parts[0].context());
     });
     attached.catch(() => undefined);
     for (const notice of running.notices) reporter.notice(notice);
@@ -122,14 +135,24 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       (log) => log.close(),
       () => undefined, // Why it could not be opened is what this function throws.
     );
-    await Promise.allSettled([authority.then((made) => made.close()), trust]);
+    authority.close();
+    await Promise.allSettled([trust]);
     milestones.mark('clean-up');
   }
 }
 
 /** Whether the command may reach anything at all. */
 function hasDestinations({ secrets, network }: RunPlan): boolean {
-  return secrets.secrets.length + network.allow.length + network.tunnel.length > 0;
+  return secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0;
+}
+
+/** Nothing of TLS is loaded for runs without one. */
+async function loadClientCertificates(plan: RunPlan): Promise<readonly ClientCertificate[]> {
+  const specs = plan.network.clientCertificates;
+  if (specs.length === 0) return [];
+  for (const spec of specs) refuseVisibleKey(spec);
+  const { loadClientCertificate } = await import('../tls/client-certificate.ts');
+  return await Promise.all(specs.map((spec) => loadClientCertificate(spec, plan.startedAt.getTime())));
 }
 
 /** In parts, or the airlock would wait for this process's answers. */
@@ -151,9 +174,12 @@ async function nextTurn(): Promise<void> {
 
 function compilePolicy(plan: RunPlan): NetworkPolicy {
   return createNetworkPolicy({
-    secretHosts: plan.secrets.secrets.flatMap((secret) =>
-      secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` })),
-    ),
+    secretHosts: [
+      ...plan.secrets.secrets.flatMap((secret) =>
+        secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` })),
+      ),
+      ...plan.network.clientCertificates.map(bindCertificate),
+    ],
     allow: plan.network.allow.map((text) => parseNetworkRule('--allow', text)),
     deny: plan.network.deny.map((text) => parseNetworkRule('--deny', text)),
     tunnel: plan.network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
@@ -177,10 +203,11 @@ async function openAudit(plan: RunPlan, file: string, onFailure: () => void): Pr
 }
 
 async function makeTrustFiles(
-  authority: Promise<CertificateAuthority>,
+  authority: CertificateAuthority,
   trust: Promise<UpstreamTrust>,
 ): Promise<SandboxSpec['trust']> {
-  const [{ certificatePem, certificateDer }, { systemPem }] = await Promise.all([authority, trust]);
+  const { certificatePem, certificateDer } = authority;
+  const { systemPem } = await trust;
   if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
   return {
     caPem: certificatePem,

@@ -2,9 +2,13 @@ import { lookup } from 'node:dns/promises';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { ErrorCode } from '@sallyport/sdk';
-import { isAddress } from '../policy/host-name.ts';
+import { formatHostAndPort, isAddress } from '../policy/host-name.ts';
 import { decideAddress, pinnedAddress, type NetworkPolicy } from '../policy/network-policy.ts';
+import type { ClientCertificate } from '../tls/client-certificate.ts';
+import { demandProof } from '../tls/server-proof.ts';
 import { explainTlsError } from '../tls/tls-error.ts';
+import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+import { watchForAlert } from './late-alert.ts';
 import { CONNECT_TIMEOUT_MS, DIAL_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
@@ -33,8 +37,10 @@ export type DialResult =
 
 interface DialerOptions {
   readonly policy: NetworkPolicy;
-  /** The trusted roots, made once and shared by all connections. */
-  readonly trust: () => tls.SecureContext;
+  /** The trusted roots, shared by all connections. */
+  readonly trust: UpstreamTrust;
+  /** One at most for a host and port. */
+  readonly clientCertificates?: readonly ClientCertificate[];
 }
 
 interface Endpoint {
@@ -48,13 +54,28 @@ interface Endpoint {
  */
 export class Dialer {
   readonly #policy: NetworkPolicy;
-  readonly #trust: () => tls.SecureContext;
-  /** TLS sessions to resume, by authority; one each, as TLS 1.3 tickets are for single use. */
+  readonly #trust: UpstreamTrust;
+  readonly #clientCertificates: ReadonlyMap<string, ClientCertificate>;
+  /**
+   * TLS sessions to resume, by authority; one each, as TLS 1.3 tickets are for single use. All of one authority were made with the same
+   * roots and the same client certificate, or none: both are the sandbox's for its whole life, and so is this dialer.
+   */
   readonly #sessions = new Map<string, Buffer>();
 
   constructor(options: DialerOptions) {
     this.#policy = options.policy;
     this.#trust = options.trust;
+    this.#clientCertificates = new Map(
+      options.clientCertificates?.map((certificate) => [
+        formatHostAndPort(certificate.host, certificate.port),
+        certificate,
+      ]),
+    );
+  }
+
+  /** Whether a client certificate is for exactly this canonical host and port, so that its TLS has to be terminated. */
+  hasClientCertificate(host: string, port: number): boolean {
+    return this.#clientCertificates.has(formatHostAndPort(host, port));
   }
 
   /** Connects, and never throws: a failure is data, since the client is told of it in words. */
@@ -125,25 +146,40 @@ export class Dialer {
     // A session belongs to the protocol that it was negotiated with.
     const key = `${target.host}:${target.port} ${target.protocols.join()}`;
     const session = this.#sessions.get(key);
-    const socket = tls.connect({
+    const certificate = this.#clientCertificates.get(formatHostAndPort(target.host, target.port));
+    const options: tls.ConnectionOptions & tls.TLSSocketOptions = {
       host: endpoint.address,
       port: endpoint.port,
       // RFC 6066: no address in SNI; the certificate is then checked against the address.
       servername: isAddress(target.host) ? '' : target.host,
       checkServerIdentity: (_, certificate) => tls.checkServerIdentity(target.host, certificate),
-      secureContext: this.#trust(),
+      secureContext: certificate === undefined ? this.#trust.context() : certificate.context(this.#trust.pem),
+      requestOCSP: certificate !== undefined,
       ALPNProtocols: [...target.protocols],
       // Explicit, so that no environment variable turns the check off.
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
       ...(session === undefined ? {} : { session }),
-    });
+    };
+    const socket = tls.connect(options);
+    const proof = certificate === undefined ? null : demandProof(socket, target.host);
+    watchForAlert(socket, certificate?.origin ?? null);
     socket.on('session', (ticket: Buffer) => {
       if (this.#sessions.size >= MAX_REMEMBERED_SESSIONS) this.#sessions.clear();
       this.#sessions.set(key, ticket);
     });
-    const result = await connect(socket, target, 'secureConnect');
-    if (result.outcome === 'failed') this.#sessions.delete(key);
+    const result = await connect(socket, target, 'secureConnect', certificate?.origin ?? null);
+    if (result.outcome === 'failed') {
+      this.#sessions.delete(key);
+    } else if (proof !== null && !proof.isGiven && !socket.isSessionReused()) {
+      this.#sessions.delete(key);
+      socket.destroy();
+      return {
+        outcome: 'failed',
+        code: 'UPSTREAM_TLS_FAILED',
+        detail: `${target.host}:${target.port} could not be checked before the client certificate was sent.`,
+      };
+    }
     return result;
   }
 }
@@ -158,7 +194,13 @@ function unresolved(host: string): DialFailure {
   };
 }
 
-function connect(socket: net.Socket, target: DialTarget, event: 'connect' | 'secureConnect'): Promise<DialResult> {
+/** @param presented names the client certificate that the connection presents, if asked for one; null for none. */
+function connect(
+  socket: net.Socket,
+  target: DialTarget,
+  event: 'connect' | 'secureConnect',
+  presented: string | null = null,
+): Promise<DialResult> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       settle({
@@ -184,7 +226,7 @@ function connect(socket: net.Socket, target: DialTarget, event: 'connect' | 'sec
           ? {
               outcome: 'failed',
               code: 'UPSTREAM_TLS_FAILED',
-              detail: `TLS with ${target.host}:${target.port} failed: ${explainTlsError(error)}`,
+              detail: `TLS with ${target.host}:${target.port} failed: ${explainTlsError(error, presented)}`,
             }
           : {
               outcome: 'failed',

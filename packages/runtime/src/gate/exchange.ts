@@ -10,6 +10,7 @@ import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
+import { explainEnd } from './late-alert.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
@@ -196,15 +197,21 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (this.#ended) return;
     const response = this.#response;
     if (response === null || !response.hasReceived) {
+      const upstream = this.#upstream;
       const retriable =
-        this.#upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
+        upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
       this.#upstream = null;
       if (retriable) {
         this.#requestSent = false;
         this.#response = null;
         this.#dial();
       } else {
-        this.responseFailed('UPSTREAM_UNREACHABLE', 'The upstream closed the connection without an answer.');
+        const fault = {
+          code: 'UPSTREAM_UNREACHABLE',
+          detail: 'The upstream closed the connection without an answer.',
+        } as const;
+        const { code, detail } = upstream?.used === false ? explainEnd(upstream.socket, fault) : fault;
+        this.responseFailed(code, detail);
       }
       return;
     }

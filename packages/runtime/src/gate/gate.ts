@@ -7,7 +7,7 @@ import { identifyDestination, type OriginalDestination } from './destination.ts'
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { decideInterception, denyHost, terminateTls } from './interception.ts';
+import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
 
@@ -139,13 +139,15 @@ export class Gate {
       this.#context.record.connection({
         ...connectionOf(destination),
         decision: 'deny',
-        code: 'MALFORMED_REQUEST',
+        code: read.isObsolete ? 'TLS_VERSION_REFUSED' : 'MALFORMED_REQUEST',
         rule: `not a TLS ClientHello: ${read.reason}`,
       });
-      socket.resetAndDestroy();
+      if (read.isObsolete) sayAlert(socket, 'protocol_version');
+      else socket.resetAndDestroy();
       return;
     }
-    const verdict = decideInterception(network, destination, read.hello, this.#context.intercepts);
+    const intercepts = this.#context.intercepts || this.#context.dialer.hasClientCertificate(host, port);
+    const verdict = decideInterception(network, destination, read.hello, intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;
     switch (verdict.verdict) {
@@ -160,6 +162,15 @@ export class Gate {
           { kind: 'refuse', origin, problem: verdict.problem },
           answerProtocol(read.hello),
         );
+        return;
+      case 'alert':
+        this.#context.record.connection({
+          ...connectionOf(destination),
+          decision: 'deny',
+          code: verdict.code,
+          rule: verdict.reason,
+        });
+        sayAlert(socket, verdict.alert);
         return;
       case 'intercept':
         await this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
@@ -211,23 +222,26 @@ export class Gate {
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
-    let isEstablished = false;
+    let isSettled = false;
     secure.once('secure', () => {
-      isEstablished = true;
+      isSettled = true;
     });
-    secure.on('_tlsError', () => {
-      // Later ones are a way of leaving, and what was under way records its own end.
-      if (!isEstablished) {
+    // Later failures are a way of leaving, and what was under way records its own end.
+    const fail = (): void => {
+      if (!isSettled && !this.#closed) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
-          decision: 'error',
-          code: 'MALFORMED_REQUEST',
+          // Why it was to be refused counts, though the client did not wait to be told.
+          decision: purpose.kind === 'refuse' ? 'deny' : 'error',
+          code: purpose.kind === 'refuse' ? purpose.problem.code : 'MALFORMED_REQUEST',
           rule: 'the client ended the TLS handshake',
         });
       }
+      isSettled = true;
       socket.destroy();
-    });
-    secure.on('close', () => socket.destroy());
+    };
+    secure.on('_tlsError', fail);
+    secure.on('close', fail);
     if (http2 === null) return this.#serve(secure, phase, purpose);
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {
@@ -321,6 +335,12 @@ export class Gate {
     }
     pool.sweep();
   }
+}
+
+/** Ends a connection with a TLS alert; whatever else the client has sent has been read. */
+function sayAlert(socket: net.Socket, alert: TlsAlert): void {
+  socket.end(encodeAlert(alert));
+  socket.destroySoon();
 }
 
 /** The gate's own answers go by HTTP/1.1 where the client takes that. */

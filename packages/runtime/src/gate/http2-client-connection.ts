@@ -34,7 +34,7 @@ export class Http2ClientConnection {
         maxConcurrentStreams: MAX_CONCURRENT_STREAMS,
         initialWindowSize: WINDOW_BYTES,
         maxHeaderListSize: MAX_HEAD_BYTES,
-        enableConnectProtocol: false,
+        enableConnectProtocol: true,
       },
       // A field that is there twice goes on as it came, as over HTTP/1.
       strictSingleValueFields: false,
@@ -51,6 +51,8 @@ export class Http2ClientConnection {
     this.#session.on('stream', (stream, _, flags, raw) => this.#onStream(stream, flags, raw));
     this.#session.on('error', () => this.#session.destroy());
     this.#session.on('close', () => socket.destroy());
+    // The socket may be half open for HTTP/1's sake; a client of HTTP/2 that has ended its side has left.
+    socket.once('end', () => this.#session.destroy());
   }
 
   deadlineFor(forWhat: Waiting): number {

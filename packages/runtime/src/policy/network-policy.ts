@@ -147,7 +147,7 @@ function refuseTunnelledSecrets(tunnel: readonly NetworkRule[], secretHosts: rea
       if (!namesOverlap(rule.pattern, host.pattern)) continue;
       throw new SallyportError(
         'USAGE',
-        `${rule.origin} exempts a host that ${origin} is bound to (${host.pattern.text}); in a tunnel the placeholder would stay what it is. Remove one of the two, or name the tunnelled hosts more narrowly.`,
+        `${rule.origin} exempts a host that ${origin} is bound to (${host.pattern.text}); in a tunnel the gate can put nothing in. Remove one of the two, or name the tunnelled hosts more narrowly.`,
       );
     }
   }

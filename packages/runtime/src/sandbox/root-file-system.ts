@@ -11,8 +11,8 @@ export interface RootFileSystem {
   readonly hostDirectories: readonly string[];
 }
 
-/** Programs and libraries. On most systems all but `/usr` are links into it. */
-const PROGRAM_DIRECTORIES = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
+/** Programs and libraries, seen by every sandbox. On most systems all but `/usr` are links into it. */
+export const PROGRAM_DIRECTORIES = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
 
 /** Directories of `/etc` that are mounted, and what fails without. No credential belongs in any of them. */
 const ETC_DIRECTORIES: readonly RegExp[] = [

@@ -44,30 +44,7 @@ const EXPLANATIONS: ReadonlyMap<string, string> = new Map([
   ],
   ['ERR_SSL_HTTP_REQUEST', 'it speaks clear-text HTTP on this port; check the port'],
   ['ERR_SSL_UNSUPPORTED_PROTOCOL', 'it only offers TLS versions below 1.2; the server must be updated'],
-  ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'it refuses TLS 1.2 and 1.3; the server must be updated'],
   ['ERR_SSL_NO_PROTOCOLS_AVAILABLE', 'no TLS version is common to both sides; the server must be updated'],
-  [
-    'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE',
-    'it refused the handshake; it may want a client certificate or other ciphers (see --tunnel)',
-  ],
-  [
-    'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE',
-    'it refused the handshake; it may want a client certificate or other ciphers (see --tunnel)',
-  ],
-  [
-    'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
-    'it wants a client certificate; such a host has to be tunneled (see --tunnel)',
-  ],
-  [
-    'ERR_SSL_TLSV1_UNRECOGNIZED_NAME',
-    'it does not serve this host name; check the name, or that --resolve dials the right server',
-  ],
-  [
-    'ERR_SSL_TLSV1_ALERT_UNRECOGNIZED_NAME',
-    'it does not serve this host name; check the name, or that --resolve dials the right server',
-  ],
-  ['ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR', 'it reported an internal error in the handshake; try again later'],
-  ['ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', 'it does not offer HTTP/1.1 over TLS'],
   ['ERR_SSL_DH_KEY_TOO_SMALL', 'its key exchange is too weak; the server must be updated'],
   ['ERR_SSL_EE_KEY_TOO_SMALL', 'the key of its certificate is too small; the server needs another one'],
   ['ERR_SSL_CA_MD_TOO_WEAK', 'a certificate in its chain is signed with a weak hash; the server needs another one'],
@@ -78,18 +55,80 @@ const EXPLANATIONS: ReadonlyMap<string, string> = new Map([
   ['EPIPE', 'it closed the connection before the handshake was done'],
 ]);
 
+const GIVE_CERTIFICATE = 'give the one for this host with --client-cert HOST=CERT_FILE,KEY_FILE';
+
+/** What a peer said by an alert, under the last part of OpenSSL's name for it. */
+const ALERTS: ReadonlyMap<string, string> = new Map([
+  ['PROTOCOL_VERSION', 'it refuses TLS 1.2 and 1.3; the server must be updated'],
+  [
+    'HANDSHAKE_FAILURE',
+    `it refused the handshake; if it wants a client certificate, ${GIVE_CERTIFICATE}; it may also want other ciphers (see --tunnel)`,
+  ],
+  ['CERTIFICATE_REQUIRED', `it wants a client certificate; ${GIVE_CERTIFICATE}`],
+  ['UNRECOGNIZED_NAME', 'it does not serve this host name; check the name, or that --resolve dials the right server'],
+  ['INTERNAL_ERROR', 'it reported an internal error in the handshake; try again later'],
+  ['NO_APPLICATION_PROTOCOL', 'it does not offer HTTP/1.1 over TLS'],
+]);
+
+/** What a peer that was offered a client certificate means by an alert (RFC 8446 section 6.2): the reason in brackets. */
+const REJECTIONS: ReadonlyMap<string, string> = new Map([
+  ['CERTIFICATE_REQUIRED', 'it got none, so it names no authority or key type of this one'],
+  ['HANDSHAKE_FAILURE', 'its reason is not told'],
+  ['BAD_CERTIFICATE', 'bad certificate'],
+  ['UNSUPPORTED_CERTIFICATE', 'unsupported certificate'],
+  ['CERTIFICATE_REVOKED', 'certificate revoked'],
+  ['CERTIFICATE_EXPIRED', 'certificate expired'],
+  ['CERTIFICATE_UNKNOWN', 'certificate not acceptable'],
+  ['UNKNOWN_CA', 'unknown authority; the file may lack an intermediate certificate'],
+  ['ACCESS_DENIED', 'access denied'],
+  ['DECRYPT_ERROR', 'its signature was not accepted'],
+  ['INSUFFICIENT_SECURITY', 'insufficient security'],
+]);
+
+/** The name of the alert that a peer sent, out of OpenSSL's code for its arrival (`ERR_SSL_TLSV1_ALERT_UNKNOWN_CA`); null for any other code. */
+function alertName(code: string): string | null {
+  if (code === 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME') return 'UNRECOGNIZED_NAME';
+  return /^ERR_SSL_(?:SSLV3|TLSV1|TLSV13|SSL\/TLS)_ALERT_(?<name>[A-Z_]{1,48})$/.exec(code)?.groups?.['name'] ?? null;
+}
+
+/**
+ * Says in words what a peer meant by the TLS alert that it ended a connection with: the second half of a sentence that begins with the
+ * host. Null for any other error.
+ *
+ * @param presented names the client certificate that was there for it; null for none.
+ */
+export function explainAlert(error: unknown, presented: string | null): string | null {
+  const code = (error as { code?: unknown } | null)?.code;
+  const name = typeof code === 'string' ? alertName(code) : null;
+  if (name === null) return null;
+  const rejection = presented === null ? undefined : REJECTIONS.get(name);
+  if (rejection !== undefined) {
+    return `it did not accept the client certificate of ${presented} (${rejection}); check with the server's operator which one it takes`;
+  }
+  const known = ALERTS.get(name);
+  if (known !== undefined) return known;
+  return REJECTIONS.has(name)
+    ? `it refused the connection (TLS alert ${name.toLowerCase()}); if it wants a client certificate, ${GIVE_CERTIFICATE}`
+    : `it ended the connection with the TLS alert ${name.toLowerCase()}`;
+}
+
 /**
  * Says in words why a TLS handshake with an upstream failed, and what to do: the second half of a sentence that begins with the host.
  *
  * Only Node's and OpenSSL's own codes choose the text. The error's message is never shown, since it can quote names out of the peer's certificate.
+ *
+ * @param presented names the client certificate that was there for the upstream; null for none.
  */
-export function explainTlsError(error: unknown): string {
+export function explainTlsError(error: unknown, presented: string | null = null): string {
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code !== 'string') {
     return 'the TLS handshake failed for a reason that has no code';
   }
-  const known = EXPLANATIONS.get(code);
-  if (known !== undefined) {
+  const known = EXPLANATIONS.get(code) ?? explainAlert(error, presented);
+  if (presented !== null && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    return `${known}; it may not accept the client certificate of ${presented}`;
+  }
+  if (known !== null) {
     return known;
   }
   const shown = code.slice(0, MAX_CODE_LENGTH).replaceAll(/[^A-Za-z0-9_/.-]/g, '?');

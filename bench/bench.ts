@@ -1,0 +1,104 @@
+/**
+ * `npm run bench`: our gate against none and against other gates, in one run, on two pinned cores. docs/performance.md tells how and why.
+ *
+ *     npm run bench -- [--quick] [--rows ID,…] [--gates NAME,…] [--rounds N] [--seconds N] [--output DIRECTORY]
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { GateYard, measureRow } from './lab/campaign.ts';
+import type { MeasuredRow } from './lab/campaign.ts';
+import { DIRECT } from './lab/direct.ts';
+import type { GateKind } from './lab/gate.ts';
+import { HAPROXY } from './lab/haproxy.ts';
+import { Lab } from './lab/lab.ts';
+import { describeMachine } from './lab/machine.ts';
+import { ROWS } from './lab/rows.ts';
+import { sallyport } from './lab/sallyport.ts';
+import { formatTable } from './lab/table.ts';
+
+const OURS = sallyport();
+const GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
+const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
+const CORES = { gate: 0, client: 1 };
+const FULL_EFFORT = { rounds: 5, seconds: 2 };
+const QUICK_EFFORT = { rounds: 3, seconds: 1 };
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    rows: { type: 'string' },
+    gates: { type: 'string' },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    output: { type: 'string' },
+  },
+});
+
+/** Those whose names the option lists, as they begin; all without it. @throws Error for a name that nothing begins with. */
+function select<T>(all: readonly T[], nameOf: (each: T) => string, option: string | undefined): readonly T[] {
+  if (option === undefined) return all;
+  const wanted = option.toLowerCase().split(',');
+  const matches = (each: T, name: string): boolean => nameOf(each).toLowerCase().startsWith(name);
+  for (const name of wanted) {
+    if (!all.some((each) => matches(each, name))) {
+      throw new Error(`There is no ${JSON.stringify(name)}. There are: ${all.map(nameOf).join(', ')}`);
+    }
+  }
+  return all.filter((each) => wanted.some((name) => matches(each, name)));
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+async function main(): Promise<void> {
+  const effort = options.quick ? QUICK_EFFORT : FULL_EFFORT;
+  const rounds = Number(options.rounds ?? effort.rounds);
+  const seconds = Number(options.seconds ?? effort.seconds);
+  const rows = select(ROWS, ({ id }) => id, options.rows).filter(
+    (row) => !options.quick || options.rows !== undefined || row.isQuick,
+  );
+  const gates = select(
+    options.quick && options.gates === undefined ? QUICK_GATES : GATES,
+    ({ name }) => name,
+    options.gates,
+  );
+  const startedAt = new Date();
+  const lab = await Lab.open(CORES);
+  const close = (): void => void lab.close().finally(() => process.exit(130));
+  process.once('SIGINT', close).once('SIGTERM', close);
+  const measured: MeasuredRow[] = [];
+  try {
+    const yard = new GateYard(lab);
+    const machine = describeMachine();
+    process.stdout.write(`${machine.summary}; gate on core ${CORES.gate}, clients and nginx on core ${CORES.client}\n`);
+    process.stdout.write(`${rounds} rounds, medians (quartiles)\n\n`);
+    for (const row of rows) {
+      const result = await measureRow(lab, yard, row, gates, { rounds, seconds }, say);
+      measured.push(result);
+      process.stdout.write(`${formatTable(result, HAPROXY.name)}\n`);
+    }
+    const versions = Object.fromEntries(
+      gates.filter((kind) => kind.missing() === undefined).map((kind) => [kind.name, kind.version()]),
+    );
+    const report = {
+      startedAt: startedAt.toISOString(),
+      machine,
+      versions,
+      cores: CORES,
+      rounds,
+      seconds,
+      rows: measured,
+    };
+    if (options.output !== undefined) {
+      mkdirSync(options.output, { recursive: true });
+      writeFileSync(join(options.output, 'bench.json'), `${JSON.stringify(report, null, 2)}\n`);
+    }
+    say(`took ${((Date.now() - startedAt.getTime()) / 1000).toFixed(0)} s`);
+  } finally {
+    await lab.close();
+  }
+}
+
+await main();

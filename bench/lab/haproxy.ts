@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { findProgram } from '../../e2e/harness/tools.ts';
+import type { GateKind } from './gate.ts';
+import { CREDENTIAL, findFreePort, HOSTS } from './lab.ts';
+import type { Lab } from './lab.ts';
+
+/** HAProxy: ends TLS with a certificate of its own, overwrites the header, encrypts again; or passes TCP on. */
+export const HAPROXY: GateKind = {
+  name: 'HAProxy',
+  missing: () => (findProgram('haproxy') === undefined ? 'haproxy is not installed' : undefined),
+  version: () => /version (\S+)/.exec(execFileSync('haproxy', ['-v'], { encoding: 'utf8' }))?.[1] ?? '',
+  async open(lab) {
+    const [http, tunnel] = [await findFreePort(), await findFreePort()];
+    const file = lab.path('haproxy.cfg');
+    writeFileSync(file, configuration(lab, http, tunnel));
+    const child = await lab.serve(lab.cores.gate, ['haproxy', '-db', '-f', file], http);
+    return {
+      origin: (service) => `https://${HOSTS[service]}:${service === 'tunnel' ? tunnel : http}`,
+      client: lab.host,
+      processes: () => [child.pid ?? 0],
+    };
+  },
+};
+
+function configuration(lab: Lab, http: number, tunnel: number): string {
+  const upstream = `127.0.0.1:${lab.upstreamPort}`;
+  const verified = `ssl verify required ca-file ${lab.caFile} sni str(${HOSTS.api}) verifyhost ${HOSTS.api}`;
+  return `
+global
+  nbthread 1
+  maxconn 9000
+defaults
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+frontend api
+  mode http
+  bind 127.0.0.1:${http} ssl crt ${lab.path('gate.pem')} alpn h2,http/1.1
+  http-request set-header Authorization "Bearer ${CREDENTIAL}"
+  use_backend over_h2 if { ssl_fc_alpn h2 }
+  default_backend over_h1
+backend over_h1
+  mode http
+  http-reuse always
+  server nginx ${upstream} ${verified}
+backend over_h2
+  mode http
+  http-reuse always
+  server nginx ${upstream} ${verified} alpn h2
+frontend tunnel
+  mode tcp
+  bind 127.0.0.1:${tunnel}
+  default_backend over_tcp
+backend over_tcp
+  mode tcp
+  server nginx ${upstream}
+`;
+}

@@ -1,0 +1,70 @@
+import type { ClientResult } from './agent.ts';
+import type { RunningGate } from './gate.ts';
+import type { Lab } from './lab.ts';
+import { cpuMsOf, peakBytesOf, resetPeaks } from './processes.ts';
+
+/** Figures by metric, of one contender in one round. */
+export type Figures = Readonly<Record<string, number>>;
+
+const BYTES_PER_MB = 1_000_000;
+
+/** What a client found out: how much was done, and figures of its own. */
+export interface Work {
+  /** Requests, connections or whatever costs are reported for. */
+  readonly count: number;
+  readonly figures: Figures;
+}
+
+/**
+ * Lets a client work and adds what it cost: processor time of the gate, the client and the upstream for each unit of work, in µs, and the
+ * gate's peak memory, in MB.
+ *
+ * @throws Error where the client fails, or did nothing.
+ */
+export async function measureClient(
+  lab: Lab,
+  gate: RunningGate,
+  command: string,
+  read: (result: ClientResult) => Work,
+): Promise<Figures> {
+  const pids = gate.processes();
+  resetPeaks(pids);
+  const gateBefore = cpuMsOf(pids);
+  const upstreamBefore = cpuMsOf(lab.upstreamPids());
+  const result = await gate.client.run(command);
+  const gateMs = cpuMsOf(pids) - gateBefore;
+  const upstreamMs = cpuMsOf(lab.upstreamPids()) - upstreamBefore;
+  const { count, figures } = read(result);
+  if (!(count > 0)) throw new Error(`nothing was done: ${command}: ${result.output.trim()}`);
+  return {
+    ...figures,
+    ...(pids.length === 0 ? {} : { gateCpuUs: (gateMs * 1000) / count, peakMb: peakBytesOf(pids) / BYTES_PER_MB }),
+    clientCpuUs: (result.cpuMs * 1000) / count,
+    upstreamCpuUs: (upstreamMs * 1000) / count,
+  };
+}
+
+/** Reads what `clients/report.lua` prints. @throws Error where requests failed. */
+export function readWrk({ output }: ClientResult): Work {
+  const line = output.split('\n').findLast((each) => each.startsWith('{'));
+  const report = JSON.parse(line ?? '{}') as Record<string, number>;
+  const { count = 0, durationUs = 0, failures = 0, p50Us = 0, p99Us = 0 } = report;
+  if (failures > 0 || count === 0) throw new Error(`${failures} of ${count} requests failed`);
+  return { count, figures: { rate: count / (durationUs / 1e6), p50Us, p99Us } };
+}
+
+/** Reads the end of h2load's report. @throws Error where requests failed. */
+export function readH2load({ output }: ClientResult): Work {
+  const rate = Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(output)?.[1]);
+  const [, succeeded = '0', failed = '0'] = /(\d+) succeeded, (\d+) failed/.exec(output) ?? [];
+  const allFine = / 0 3xx, 0 4xx, 0 5xx$/m.test(output);
+  if (Number(failed) > 0 || !allFine) throw new Error(`requests failed: ${output}`);
+  if (!/^Application protocol: h2$/m.test(output)) throw new Error(`HTTP/2 was not spoken: ${output}`);
+  return { count: Number(succeeded), figures: { rate, meanUs: readH2Duration(output) } };
+}
+
+function readH2Duration(output: string): number {
+  const [, figure, unit = ''] = /^time for request: +\S+ +\S+ +([\d.]+)(us|ms|s) /m.exec(output) ?? [];
+  const usPer: Readonly<Record<string, number>> = { us: 1, ms: 1000, s: 1_000_000 };
+  return Number(figure) * (usPer[unit] ?? Number.NaN);
+}

@@ -201,6 +201,7 @@ export class ClientConnection {
         if (next === -1) return;
         offset = next;
         const head = parseRequestHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
+        this.#heads.release();
         const exchange = new Exchange(this, head);
         this.#exchange = exchange;
         exchange.start();

@@ -1,6 +1,6 @@
 /**
  * Differential fuzz target for the way back: an upstream answers with random, now and then damaged bytes that hold values in many forms,
- * chunkings and codings. What a client's llhttp (and h11, where python3 can import it) makes of the gate's output must be what llhttp
+ * chunkings and codings. What a client's llhttp (and h11) makes of the gate's output must be what llhttp
  * makes of the upstream's bytes, with the values redacted; or the gate has said in words, or by cutting the connection, that it refuses.
  *
  * `node --conditions=sallyport-source fuzz/gate-responses.ts [--seed S] [--iterations N] [--seconds T]`
@@ -22,7 +22,7 @@ import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 import { BOUND_HOST, CANARIES, canariesIn, converse, FREE_HOST, openLane, PLACEHOLDERS, settle } from './gate/lane.ts';
 import { cutInPieces } from './gate/pieces.ts';
-import { H11Oracle } from './http1/h11.ts';
+import { PythonOracle } from './python/oracle.ts';
 import { hasTabAfterChunked } from './http1/llhttp.ts';
 import type { Random } from './http1/random.ts';
 import { mutateSome } from './http1/requests.ts';
@@ -215,7 +215,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
     });
     socket.on('end', () => socket.end());
   });
-  const h11 = H11Oracle.start<ResponseReading>('responses');
+  const h11 = PythonOracle.start<ResponseReading>('h11', 'responses');
 
   const judge = async (data: Case, output: string, note: (what: string) => void): Promise<string | null> => {
     const events = lane.gate.events.filter(({ kind }) => kind === 'request');

@@ -88,6 +88,8 @@ function fieldOf(fields: readonly string[], name: string): string {
 async function openHttp2(authority: TestAuthority, host: string, answer: Answering): Promise<Upstream> {
   let arrived: Arrived[] = [];
   let text = '';
+  // Of the case before as well, of which a request may be late.
+  let byH2Before: Promise<H2StreamingReading>[] = [];
   let byH2: Promise<H2StreamingReading>[] = [];
   let connections = 0;
   const h2 = PythonOracle.start<H2StreamingReading>('h2', 'streaming');
@@ -135,13 +137,14 @@ async function openHttp2(authority: TestAuthority, host: string, answer: Answeri
     begin() {
       arrived = [];
       text = '';
+      byH2Before = byH2;
       byH2 = [];
       gate.events.length = 0;
     },
     async arrived() {
       if (h2 === null) return arrived;
       const seen = arrived.map(essence).toSorted();
-      const readings = await Promise.all(byH2);
+      const readings = await Promise.all([...byH2Before, ...byH2]);
       const refused = readings.find((reading) => reading.refused !== null)?.refused;
       if (refused !== undefined && refused !== null && !refused.startsWith('after GOAWAY'))
         return `h2 refuses what the gate sent: ${refused}`;

@@ -43,6 +43,7 @@ class Reader:
         self.connection.initiate_connection()
         self.connection.increment_flow_control_window(LARGE - 65535)
         self.open = {}
+        self.cut = []
         self.complete = []
         self.refused = None
         self.at_stream = 0
@@ -88,6 +89,9 @@ class Reader:
             self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self.open[event.stream_id]["trailers"] = flat(event.headers)
+        elif isinstance(event, h2.events.StreamReset):
+            if event.stream_id in self.open:
+                self.cut.append(self.open.pop(event.stream_id))
         elif isinstance(event, h2.events.ConnectionTerminated):
             # Streams that are open may still end (RFC 9113 section 6.8), which h2 does not read.
             self.refused = "after GOAWAY nothing is read"
@@ -97,7 +101,7 @@ class Reader:
             self.complete.append(request)
 
     def reading(self):
-        unfinished = [dict(request, body="".join(request["body"])) for request in self.open.values()]
+        unfinished = [dict(request, body="".join(request["body"])) for request in [*self.cut, *self.open.values()]]
         return {
             "requests": self.complete,
             # Those that were reset are among them.
@@ -133,8 +137,8 @@ class Streaming:
         reader = self.readers[number]
         reader.feed(data[4:])
         answer = reader.reading()
-        del answer["unfinished"]
         reader.complete = []
+        reader.cut = []
         for request in answer["requests"]:
             # A server would have answered, which ends the stream.
             try:

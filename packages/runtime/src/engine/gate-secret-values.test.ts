@@ -8,7 +8,7 @@ import { openLoopbackGate, placeholderOf, receive, type LoopbackGate } from './l
 
 const HOST = 'api.example.com';
 const PLACEHOLDER = placeholderOf('TOKEN');
-const PEM = String(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }));
+const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
 const AWKWARD = 'tab\there, "quote", \\, 100 %, €, 🔑 and\r\na second line\n';
 
 let authority: TestAuthority;

@@ -17,6 +17,7 @@ import {
 } from './gate/http2-upstreams.ts';
 import { sendStreams, type Pair, type WireAnswer } from './gate/http2-wire.ts';
 import { BOUND_HOST, FREE_HOST, PLACEHOLDERS, settle, withPlaceholders } from './gate/lane.ts';
+import { valuesOf } from './http1/field-values.ts';
 import type { Random } from './http1/random.ts';
 
 type Stream = { fields: Pair[]; body: string; trailers: Pair[] | null; frames: number };
@@ -179,8 +180,7 @@ function compare(stream: Stream, arrived: Arrived, host: string): string | null 
   if (fault !== null) return `forwarded although malformed: ${fault}`;
   const meant = (name: string): string[] =>
     stream.fields.filter((pair) => pair[0] === name && isSendable(pair)).map(([, value]) => value);
-  const got = (name: string): string[] =>
-    arrived.fields.filter((_, index) => index % 2 === 1 && arrived.fields[index - 1]!.toLowerCase() === name);
+  const got = (name: string): string[] => valuesOf(arrived.fields, name);
   const pairs = arrived.fields.flatMap((name, index): Pair[] =>
     index % 2 === 0 ? [[name, arrived.fields[index + 1]!]] : [],
   );

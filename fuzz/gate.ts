@@ -21,6 +21,7 @@ import {
 } from './gate/lane.ts';
 import { cutInPieces } from './gate/pieces.ts';
 import { PythonOracle } from './python/oracle.ts';
+import { valuesOf } from './http1/field-values.ts';
 import { hasTabAfterChunked, LlhttpOracle } from './http1/llhttp.ts';
 import type { Random } from './http1/random.ts';
 import type { Reading, SeenRequest } from './http1/reading.ts';
@@ -144,7 +145,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
       if (theirs.length !== forwarded.length)
         return `${name} sees another number of requests than the audit: ${theirs.length} and ${forwarded.length}`;
       for (const { fields } of theirs) {
-        const hosts = fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === 'host');
+        const hosts = valuesOf(fields, 'host');
         if (hosts.length !== 1 || hosts[0] !== host) return `${name} sees another Host: ${JSON.stringify(hosts)}`;
       }
       const same = theirs.map(essence).toSorted().join();

@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import { createAuthority, type TestAuthority } from '../../e2e/harness/certificates.ts';
 import type { AuditRecord } from '../../packages/runtime/src/audit/audit-record.ts';
 import { openLoopbackGate, type LoopbackGate } from '../../packages/runtime/src/engine/loopback.testing.ts';
+import { valuesOf } from '../http1/field-values.ts';
 import { LlhttpOracle } from '../http1/llhttp.ts';
 import type { Reading } from '../http1/reading.ts';
 import { PythonOracle } from '../python/oracle.ts';
@@ -90,11 +91,13 @@ function essence({ method, target, body }: Arrived): string {
 }
 
 function essenceOfH2({ fields, body, trailers }: H2Request): string {
-  return essence({ method: fieldOf(fields, ':method'), target: fieldOf(fields, ':path'), fields, body, trailers });
-}
-
-function fieldOf(fields: readonly string[], name: string): string {
-  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1] === name).join(', ');
+  return essence({
+    method: valuesOf(fields, ':method').join(', '),
+    target: valuesOf(fields, ':path').join(', '),
+    fields,
+    body,
+    trailers,
+  });
 }
 
 async function openHttp2(authority: TestAuthority, host: string, answer: Answering): Promise<Upstream> {

@@ -3,22 +3,28 @@
  *
  *     npm run bench -- [--quick] [--rows ID,…] [--gates NAME,…] [--rounds N] [--seconds N] [--output DIRECTORY]
  */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { GateYard, measureRow } from './lab/campaign.ts';
+import { measureRow } from './lab/campaign.ts';
 import type { MeasuredRow } from './lab/campaign.ts';
 import { DIRECT } from './lab/direct.ts';
 import type { GateKind } from './lab/gate.ts';
 import { HAPROXY } from './lab/haproxy.ts';
 import { Lab } from './lab/lab.ts';
 import { describeMachine } from './lab/machine.ts';
+import { MITMPROXY } from './lab/mitmproxy.ts';
+import { MOCKTTP } from './lab/mockttp.ts';
+import { GateYard } from './lab/row.ts';
 import { ROWS } from './lab/rows.ts';
 import { sallyport } from './lab/sallyport.ts';
+import { provideTools } from './lab/setup.ts';
+import { SQUID } from './lab/squid.ts';
 import { formatTable } from './lab/table.ts';
 
 const OURS = sallyport();
-const GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
+const GATES: readonly GateKind[] = [DIRECT, HAPROXY, SQUID, MITMPROXY, MOCKTTP, OURS];
 const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
 const CORES = { gate: 0, client: 1 };
 const FULL_EFFORT = { rounds: 5, seconds: 2 };
@@ -35,17 +41,17 @@ const { values: options } = parseArgs({
   },
 });
 
-/** Those whose names the option lists, as they begin; all without it. @throws Error for a name that nothing begins with. */
+/** Those that the option names, or whose names begin so where none is called exactly that; all without it. @throws Error for a strange name. */
 function select<T>(all: readonly T[], nameOf: (each: T) => string, option: string | undefined): readonly T[] {
   if (option === undefined) return all;
-  const wanted = option.toLowerCase().split(',');
-  const matches = (each: T, name: string): boolean => nameOf(each).toLowerCase().startsWith(name);
-  for (const name of wanted) {
-    if (!all.some((each) => matches(each, name))) {
-      throw new Error(`There is no ${JSON.stringify(name)}. There are: ${all.map(nameOf).join(', ')}`);
-    }
-  }
-  return all.filter((each) => wanted.some((name) => matches(each, name)));
+  const wanted = option.split(',').flatMap((word) => {
+    const text = word.toLowerCase();
+    const exact = all.filter((each) => nameOf(each).toLowerCase() === text);
+    const found = exact.length > 0 ? exact : all.filter((each) => nameOf(each).toLowerCase().startsWith(text));
+    if (found.length > 0) return found;
+    throw new Error(`There is no ${JSON.stringify(word)}. There are: ${all.map(nameOf).join(', ')}`);
+  });
+  return all.filter((each) => wanted.includes(each));
 }
 
 function say(line: string): void {
@@ -65,19 +71,23 @@ async function main(): Promise<void> {
     options.gates,
   );
   const startedAt = new Date();
-  const lab = await Lab.open(CORES);
+  provideTools(say, { peers: gates.map(({ name }) => name) });
+  // What this process does itself, event streams above all, is work of the clients' core.
+  execFileSync('taskset', ['-apc', String(CORES.client), String(process.pid)], { stdio: 'ignore' });
+  const lab = await Lab.open(CORES, say);
   const close = (): void => void lab.close().finally(() => process.exit(130));
   process.once('SIGINT', close).once('SIGTERM', close);
   const measured: MeasuredRow[] = [];
   try {
-    const yard = new GateYard(lab);
+    const setting = { lab, yard: new GateYard(lab), kinds: gates, ours: OURS };
     const machine = describeMachine();
     process.stdout.write(`${machine.summary}; gate on core ${CORES.gate}, clients and nginx on core ${CORES.client}\n`);
     process.stdout.write(`${rounds} rounds, medians (quartiles)\n\n`);
     for (const row of rows) {
-      const result = await measureRow(lab, yard, row, gates, { rounds, seconds }, say);
+      const result = await measureRow(row, setting, { rounds, seconds }, say);
       measured.push(result);
-      process.stdout.write(`${formatTable(result, HAPROXY.name)}\n`);
+      await setting.yard.closeAllBut(gates);
+      process.stdout.write(`${formatTable(result)}\n`);
     }
     const versions = Object.fromEntries(
       gates.filter((kind) => kind.missing() === undefined).map((kind) => [kind.name, kind.version()]),

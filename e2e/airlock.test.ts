@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { openAirlock } from '../packages/runtime/src/airlock/airlock.ts';
 import type { Airlock } from '../packages/runtime/src/airlock/airlock.ts';
 import { explainForbiddenNamespaces } from '../packages/runtime/src/airlock/namespace-diagnosis.ts';
-import { requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
+import { findTool, requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
 import { answerWithDestination, findTraces, isRoot, repeatAsOrdinaryUser, until } from './isolation-harness.ts';
 
 const FILE = fileURLToPath(import.meta.url);
@@ -100,6 +100,30 @@ test('an airlock lets nothing through but its ports and its DNS', async (t) => {
   }
 });
 
+test('openAirlock() serves the same doors where a second Node opens them', async () => {
+  const airlock = await openAirlock({ ports: [80, 443], socketDonor: 'node' });
+  try {
+    answerWithDestination(airlock);
+    assert.deepEqual([airlock.dnsUdp.length, airlock.dnsTcp.length], [2, 2]);
+    const { stdout, stderr } = await inRoom(airlock, 'talk 93.184.216.34 80; talk 2606:2800:220:1::1 443');
+    assert.equal(stdout, '93.184.216.34 80\n2606:2800:220:1::1 443\n', stderr);
+  } finally {
+    await airlock.close();
+  }
+});
+
+test('an airlock starts no second Node where its sockets can be taken over', async (t) => {
+  if (findTool('perl') === undefined) {
+    t.skip('perl is not installed');
+    return;
+  }
+  // It would fail: there is no such binary.
+  const airlock = await openAirlock({ ports: [80], nodeBinary: '/nonexistent/node' });
+  await airlock.openPorts([443]);
+  assert.deepEqual([...airlock.servers.keys()], [80, 443]);
+  await airlock.close();
+});
+
 test('openAirlock() serves port 53 to others beside its own DNS', async () => {
   const airlock = await openAirlock({ ports: [53] });
   try {
@@ -172,7 +196,7 @@ test(
       mkdirSync(join(folder, 'bin'), { mode: 0o700 });
       const nodeBinary = join(folder, 'bin/node');
       copyFileSync(process.execPath, nodeBinary);
-      const airlock = await openAirlock({ ports: [80], nodeBinary });
+      const airlock = await openAirlock({ ports: [80], socketDonor: 'node', nodeBinary });
       assert.equal(airlock.servers.size, 1);
       await airlock.close();
     } finally {

@@ -61,7 +61,7 @@ const PYTHON_PACKAGES = [
 ];
 
 /**
- * .NET's runtime, of which no newer one lies in a package registry, and the OpenSSL 1.1 that it loads: Debian has another, and a
+ * .NET's runtime, as new as PyPI has it, and the OpenSSL 1.1 that it loads: Debian has another, and a
  * database driver's wheel brings that one along.
  */
 const DOTNET_PACKAGES = ['dotnetcore2==3.1.23', 'psycopg2-binary==2.9.5'];

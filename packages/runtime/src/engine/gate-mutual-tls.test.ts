@@ -145,8 +145,10 @@ describe('a client certificate of the operator', () => {
       );
       assert.deepEqual([gate.events[0]?.decision, bare.events[0]?.rule], ['allow', `--client-cert ${HOST}`]);
     });
+  }
 
-    test(`is not shown over ${version} to a server that has not proved to be the host`, async () => {
+  test('is not shown to a server that has not proved to be the host', async () => {
+    for (const version of VERSIONS) {
       const der = new X509Certificate(alice.cert).raw;
       for (const kind of ['expired', 'not-yet-valid', 'self-signed', 'wrong-name', 'foreign-authority'] as const) {
         // It takes whatever it gets: a thief of certificates, or a listener in between.
@@ -166,8 +168,8 @@ describe('a client certificate of the operator', () => {
         assert.ok(!wire.includes(der), `${kind}: the certificate was sent`);
         for (const hello of upstream.wire) assert.deepEqual([...hello.subarray(0, 2)], [22, 3], kind);
       }
-    });
-  }
+    }
+  });
 
   test('goes over HTTP/2 as well', async () => {
     await using upstream = await startUpstream({ protocol: 'h2', rejectUnauthorized: true });

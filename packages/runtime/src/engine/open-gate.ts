@@ -12,6 +12,7 @@ import { Recorder, type AuditSink } from '../gate/record.ts';
 import { UpstreamPool } from '../gate/upstream-pool.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { Redactor } from '../secrets/redact.ts';
+import { redactionRules } from '../secrets/redact-rules.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
@@ -64,9 +65,7 @@ export function createGateContext(parts: GateParts): GateContext {
     bodies: new BodySubstituter(secrets.secrets),
     bodyStores: new BodyStores(),
     messages: new MessageSubstituter(secrets.secrets),
-    redactor: protects
-      ? new Redactor(secrets.secrets.map(({ name, placeholder, value }) => ({ name, placeholder, values: [value] })))
-      : null,
+    redactor: protects ? new Redactor(redactionRules(secrets.secrets)) : null,
     redacts: protects,
     intercepts: protects,
     dialer,

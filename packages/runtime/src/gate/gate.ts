@@ -222,19 +222,20 @@ export class Gate {
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
+    const refused = purpose.kind === 'refuse' ? purpose.problem : null;
     let isSettled = false;
-    secure.once('secure', () => {
+    // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
+    secure.once(refused !== null && http2 === null ? 'data' : 'secure', () => {
       isSettled = true;
     });
     // Later failures are a way of leaving, and what was under way records its own end.
     const fail = (): void => {
-      if (!isSettled && !this.#closed) {
+      if (!isSettled && (refused !== null || !this.#closed)) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
-          // Why it was to be refused counts, though the client did not wait to be told.
-          decision: purpose.kind === 'refuse' ? 'deny' : 'error',
-          code: purpose.kind === 'refuse' ? purpose.problem.code : 'MALFORMED_REQUEST',
-          rule: 'the client ended the TLS handshake',
+          decision: refused === null ? 'error' : 'deny',
+          code: refused?.code ?? 'MALFORMED_REQUEST',
+          rule: refused === null ? 'the client ended the TLS handshake' : 'the client left before it was told why',
         });
       }
       isSettled = true;

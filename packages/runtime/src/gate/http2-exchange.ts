@@ -206,6 +206,12 @@ export class Http2Exchange implements UpstreamAnswer {
     if (this.#ended) return;
     this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
     this.#upstream = null;
+    if (fault.resetCode === http2.constants.NGHTTP2_HTTP_1_1_REQUIRED && !this.#stream.headersSent) {
+      // A client that is told so asks again over HTTP/1.1 (RFC 9113 section 7), on a connection of its own.
+      this.#conclude('error', fault.code);
+      this.#stream.close(fault.resetCode);
+      return;
+    }
     if (!this.#stream.headersSent) {
       const status = fault.code === 'UPSTREAM_TIMEOUT' ? 504 : 502;
       this.#answer({ status, code: fault.code, detail: fault.detail }, 'error');

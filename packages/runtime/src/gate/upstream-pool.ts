@@ -85,17 +85,20 @@ export class UpstreamPool {
    * HTTP/1 connection of its own, never one that has rested: nothing is sent again when it turns out to be closed.
    */
   async leaseForTunnel(authority: Authority): Promise<Lease> {
-    if (this.protocolOf(authority) !== 'http/1.1') {
-      const lease = await this.lease(authority);
-      if (lease.outcome === 'failed' || lease.protocol === 'http/1.1') return lease;
-      if (await lease.upstream.takesExtendedConnect()) return lease;
+    if (this.protocolOf(authority) === 'http/1.1') {
+      const known = await this.connect(authority);
+      if (known.outcome === 'connected' || known.code !== 'UPSTREAM_TLS_FAILED') return known;
+      // It may speak HTTP/2 alone by now.
     }
-    const lease = await this.connect(authority);
-    if (lease.outcome !== 'failed' || lease.code !== 'UPSTREAM_TLS_FAILED') return lease;
+    const lease = await this.lease(authority);
+    if (lease.outcome === 'failed' || lease.protocol === 'http/1.1') return lease;
+    if (await lease.upstream.takesExtendedConnect()) return lease;
+    const fallback = await this.connect(authority);
+    if (fallback.outcome === 'connected' || fallback.code !== 'UPSTREAM_TLS_FAILED') return fallback;
     return {
-      ...lease,
+      ...fallback,
       code: 'UPGRADE_NOT_SUPPORTED',
-      detail: `The upstream takes no WebSocket over HTTP/2 (RFC 8441), and none over HTTP/1.1 either: ${lease.detail}`,
+      detail: `The upstream takes no WebSocket over HTTP/2 (RFC 8441), and none over HTTP/1.1 either: ${fallback.detail}`,
     };
   }
 

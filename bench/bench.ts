@@ -5,6 +5,7 @@
  *
  * `--output` writes JSON and charts there; `--docs` writes them, and the tables, into docs/.
  */
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measureRow } from './lab/campaign.ts';
@@ -29,6 +30,8 @@ const OURS = sallyport();
 const GATES: readonly GateKind[] = [DIRECT, HAPROXY, SQUID, MITMPROXY, MOCKTTP, OURS];
 const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
 const DOCUMENTS = join(import.meta.dirname, '..', 'docs');
+/** A load above this is somebody else's. */
+const BUSY_LOAD = 0.5;
 const FULL_EFFORT = { rounds: 5, seconds: 2 };
 const QUICK_EFFORT = { rounds: 3, seconds: 1 };
 
@@ -61,6 +64,8 @@ async function main(): Promise<void> {
     options.gates,
   );
   const startedAt = new Date();
+  const [loadAtStart = 0] = loadavg();
+  if (loadAtStart > BUSY_LOAD) say(`this machine is busy (load ${loadAtStart.toFixed(1)}): figures will be noisy`);
   provideTools(say, { peers: gates.map(({ name }) => name) });
   pinToClients();
   const lab = await Lab.open(CORES, say);
@@ -84,6 +89,7 @@ async function main(): Promise<void> {
     const report = {
       startedAt: startedAt.toISOString(),
       machine,
+      loadAtStart,
       versions,
       cores: CORES,
       rounds,

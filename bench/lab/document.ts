@@ -12,6 +12,8 @@ const END = '<!-- bench:end -->';
 export interface Report {
   readonly startedAt: string;
   readonly machine: Machine;
+  /** Processes that ran or wanted to in the minute before: a machine with nothing else to do has close to 0. */
+  readonly loadAtStart: number;
   readonly versions: Readonly<Record<string, string>>;
   readonly cores: { readonly gate: number; readonly client: number };
   readonly rounds: number;

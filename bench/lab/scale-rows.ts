@@ -158,7 +158,7 @@ const ROOM: Row = {
   title: 'TCP echo of 100 bytes, one connection, no gate: what the way through the room costs',
   metrics: [P50, P99, { ...RATE, title: 'echoes/s' }, { key: 'gateCpuUs', title: 'server CPU µs', better: 'lower' }],
   baseline: 'loopback',
-  isQuick: true,
+  isQuick: false,
   contenders: ({ lab }) => {
     let server: Promise<{ readonly room: Agent; readonly pid: number; readonly port: number }> | undefined;
     const measure = async (place: 'loopback' | 'room', seconds: number): Promise<Figures> => {

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,7 +22,8 @@ import { fileURLToPath } from 'node:url';
 import { openAirlock } from '../packages/runtime/src/airlock/airlock.ts';
 import type { Airlock } from '../packages/runtime/src/airlock/airlock.ts';
 import { explainForbiddenNamespaces } from '../packages/runtime/src/airlock/namespace-diagnosis.ts';
-import { requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
+import { systemCalls } from '../packages/runtime/src/airlock/system-calls.ts';
+import { findTool, requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
 import { answerWithDestination, findTraces, isRoot, repeatAsOrdinaryUser, until } from './isolation-harness.ts';
 
 const FILE = fileURLToPath(import.meta.url);
@@ -100,6 +112,63 @@ test('an airlock lets nothing through but its ports and its DNS', async (t) => {
   }
 });
 
+test('openAirlock() serves the same doors where a second Node opens them', async () => {
+  const airlock = await openAirlock({ ports: [80, 443], socketDonor: 'node' });
+  try {
+    answerWithDestination(airlock);
+    assert.deepEqual([airlock.dnsUdp.length, airlock.dnsTcp.length], [2, 2]);
+    const { stdout, stderr } = await inRoom(airlock, 'talk 93.184.216.34 80; talk 2606:2800:220:1::1 443');
+    assert.equal(stdout, '93.184.216.34 80\n2606:2800:220:1::1 443\n', stderr);
+  } finally {
+    await airlock.close();
+  }
+});
+
+test(
+  'withinMountNamespace() comes back, also from work that fails',
+  { skip: !isRoot && 'only root may enter and leave' },
+  async () => {
+    const place = () => ({
+      namespace: readlinkSync('/proc/thread-self/ns/mnt'),
+      root: statSync('/').ino,
+      cwd: readlinkSync('/proc/thread-self/cwd'),
+      relative: statSync('.').ino,
+    });
+    const airlock = await openAirlock({ ports: [] });
+    const namespace = openSync(`/proc/${airlock.holderPid}/ns/mnt`, 'r');
+    try {
+      const before = place();
+      assert.equal(
+        systemCalls().withinMountNamespace(namespace, () => existsSync('/run/stage')),
+        true,
+      );
+      assert.deepEqual(place(), before);
+      const fail = () =>
+        systemCalls().withinMountNamespace(namespace, () => {
+          throw new RangeError('no');
+        });
+      assert.throws(fail, RangeError);
+      assert.deepEqual(place(), before);
+      assert.equal(existsSync('/run/stage'), false);
+    } finally {
+      closeSync(namespace);
+      await airlock.close();
+    }
+  },
+);
+
+test('an airlock starts no second Node where its sockets can be taken over', async (t) => {
+  if (findTool('perl') === undefined) {
+    t.skip('perl is not installed');
+    return;
+  }
+  // It would fail: there is no such binary.
+  const airlock = await openAirlock({ ports: [80], nodeBinary: '/nonexistent/node' });
+  await airlock.openPorts([443]);
+  assert.deepEqual([...airlock.servers.keys()], [80, 443]);
+  await airlock.close();
+});
+
 test('openAirlock() serves port 53 to others beside its own DNS', async () => {
   const airlock = await openAirlock({ ports: [53] });
   try {
@@ -172,7 +241,7 @@ test(
       mkdirSync(join(folder, 'bin'), { mode: 0o700 });
       const nodeBinary = join(folder, 'bin/node');
       copyFileSync(process.execPath, nodeBinary);
-      const airlock = await openAirlock({ ports: [80], nodeBinary });
+      const airlock = await openAirlock({ ports: [80], socketDonor: 'node', nodeBinary });
       assert.equal(airlock.servers.size, 1);
       await airlock.close();
     } finally {

@@ -1,31 +1,29 @@
 /**
  * Differential fuzz target for HTTP/2 clients of the whole gate: header lists written by hand, odd in few places, go to an upstream that
- * speaks HTTP/2 (nghttp2) or HTTP/1 (read by llhttp, strict and lenient, and by h11 where python3 can import it). What was forwarded must
- * be well-formed by a slow reading of RFC 9113, be for the connection's origin, and arrive as it was meant.
+ * speaks HTTP/2 (read by nghttp2 and Python's h2) or HTTP/1 (read by llhttp, strict and lenient, and by h11). What was forwarded must be
+ * well-formed by a slow reading of RFC 9113, be for the connection's origin, and arrive as it was meant.
  *
  * `node --conditions=sallyport-source fuzz/gate-http2.ts [--seed S] [--iterations N] [--seconds T]`
  */
-import { createServer, METHODS, type IncomingMessage, type ServerResponse } from 'node:http';
-import http2 from 'node:http2';
-import type net from 'node:net';
-import tls from 'node:tls';
-
-import { createAuthority, type TestAuthority } from '../e2e/harness/certificates.ts';
-import { openLoopbackGate, type LoopbackGate } from '../packages/runtime/src/engine/loopback.testing.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 import { echo, ECHO_FORMS } from './gate/echo.ts';
+import {
+  judgeForwarding,
+  LEFT,
+  noteOutcome,
+  openUpstreams,
+  type Arrived,
+  type Upstream,
+} from './gate/http2-upstreams.ts';
 import { sendStreams, type Pair, type WireAnswer } from './gate/http2-wire.ts';
-import { BOUND_HOST, CANARIES, canariesIn, FREE_HOST, PLACEHOLDERS, settle, withPlaceholders } from './gate/lane.ts';
-import { H11Oracle } from './http1/h11.ts';
-import { LlhttpOracle } from './http1/llhttp.ts';
+import { BOUND_HOST, FREE_HOST, PLACEHOLDERS, settle, withPlaceholders } from './gate/lane.ts';
+import { valuesOf } from './http1/field-values.ts';
 import type { Random } from './http1/random.ts';
-import type { Reading } from './http1/reading.ts';
 
 type Stream = { fields: Pair[]; body: string; trailers: Pair[] | null; frames: number };
 type Case = { isBound: boolean; toHttp1: boolean; streams: Stream[]; form: number };
 
 const ANSWER_LIMIT_MS = 3000;
-const LEFT = 'refused as the client left';
 const ODD_FIELDS: readonly Pair[] = [
   ['host', BOUND_HOST], ['host', 'evil.example'], ['host', ''], ['Host', BOUND_HOST], ['connection', 'close'], ['connection', 'x-a'],
   ['transfer-encoding', 'chunked'], ['keep-alive', '1'], ['proxy-connection', 'x'], ['upgrade', 'websocket'], ['te', 'trailers'], ['te', 'gzip'],
@@ -169,156 +167,6 @@ function isSendable([name, value]: Pair): boolean {
   return /^:?[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name) && !/[\0-\x08\n-\x1f\x7f]|^[ \t]|[ \t]$/.test(value);
 }
 
-/** A request as the upstream saw it. */
-interface Arrived {
-  readonly method: string;
-  readonly target: string;
-  readonly fields: readonly string[];
-  readonly body: string;
-  readonly trailers: readonly string[];
-}
-
-interface Upstream {
-  readonly gate: LoopbackGate;
-  begin(): void;
-  arrived(): Promise<Arrived[] | string>;
-  /** All that reached it, for the search. */
-  reachedText(): string;
-  close(): Promise<void>;
-}
-
-type Answering = (request: IncomingMessage, response: ServerResponse) => void;
-
-async function listen(server: net.Server, authority: TestAuthority, host: string): Promise<LoopbackGate> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  return openLoopbackGate({
-    secrets: [`CLEAR=${CANARIES.CLEAR}@http://${BOUND_HOST}`, `SECURE=${CANARIES.SECURE}@${BOUND_HOST}`],
-    secretIn: ['header,basic,query,path,body'],
-    allow: [BOUND_HOST, FREE_HOST],
-    resolve: [`${host}:443:127.0.0.1:${port}`],
-    upstreamCa: authority.certificatePem,
-  });
-}
-
-async function openHttp2(authority: TestAuthority, host: string, answer: Answering): Promise<Upstream> {
-  let arrived: Arrived[] = [];
-  let text = '';
-  const sessions = new Set<http2.ServerHttp2Session>();
-  const server = http2.createSecureServer({ ...(await authority.issue([host])), allowHTTP1: false });
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.on('error', () => undefined);
-    session.on('close', () => sessions.delete(session));
-  });
-  server.on('stream', (_stream, _headers, _flags, raw: string[]) => void (text += `${raw.join('\n')}\n`));
-  server.on('request', (request, response) => {
-    const body: Buffer[] = [];
-    request.on('error', () => undefined);
-    response.on('error', () => undefined);
-    request.on('data', (chunk: Buffer) => {
-      text += chunk.toString('latin1');
-      body.push(chunk);
-    });
-    request.on('end', () => {
-      if (request.aborted || !request.complete) return;
-      const fields = [...request.rawHeaders];
-      text += request.rawTrailers.join('\n');
-      arrived.push({
-        method: request.method,
-        target: request.url,
-        fields,
-        body: Buffer.concat(body).toString('latin1'),
-        trailers: request.rawTrailers,
-      });
-      answer(request as unknown as IncomingMessage, response as unknown as ServerResponse);
-    });
-  });
-  const gate = await listen(server, authority, host);
-  return {
-    gate,
-    begin() {
-      arrived = [];
-      text = '';
-      gate.events.length = 0;
-    },
-    arrived: () => Promise.resolve(arrived),
-    reachedText: () => text,
-    async close() {
-      await gate[Symbol.asyncDispose]();
-      for (const session of sessions) session.destroy();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-    },
-  };
-}
-
-async function openHttp1(authority: TestAuthority, host: string, answer: Answering): Promise<Upstream> {
-  const reached = new Map<tls.TLSSocket, Buffer[]>();
-  const sockets = new Set<tls.TLSSocket>();
-  const parser = createServer({ requireHostHeader: false, keepAliveTimeout: 0 });
-  const take: Answering = (request, response) => {
-    request.on('error', () => undefined);
-    request.resume();
-    request.on('end', () => answer(request, response));
-  };
-  parser.on('request', take);
-  parser.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    response.writeContinue();
-    take(request, response);
-  });
-  parser.on('checkExpectation', take);
-  parser.on('clientError', (_error, socket) => socket.destroy());
-  const identity = await authority.issue([host]);
-  const server = tls.createServer({ ...identity, ALPNProtocols: ['http/1.1'] }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    socket.on('close', () => sockets.delete(socket));
-    parser.emit('connection', socket);
-    socket.on('data', (chunk: Buffer) => {
-      const chunks = reached.get(socket);
-      if (chunks === undefined) reached.set(socket, [chunk]);
-      else chunks.push(chunk);
-    });
-  });
-  server.on('tlsClientError', () => undefined);
-  const oracles = [new LlhttpOracle(), new LlhttpOracle({ lenient: true })];
-  const h11 = H11Oracle.start<Reading>('requests');
-  const gate = await listen(server, authority, host);
-  return {
-    gate,
-    begin() {
-      reached.clear();
-      gate.events.length = 0;
-    },
-    async arrived() {
-      const readings: Arrived[][] = [];
-      for (const read of [
-        ...oracles.map((oracle) => (bytes: Buffer) => oracle.read(bytes)),
-        ...(h11 === null ? [] : [(bytes: Buffer) => h11.read(bytes)]),
-      ]) {
-        const seen: Arrived[] = [];
-        for (const chunks of reached.values()) seen.push(...(await read(Buffer.concat(chunks))).requests);
-        readings.push(seen);
-      }
-      const [first = [], ...others] = readings;
-      const plain = (seen: readonly Arrived[]): string =>
-        JSON.stringify(seen.map(({ method, target, body }) => [method, target, body]));
-      return others.some((other) => plain(other) !== plain(first))
-        ? `parsers read the upstream’s bytes otherwise: ${readings.map(plain).join(' and ')}`
-        : first;
-    },
-    reachedText: () => Buffer.concat([...reached.values()].flat()).toString('latin1'),
-    async close() {
-      await gate[Symbol.asyncDispose]();
-      for (const oracle of oracles) oracle.close();
-      h11?.close();
-      for (const socket of sockets) socket.destroy();
-      parser.close();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
-
 /** A case made smaller may have lost half a pair, or what says which stream is which. */
 function isWhole({ fields, trailers }: Stream, index: number): boolean {
   const [name, value] = fields.at(-1) ?? [];
@@ -332,8 +180,7 @@ function compare(stream: Stream, arrived: Arrived, host: string): string | null 
   if (fault !== null) return `forwarded although malformed: ${fault}`;
   const meant = (name: string): string[] =>
     stream.fields.filter((pair) => pair[0] === name && isSendable(pair)).map(([, value]) => value);
-  const got = (name: string): string[] =>
-    arrived.fields.filter((_, index) => index % 2 === 1 && arrived.fields[index - 1]!.toLowerCase() === name);
+  const got = (name: string): string[] => valuesOf(arrived.fields, name);
   const pairs = arrived.fields.flatMap((name, index): Pair[] =>
     index % 2 === 0 ? [[name, arrived.fields[index + 1]!]] : [],
   );
@@ -363,46 +210,23 @@ async function judge(
   note: (what: string) => void,
 ): Promise<string | null> {
   const host = data.isBound ? BOUND_HOST : FREE_HOST;
-  const leaked = canariesIn(upstream.reachedText(), data.isBound ? ['CLEAR'] : ['CLEAR', 'SECURE']);
-  if (leaked.length > 0) return `a value reached an upstream that it is not bound to: ${leaked.join()}`;
-  for (const { text, body } of answers) {
-    const shown = [...canariesIn(text, ['CLEAR', 'SECURE']), ...canariesIn(body, ['CLEAR', 'SECURE'])];
-    if (shown.length > 0) return `a value came back to the client: ${shown.join()}`;
-  }
-  const events = upstream.gate.events.filter(({ kind }) => kind === 'request');
-  if (events.some(({ code }) => code === 'INTERNAL')) return 'the gate failed: INTERNAL';
-  const forwarded = events.filter(({ decision, code }) => decision === 'allow' || code === 'RESPONSE_UNREDACTABLE');
-  if (data.toHttp1 && events.some(({ method }) => method != null && method !== '' && !METHODS.includes(method)))
-    return null;
-  const all = await upstream.arrived();
-  if (typeof all === 'string') return all;
-  const arrived = all.filter((request) => caseOf(request).startsWith(prefix));
-  // A client that breaks its own stream may do so before or after all of it was forwarded.
-  const left = events.filter(({ decision, code }) => decision === 'error' && code === null).length;
-  if (arrived.length < forwarded.length || arrived.length > forwarded.length + left)
-    return `the upstream sees another number of requests than the audit: ${arrived.length} and ${forwarded.length}`;
+  const outcome = await judgeForwarding(upstream, data, (request) => caseOf(request).startsWith(prefix), answers);
+  if (outcome === null || typeof outcome === 'string') return outcome;
+  const { arrived, events } = outcome;
   for (const request of arrived) {
     const stream = data.streams[Number(caseOf(request).slice(prefix.length))];
     if (stream === undefined) return 'a request arrived that nobody sent';
     const difference = compare(stream, request, host);
     if (difference !== null) return difference;
   }
-  for (const { status } of answers) note(`answered ${status ?? 'by a reset'}`);
-  for (const { decision, code } of events)
-    note(decision === 'allow' ? 'requests forwarded' : code === null ? LEFT : `refused ${code}`);
+  noteOutcome(events, answers, note);
   return null;
 }
 
 /** Opens the target. */
 export async function openTarget(): Promise<FuzzTarget<Case>> {
   let form = 0;
-  const answer: Answering = (request, response) => echo(request, '', response, form);
-  const authority = await createAuthority();
-  const upstreams = new Map<string, Upstream>();
-  for (const host of [BOUND_HOST, FREE_HOST]) {
-    upstreams.set(`${host} h2`, await openHttp2(authority, host, answer));
-    upstreams.set(`${host} http/1.1`, await openHttp1(authority, host, answer));
-  }
+  const upstreams = await openUpstreams((request, response) => echo(request, '', response, form));
   let serial = 0;
   return {
     name: 'gate-http2',
@@ -419,8 +243,8 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
     async check(data, note) {
       if (!data.streams.every(isWhole)) return null;
       const host = data.isBound ? BOUND_HOST : FREE_HOST;
-      const upstream = upstreams.get(`${host} ${data.toHttp1 ? 'http/1.1' : 'h2'}`)!;
-      upstream.begin();
+      const upstream = upstreams.get(host, data.toHttp1 ? 'http/1.1' : 'h2');
+      await upstream.begin();
       form = data.form;
       serial += 1;
       const socket = await upstream.gate.connectTls(host, 443, { ALPNProtocols: ['h2'] });
@@ -440,9 +264,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
       if (notes.includes(LEFT)) await new Promise((resolve) => setTimeout(resolve, 20));
       return problem;
     },
-    async close() {
-      for (const upstream of upstreams.values()) await upstream.close();
-    },
+    close: () => upstreams.close(),
   };
 }
 

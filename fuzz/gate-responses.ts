@@ -1,6 +1,6 @@
 /**
  * Differential fuzz target for the way back: an upstream answers with random, now and then damaged bytes that hold values in many forms,
- * chunkings and codings. What a client's llhttp (and h11, where python3 can import it) makes of the gate's output must be what llhttp
+ * chunkings and codings. What a client's llhttp (and h11) makes of the gate's output must be what llhttp
  * makes of the upstream's bytes, with the values redacted; or the gate has said in words, or by cutting the connection, that it refuses.
  *
  * `node --conditions=sallyport-source fuzz/gate-responses.ts [--seed S] [--iterations N] [--seconds T]`
@@ -22,7 +22,8 @@ import { SecretValue } from '../packages/runtime/src/secrets/secret-value.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 import { BOUND_HOST, CANARIES, canariesIn, converse, FREE_HOST, openLane, PLACEHOLDERS, settle } from './gate/lane.ts';
 import { cutInPieces } from './gate/pieces.ts';
-import { H11Oracle } from './http1/h11.ts';
+import { PythonOracle } from './python/oracle.ts';
+import { valuesOf } from './http1/field-values.ts';
 import { hasTabAfterChunked } from './http1/llhttp.ts';
 import type { Random } from './http1/random.ts';
 import { mutateSome } from './http1/requests.ts';
@@ -165,13 +166,9 @@ function answer(random: Random): string {
   );
 }
 
-function fieldValues(fields: readonly string[], name: string): string {
-  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === name).join(', ');
-}
-
 /** The body that the upstream meant, decoded; null where a coding is unknown, or the body is not of that coding. */
 function decoded(fields: readonly string[], content: string): string | null {
-  const codings = fieldValues(fields, 'content-encoding').toLowerCase().split(',').map((coding) => coding.trim()).filter((coding) => coding !== '' && coding !== 'identity'); // prettier-ignore
+  const codings = valuesOf(fields, 'content-encoding').join(', ').toLowerCase().split(',').map((coding) => coding.trim()).filter((coding) => coding !== '' && coding !== 'identity'); // prettier-ignore
   try {
     return codings.reduceRight<Buffer>((bytes, coding) => (bytes.length === 0 ? bytes : decode(bytes, coding)), Buffer.from(content, 'latin1')).toString('latin1'); // prettier-ignore
   } catch {
@@ -215,7 +212,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
     });
     socket.on('end', () => socket.end());
   });
-  const h11 = H11Oracle.start<ResponseReading>('responses');
+  const h11 = PythonOracle.start<ResponseReading>('h11', 'responses');
 
   const judge = async (data: Case, output: string, note: (what: string) => void): Promise<string | null> => {
     const events = lane.gate.events.filter(({ kind }) => kind === 'request');
@@ -227,7 +224,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
     const bytes = Buffer.from(output, 'latin1');
     const seen = await readResponseWithLlhttp(bytes, data.method);
     note(event?.decision === 'allow' ? 'passed on' : `refused ${event?.code ?? ''}`);
-    const isProblem = fieldValues(seen.response?.fields ?? [], 'content-type') === 'application/problem+json';
+    const isProblem = valuesOf(seen.response?.fields ?? [], 'content-type').join(', ') === 'application/problem+json';
     if (isProblem) return event?.decision === 'allow' ? 'the audit calls the gate’s own answer the upstream’s' : null;
     // A client of HTTP/1.0 cannot tell a body that was cut from a whole one.
     if (data.minor === 0) return null;

@@ -1,6 +1,6 @@
 /**
  * Differential fuzz target for the whole gate: the bytes of HTTP/1 clients, wrong in few places, go through a gate to an upstream that is
- * Node's own server. What reached the upstream is then read by llhttp, strict and lenient, and by h11 where python3 can import it, and
+ * Node's own server. What reached the upstream is then read by llhttp, strict and lenient, and by h11, and
  * held against the audit events and against what llhttp makes of the client's bytes.
  *
  * `node --conditions=sallyport-source fuzz/gate.ts [--seed S] [--iterations N] [--seconds T]`
@@ -20,7 +20,8 @@ import {
   withPlaceholders,
 } from './gate/lane.ts';
 import { cutInPieces } from './gate/pieces.ts';
-import { H11Oracle } from './http1/h11.ts';
+import { PythonOracle } from './python/oracle.ts';
+import { valuesOf } from './http1/field-values.ts';
 import { hasTabAfterChunked, LlhttpOracle } from './http1/llhttp.ts';
 import type { Random } from './http1/random.ts';
 import type { Reading, SeenRequest } from './http1/reading.ts';
@@ -113,7 +114,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
   const lane = await openLane((socket) => void server.emit('connection', socket));
   const strict = new LlhttpOracle();
   const lenient = new LlhttpOracle({ lenient: true });
-  const h11 = H11Oracle.start<Reading>('requests');
+  const h11 = PythonOracle.start<Reading>('h11', 'requests');
 
   const judge = async (data: Case, output: string, note: (what: string) => void): Promise<string | null> => {
     const host = data.isBound ? BOUND_HOST : FREE_HOST;
@@ -144,7 +145,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
       if (theirs.length !== forwarded.length)
         return `${name} sees another number of requests than the audit: ${theirs.length} and ${forwarded.length}`;
       for (const { fields } of theirs) {
-        const hosts = fields.filter((_, index) => index % 2 === 1 && fields[index - 1]!.toLowerCase() === 'host');
+        const hosts = valuesOf(fields, 'host');
         if (hosts.length !== 1 || hosts[0] !== host) return `${name} sees another Host: ${JSON.stringify(hosts)}`;
       }
       const same = theirs.map(essence).toSorted().join();

@@ -5,7 +5,7 @@
  * `node --conditions=sallyport-source fuzz/http1-responses.ts [--seed S] [--iterations N] [--seconds T]`
  */
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
-import { H11Oracle } from './http1/h11.ts';
+import { PythonOracle } from './python/oracle.ts';
 import { hasTabAfterChunked } from './http1/llhttp.ts';
 import { Random } from './http1/random.ts';
 import {
@@ -19,7 +19,7 @@ type Case = { method: string; bytes: string; cut: number };
 
 /** Opens the target. */
 export function openTarget(): FuzzTarget<Case> {
-  const h11 = H11Oracle.start<ResponseReading>('responses');
+  const h11 = PythonOracle.start<ResponseReading>('h11', 'responses');
   return {
     name: 'http1-responses',
     generate: (random) => ({

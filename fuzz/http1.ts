@@ -1,6 +1,6 @@
 /**
  * Differential fuzz target for the HTTP/1 codec: requests that are wrong in few places are read by our codec, by llhttp (Node's
- * server) and, where python3 can import it, by h11. What we refuse is safe. What we accept, every oracle must either refuse for a
+ * server) and by h11. What we refuse is safe. What we accept, every oracle must either refuse for a
  * known reason or read in the same way: the same method, target, fields, body and end.
  *
  * `node --conditions=sallyport-source fuzz/http1.ts [--seed S] [--iterations N] [--seconds T]`
@@ -9,7 +9,7 @@ import { METHODS } from 'node:http';
 import { hasToken } from '../packages/runtime/src/http/fields.ts';
 import { isForbiddenTrailer } from '../packages/runtime/src/http/trailers.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
-import { H11Oracle } from './http1/h11.ts';
+import { PythonOracle } from './python/oracle.ts';
 import { hasTabAfterChunked, LlhttpOracle } from './http1/llhttp.ts';
 import { Random } from './http1/random.ts';
 import { readWithOurs, type Reading, type SeenRequest } from './http1/reading.ts';
@@ -19,7 +19,7 @@ type Case = { bytes: string; cut: number };
 
 /** Opens the target. */
 export function openTarget(): FuzzTarget<Case> {
-  const h11 = H11Oracle.start<Reading>('requests');
+  const h11 = PythonOracle.start<Reading>('h11', 'requests');
   const llhttp = new LlhttpOracle();
   return {
     name: 'http1',

@@ -17,6 +17,7 @@ import { parseLocations, parseSecretSpec } from '../packages/runtime/src/secrets
 import { Substituter } from '../packages/runtime/src/secrets/substitute.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 import { BOUND_HOST, CANARIES, canariesIn, FREE_HOST, PLACEHOLDERS } from './gate/lane.ts';
+import { valuesOf } from './http1/field-values.ts';
 import { LlhttpOracle } from './http1/llhttp.ts';
 
 type Field = { name: string; value: string };
@@ -181,9 +182,7 @@ export function openTarget(): FuzzTarget<Case> {
         if (end.startsWith('refused HPE_INVALID_METHOD')) return null;
         return `llhttp sees ${requests.length} requests: ${end}`;
       }
-      const hosts = seen.fields.filter(
-        (_, index) => index % 2 === 1 && seen.fields[index - 1]!.toLowerCase() === 'host',
-      );
+      const hosts = valuesOf(seen.fields, 'host');
       if (hosts.join('|') !== origin.host) return `llhttp sees another Host: ${hosts.join('|')}`;
       return seen.method === verdict.head.method && seen.target === verdict.head.target
         ? null

@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { bundleCommandLine } from './bundle.ts';
 
 /** In the order of their dependencies: a package is compiled against the declarations of those before it. */
 const PACKAGES = ['sdk', 'runtime', 'gauntlet'] as const;
+
+/** The package whose modules are not its interface: the compiler makes its index alone, the command line becomes one file. */
+const COMMAND_LINE = 'runtime';
 
 /** A path to a source file in a string, which the compiler rewrites only in `import` and `export`. */
 const SOURCE_PATH = /['"`]\.{1,2}\/[^'"`\n]*(?<!\.d)\.ts['"`]/;
@@ -15,8 +19,12 @@ async function buildPackage(root: string, name: string): Promise<boolean> {
   const output = join(directory, 'dist');
   rmSync(output, { recursive: true, force: true });
   if (!(await compile(root, join(directory, 'tsconfig.build.json')))) return false;
-  for (const file of filesBelow(source).filter((path) => !path.endsWith('.ts'))) {
-    cpSync(join(source, file), join(output, file));
+  if (name === COMMAND_LINE) {
+    await bundleCommandLine(root);
+  } else {
+    for (const file of filesBelow(source).filter((path) => !path.endsWith('.ts'))) {
+      cpSync(join(source, file), join(output, file));
+    }
   }
   const stale = filesBelow(output).filter(
     (file) => file.endsWith('.js') && SOURCE_PATH.test(readFileSync(join(output, file), 'utf8')),

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { installPythonPackages } from '../fuzz/python/packages.ts';
 import { buildPackages } from './build.ts';
 import { addCounts, NO_TESTS, closingLine, runTests } from './test-run.ts';
 import type { TestCounts } from './test-run.ts';
@@ -15,7 +16,16 @@ const CLIENTS_SHARE_MS = 30 * 60 * 1000;
 /** How long `npm test` gives a fuzz target, and those in which much can go wrong. */
 const FUZZ_SECONDS = 3;
 const LONGER_FUZZ_SECONDS = 5;
-const LONGER_FUZZ = ['gate', 'gate-http2', 'gate-responses', 'http1', 'http1-responses', 'redact', 'substitute-body'];
+const LONGER_FUZZ = [
+  'gate',
+  'gate-http2',
+  'gate-http2-frames',
+  'gate-responses',
+  'http1',
+  'http1-responses',
+  'redact',
+  'substitute-body',
+];
 /** A fuzz target that does not keep to its own time is ended this long after it: making a finding small takes a while. */
 const FUZZ_GRACE_MS = 400_000;
 
@@ -111,6 +121,17 @@ function clientSteps(args: readonly string[]): Step[] {
   return [...steps, { name: 'docs/clients.md', run: () => runProgram('write-table.ts') }];
 }
 
+/** The parsers that some fuzz targets ask. A machine that cannot have them leaves them out, in words. */
+function pythonStep(): Step {
+  const run = (): Promise<TestCounts> => {
+    const reason = installPythonPackages();
+    if (reason === null) return Promise.resolve(NO_TESTS);
+    process.stderr.write(`Going on without Python’s h11 and h2, which could not be installed: ${reason}\n`);
+    return Promise.resolve({ ...NO_TESTS, skipped: 1 });
+  };
+  return { name: 'Python’s parsers for the fuzz targets', run };
+}
+
 /** A step for each fuzz target, or for the one that `args` begin with; without further arguments each runs for a short while. */
 function fuzzSteps(args: readonly string[]): Step[] {
   const [first] = args;
@@ -118,9 +139,10 @@ function fuzzSteps(args: readonly string[]): Step[] {
   const options = wanted === null ? args : args.slice(1);
   const files = existsSync('fuzz') ? readdirSync('fuzz').filter((file) => /^[^.]+\.ts$/.test(file)) : [];
   const targets = files.map((file) => file.slice(0, -3)).toSorted();
-  return targets
+  const steps = targets
     .filter((target) => wanted === null || target === wanted)
     .map((target) => ({ name: `fuzz ${target}`, run: () => runFuzz(target, options) }));
+  return steps.length === 0 ? [] : [pythonStep(), ...steps];
 }
 
 async function runFuzz(target: string, options: readonly string[]): Promise<TestCounts> {

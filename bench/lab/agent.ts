@@ -6,6 +6,8 @@ const MARK = '@@done';
 const READY = '@@ready';
 /** A client that says nothing for this long has hung. */
 const TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 30_000;
+const END_TIMEOUT_MS = 5000;
 
 /**
  * The shell program of an agent: runs each line that it reads and prints its output, then its status and what it and all its children
@@ -53,10 +55,12 @@ export class Agent {
     process.stdin.on('error', () => undefined);
   }
 
-  /** Resolves when the first client can be run. */
-  async ready(): Promise<void> {
-    await this.#until(() => this.#output.includes(READY));
+  /** Resolves when the first client can be run, to what was printed before. */
+  async ready(): Promise<string> {
+    await this.#until(() => this.#output.includes(READY), START_TIMEOUT_MS);
+    const before = this.#output.slice(0, this.#output.indexOf(READY));
     this.#output = '';
+    return before;
   }
 
   /**
@@ -71,23 +75,28 @@ export class Agent {
     const found = pattern.exec(this.#output);
     const output = this.#output.slice(0, found?.index);
     this.#output = '';
-    if (found?.[1] !== '0') throw new Error(`${this.#name}: ${command}: exit status ${found?.[1]}: ${output.trim()}`);
+    if (found?.[1] !== '0') {
+      const lines = output.trim().split('\n');
+      throw new Error(`${this.#name}: exit status ${found?.[1]}: ${lines.at(-1)}\n${command}\n${output.trim()}`);
+    }
     const total = cpuMsOfStat(found[2] ?? '', 'children');
     const cpuMs = total - this.#cpuMs;
     this.#cpuMs = total;
     return { output, cpuMs };
   }
 
-  /** Lets the agent end, and waits for its process. */
+  /** Lets the agent end, by force where it hangs, and waits for its process. */
   async close(): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const ended = once(this.#process, 'exit');
     this.#process.stdin.end();
+    const force = setTimeout(() => this.#process.kill('SIGKILL'), END_TIMEOUT_MS);
     await ended;
+    clearTimeout(force);
   }
 
-  async #until(isMet: () => boolean): Promise<void> {
-    const giveUpAt = performance.now() + TIMEOUT_MS;
+  async #until(isMet: () => boolean, timeoutMs = TIMEOUT_MS): Promise<void> {
+    const giveUpAt = performance.now() + timeoutMs;
     while (!isMet()) {
       if (this.#process.exitCode !== null) {
         throw new Error(`${this.#name} ended with status ${this.#process.exitCode}: ${this.#stderr}${this.#output}`);

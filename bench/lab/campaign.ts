@@ -1,13 +1,12 @@
-import type { GateKind, RunningGate } from './gate.ts';
-import type { Lab } from './lab.ts';
 import type { Figures } from './measure.ts';
-import type { Metric, Row } from './rows.ts';
+import type { Contender, Metric, Row, Setting } from './row.ts';
 
-/** What one contender did in one row; a round without figures failed. */
+/** What one contender did in one row. */
 export interface RowResult {
   readonly gate: string;
   /** Why there are no figures. */
   readonly missing?: string;
+  /** One element a round. */
   readonly rounds: readonly Figures[];
 }
 
@@ -15,6 +14,7 @@ export interface RowResult {
 export interface MeasuredRow {
   readonly id: string;
   readonly title: string;
+  readonly baseline: string;
   readonly metrics: readonly Metric[];
   readonly results: readonly RowResult[];
 }
@@ -26,65 +26,58 @@ export interface Effort {
   readonly seconds: number;
 }
 
-/** Starts gates once, when they are first needed. */
-export class GateYard {
-  readonly #lab: Lab;
-  readonly #gates = new Map<GateKind, Promise<RunningGate>>();
+const WARM_UP_SECONDS = 1;
 
-  constructor(lab: Lab) {
-    this.#lab = lab;
-  }
-
-  /** @throws Error where it cannot be had, each time anew. */
-  async open(kind: GateKind): Promise<RunningGate> {
-    const known = this.#gates.get(kind);
-    if (known !== undefined) return known;
-    const missing = kind.missing();
-    const opening = missing === undefined ? kind.open(this.#lab) : Promise.reject(new Error(missing));
-    this.#gates.set(kind, opening);
-    return opening;
+/** A machine that is busy with something else for a second shall not cost a contender its row: the second failure counts. */
+async function measureTwice(contender: Contender, seconds: number, say: (line: string) => void): Promise<Figures> {
+  try {
+    return await contender.measure(seconds);
+  } catch (error) {
+    say(`${contender.name}, once more after: ${firstLine(error)}`);
+    return contender.measure(seconds);
   }
 }
 
-const WARM_UP_SECONDS = 1;
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+}
 
 /**
  * Measures one row: every contender once a round, each round beginning with another one, after a warm-up that does not count. A contender
- * that fails is left out from there on, and the row says why.
+ * that fails twice is left out from there on, and the row says why.
  */
 export async function measureRow(
-  lab: Lab,
-  yard: GateYard,
   row: Row,
-  kinds: readonly GateKind[],
+  setting: Setting,
   { rounds, seconds }: Effort,
   say: (line: string) => void,
 ): Promise<MeasuredRow> {
-  const contenders = kinds.map((kind) => ({ kind, rounds: [] as Figures[], missing: undefined as string | undefined }));
-  for (let round = -1; round < rounds; round += 1) {
+  const contenders = row.contenders(setting).map((contender) => ({
+    contender,
+    figures: [] as Figures[],
+    missing: undefined as string | undefined,
+  }));
+  const count = Math.min(rounds, row.maxRounds ?? rounds);
+  for (let round = row.warmsUp === false ? 0 : -1; round < count; round += 1) {
     const start = Math.max(round, 0) % contenders.length;
-    for (const contender of [...contenders.slice(start), ...contenders.slice(0, start)]) {
-      if (contender.missing !== undefined) continue;
+    for (const each of [...contenders.slice(start), ...contenders.slice(0, start)]) {
+      if (each.missing !== undefined) continue;
       try {
-        const gate = await yard.open(contender.kind);
-        const origin = gate.origin(row.service);
-        if (origin === undefined) throw new Error(`does not offer this (${row.service})`);
-        const figures = await row.measure(lab, gate, origin, round < 0 ? WARM_UP_SECONDS : seconds);
-        if (round >= 0) contender.rounds.push(figures);
+        const figures = await measureTwice(each.contender, round < 0 ? WARM_UP_SECONDS : seconds, say);
+        if (round >= 0) each.figures.push(figures);
       } catch (error) {
-        contender.missing = error instanceof Error ? error.message : String(error);
-        say(`${row.id}: ${contender.kind.name}: ${contender.missing}`);
+        each.missing = error instanceof Error ? error.message : String(error);
+        say(`${row.id}: ${each.contender.name}: ${each.missing}`);
       }
     }
   }
   return {
     id: row.id,
     title: row.title,
+    baseline: row.baseline,
     metrics: row.metrics,
-    results: contenders.map(({ kind, rounds: measured, missing }) => ({
-      gate: kind.name,
-      ...(missing === undefined ? {} : { missing }),
-      rounds: missing === undefined ? measured : [],
-    })),
+    results: contenders.map(({ contender: { name }, figures, missing }) =>
+      missing === undefined ? { gate: name, rounds: figures } : { gate: name, missing, rounds: [] },
+    ),
   };
 }

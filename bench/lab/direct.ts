@@ -13,6 +13,7 @@ export const DIRECT: GateKind = {
       origin: (service) => `https://${HOSTS[service]}:${lab.upstreamPort}`,
       client: lab.host,
       processes: () => [],
+      close: async () => undefined,
     };
   },
 };

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { findProgram } from '../../e2e/harness/tools.ts';
 import type { GateKind } from './gate.ts';
-import { CREDENTIAL, findFreePort, HOSTS } from './lab.ts';
+import { CREDENTIAL, endProcess, findFreePort, HOSTS } from './lab.ts';
 import type { Lab } from './lab.ts';
 
 /** HAProxy: ends TLS with a certificate of its own, overwrites the header, encrypts again; or passes TCP on. */
@@ -19,6 +19,7 @@ export const HAPROXY: GateKind = {
       origin: (service) => `https://${HOSTS[service]}:${service === 'tunnel' ? tunnel : http}`,
       client: lab.host,
       processes: () => [child.pid ?? 0],
+      close: async () => endProcess(child),
     };
   },
 };

@@ -1,15 +1,18 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority } from '../../e2e/harness/certificates.ts';
 import type { TestAuthority } from '../../e2e/harness/certificates.ts';
 import { Agent, agentProgram } from './agent.ts';
+import { serveEvents } from './events.ts';
 import { nginxConfiguration } from './nginx.ts';
 import { familyOf } from './processes.ts';
+import { compileClients } from './setup.ts';
 
 /** On the disk, so that what a gate makes durable costs what it costs. */
 const BASE_DIRECTORY = '/var/tmp';
@@ -19,23 +22,33 @@ const POLL_MS = 20;
 export const LARGE_FILE_BYTES = 64 * 1024 * 1024;
 
 /** What clients ask for; each gate offers some of it. */
-export type Service = 'api' | 'tunnel' | 'upload' | 'sse';
+export type Service = 'api' | 'tunnel' | 'upload';
 
 /** The name of each service, all of them names of the upstream. */
 export const HOSTS: Readonly<Record<Service, string>> = {
   api: 'api.bench.example',
   tunnel: 'tunnel.bench.example',
   upload: 'upload.bench.example',
-  sse: 'sse.bench.example',
 };
 
 /** What the upstream wants to see; no gate's client holds it. */
 export const CREDENTIAL = 'bench-value-Q7fK2mZx9LrT4vWc8NpS';
 
+/** As {@link CREDENTIAL}, for what is put into bodies. */
+export const BODY_CREDENTIAL = 'bench-value-body-Hd7sPq2XnV6';
+
 /** The core of the gate, and that of clients and upstream. */
 export interface Cores {
   readonly gate: number;
   readonly client: number;
+}
+
+/** The gate alone on the first core, everything else on the second. */
+export const CORES: Cores = { gate: 0, client: 1 };
+
+/** Puts this process on the clients' core: what it does itself, event streams above all, is part of their work. */
+export function pinToClients(): void {
+  execFileSync('taskset', ['-apc', String(CORES.client), String(process.pid)], { stdio: 'ignore' });
 }
 
 /** Directories, certificates and processes of one run of the benchmark. */
@@ -62,16 +75,21 @@ export class Lab {
   }
 
   /** Makes directories and certificates and starts the upstream. */
-  static async open(cores: Cores): Promise<Lab> {
+  static async open(cores: Cores, say: (line: string) => void): Promise<Lab> {
     const directory = mkdtempSync(join(BASE_DIRECTORY, 'sallyport-bench-'));
     const lab = new Lab(cores, directory, await createAuthority('Benchmark root'), await findFreePort());
     try {
-      await lab.#start();
+      await lab.#start(say);
     } catch (error) {
       await lab.close();
       throw error;
     }
     return lab;
+  }
+
+  /** The highest number of a core. */
+  get lastCore(): number {
+    return cpus().length - 1;
   }
 
   /** The upstream's processes. */
@@ -90,15 +108,21 @@ export class Lab {
     return join(this.directory, ...parts);
   }
 
+  /** A command line after which a program knows the services' names as those of the loopback: in a mount namespace of its own. */
+  withNames(argv: readonly string[]): readonly string[] {
+    const program = `mount --bind '${this.path('hosts')}' /etc/hosts && exec "$@"`;
+    return ['unshare', '--map-root-user', '--mount', 'sh', '-c', program, 'sh', ...argv];
+  }
+
   /** Starts a server in the foreground, pinned, and waits until it accepts connections. Ends with the lab. */
   async serve(
     core: number,
     argv: readonly string[],
     port: number,
-    options: { env?: NodeJS.ProcessEnv } = {},
+    options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
   ): Promise<ChildProcess> {
     const child = spawn('taskset', ['-c', String(core), ...argv], {
-      cwd: this.directory,
+      cwd: options.cwd ?? this.directory,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
     });
@@ -129,7 +153,7 @@ export class Lab {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  async #start(): Promise<void> {
+  async #start(say: (line: string) => void): Promise<void> {
     chmodSync(this.directory, 0o755);
     mkdirSync(this.clientDirectory);
     writeFileSync(this.caFile, this.authority.certificatePem);
@@ -140,12 +164,17 @@ export class Lab {
     writeFileSync(this.path('gate.pem'), cert + key, { mode: 0o600 });
     mkdirSync(this.path('www', 'sink'), { recursive: true });
     writeLargeFile(this.path('www', 'large.txt'));
+    linkSync(this.path('www', 'large.txt'), join(this.clientDirectory, 'large.txt'));
     copyFileSync(join(import.meta.dirname, '..', 'clients', 'report.lua'), join(this.clientDirectory, 'report.lua'));
+    compileClients(this.clientDirectory, say);
+    const events = await serveEvents();
+    this.onClose(async () => events.close());
     writeFileSync(
       this.path('nginx.conf'),
       nginxConfiguration({
         path: (...parts) => this.path(...parts),
         upstreamPort: this.upstreamPort,
+        eventsPort: events.port,
         credential: CREDENTIAL,
       }),
     );
@@ -162,11 +191,9 @@ export class Lab {
   async #openHost(): Promise<void> {
     const names = Object.values(HOSTS).map((host) => `127.0.0.1 ${host}`);
     writeFileSync(this.path('hosts'), `127.0.0.1 localhost\n${names.join('\n')}\n`);
-    const program = `mount --bind '${this.path('hosts')}' /etc/hosts && cd '${this.clientDirectory}' || exit\n${agentProgram(this.cores.client)}`;
-    const child = spawn('unshare', ['--map-root-user', '--mount', 'sh', '-c', program], {
-      stdio: 'pipe',
-      env: { ...process.env, TOKEN: CREDENTIAL },
-    });
+    const [file = '', ...args] = this.withNames(['sh', '-c', agentProgram(this.cores.client)]);
+    const env = { ...process.env, TOKEN: CREDENTIAL, BODY_TOKEN: BODY_CREDENTIAL, SCRATCH: this.directory };
+    const child = spawn(file, args, { cwd: this.clientDirectory, stdio: 'pipe', env });
     this.#host = new Agent(child, 'the host');
     const agent = this.#host;
     this.onClose(async () => agent.close());

@@ -1,6 +1,7 @@
 import type { ClientResult } from './agent.ts';
 import type { RunningGate } from './gate.ts';
 import type { Lab } from './lab.ts';
+import { quantile } from './statistics.ts';
 import { cpuMsOf, peakBytesOf, resetPeaks } from './processes.ts';
 
 /** Figures by metric, of one contender in one round. */
@@ -31,7 +32,7 @@ export async function measureClient(
   resetPeaks(pids);
   const gateBefore = cpuMsOf(pids);
   const upstreamBefore = cpuMsOf(lab.upstreamPids());
-  const result = await gate.client.run(command);
+  const result = await gate.client.run(`${gate.prefix ?? ''}${command}`);
   const gateMs = cpuMsOf(pids) - gateBefore;
   const upstreamMs = cpuMsOf(lab.upstreamPids()) - upstreamBefore;
   const { count, figures } = read(result);
@@ -58,8 +59,8 @@ export function readH2load({ output }: ClientResult): Work {
   const rate = Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(output)?.[1]);
   const [, succeeded = '0', failed = '0'] = /(\d+) succeeded, (\d+) failed/.exec(output) ?? [];
   const allFine = / 0 3xx, 0 4xx, 0 5xx$/m.test(output);
-  if (Number(failed) > 0 || !allFine) throw new Error(`requests failed: ${output}`);
-  if (!/^Application protocol: h2$/m.test(output)) throw new Error(`HTTP/2 was not spoken: ${output}`);
+  if (Number(failed) > 0 || !allFine) throw new Error(`${failed} requests failed, or not all were answered with 200`);
+  if (!/^Application protocol: h2$/m.test(output)) throw new Error('HTTP/2 was not spoken');
   return { count: Number(succeeded), figures: { rate, meanUs: readH2Duration(output) } };
 }
 
@@ -67,4 +68,33 @@ function readH2Duration(output: string): number {
   const [, figure, unit = ''] = /^time for request: +\S+ +\S+ +([\d.]+)(us|ms|s) /m.exec(output) ?? [];
   const usPer: Readonly<Record<string, number>> = { us: 1, ms: 1000, s: 1_000_000 };
   return Number(figure) * (usPer[unit] ?? Number.NaN);
+}
+
+/** Reads what `clients/connections.c` prints. @throws Error where connections failed. */
+export function readConnections({
+  output,
+}: ClientResult): Work & { readonly resumed: number; readonly firstUs: number } {
+  const line = output.split('\n').findLast((each) => each.startsWith('{'));
+  const report = JSON.parse(line ?? '{}') as Record<string, number>;
+  const { count = 0, durationUs = 0, failures = 0, resumed = 0, p50Us = 0, p99Us = 0, firstUs = 0 } = report;
+  if (failures > 0 || count === 0) throw new Error(`${failures} failures, ${count} connections\n${output.trim()}`);
+  return { count, resumed, firstUs, figures: { rate: count / (durationUs / 1e6), p50Us, p99Us } };
+}
+
+const TRANSFERRED = /^transfer (\d+) ([\d.]+)$/;
+const MIB_A_TRANSFER = 64;
+
+/**
+ * Reads transfers of one curl, lines of `transfer STATUS BYTES-A-SECOND`; costs are for each MiB. The first of them made the connection and its rate does not count.
+ *
+ * @throws Error where one failed.
+ */
+export function readCurl({ output }: ClientResult): Work {
+  const found = output.split('\n').flatMap((line) => {
+    const [, status, speed] = TRANSFERRED.exec(line) ?? [];
+    return status === undefined ? [] : [{ isFine: status.startsWith('2'), speed: Number(speed) }];
+  });
+  if (found.length < 2 || found.some(({ isFine }) => !isFine)) throw new Error(`transfers failed\n${output.trim()}`);
+  const speeds = found.slice(1).map(({ speed }) => speed / BYTES_PER_MB);
+  return { count: found.length * MIB_A_TRANSFER, figures: { rate: quantile(speeds, 0.5) } };
 }

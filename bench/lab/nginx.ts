@@ -2,6 +2,8 @@
 export interface UpstreamSettings {
   readonly path: (...parts: readonly string[]) => string;
   readonly upstreamPort: number;
+  /** Where event streams come from, by cleartext HTTP. */
+  readonly eventsPort: number;
   readonly credential: string;
 }
 
@@ -47,6 +49,13 @@ http {
       if ($has_credential = 0) { return 401; }
       default_type application/json;
       return 200 '${SMALL_JSON}';
+    }
+    location = /events {
+      if ($has_credential = 0) { return 401; }
+      proxy_pass http://127.0.0.1:${lab.eventsPort};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
     }
     location /sink/ { dav_methods PUT; }
   }

@@ -12,6 +12,11 @@ export function cpuMsOfStat(stat: string, of: 'own' | 'children'): number {
   return ((Number(fields[first]) + Number(fields[first + 1])) * 1000) / TICKS_PER_SECOND;
 }
 
+/** The processor time of this process's children that have ended, and of theirs, in ms. */
+export function childrenCpuMs(): number {
+  return cpuMsOfStat(readFileSync('/proc/self/stat', 'latin1'), 'children');
+}
+
 /** A process and its descendants that share its process id namespace: what a sandbox runs is in another one. */
 export function familyOf(pid: number): readonly number[] {
   const children = new Map<number, number[]>();

@@ -2,8 +2,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, agentProgram } from './agent.ts';
-import type { GateKind, RunningGate } from './gate.ts';
-import { CREDENTIAL, HOSTS } from './lab.ts';
+import type { GateKind, RunningGate, VariantOptions } from './gate.ts';
+import { BODY_CREDENTIAL, CREDENTIAL, HOSTS } from './lab.ts';
 import type { Lab } from './lab.ts';
 import { familyOf } from './processes.ts';
 
@@ -11,31 +11,25 @@ import { familyOf } from './processes.ts';
 const ROOM_DIRECTORY = '/bench';
 const CHECKOUT = join(import.meta.dirname, '..', '..');
 
-/** What a sandbox is set up with beyond the one bound secret that clients use. */
-export interface SallyportOptions {
-  /** The checkout whose `sallyport` runs. Default: this one. */
-  readonly checkout?: string;
-  /** How many secrets are bound to the API's host, all in all. Default 1. */
-  readonly secrets?: number;
-  /** How many further hosts are allowed. Default 0. */
-  readonly rules?: number;
-  /** Whether a secret for bodies is bound to the host of uploads. Default no. */
-  readonly bodies?: boolean;
-}
-
-/** Our own gate, started by its command line, with everything on: its client runs in the sandbox. */
-export function sallyport(name = 'Sallyport', options: SallyportOptions = {}): GateKind {
-  const launcher = join(options.checkout ?? CHECKOUT, 'sallyport');
+/**
+ * Our own gate, started by its command line, with everything on: its client runs in the sandbox.
+ *
+ * @param checkout the one whose `sallyport` runs. Default: this one.
+ */
+export function sallyport(name = 'Sallyport', options: VariantOptions = {}, checkout: string = CHECKOUT): GateKind {
+  const launcher = join(checkout, 'sallyport');
   return {
     name,
     missing: () => undefined,
     version: () => /[0-9]\S*/.exec(execFileSync(launcher, ['--version'], { encoding: 'utf8' }))?.[0] ?? '',
+    launcher,
+    variant: (variantName, more) => sallyport(variantName, { ...options, ...more }, checkout),
     open: async (lab) => openSandbox(lab, launcher, options),
   };
 }
 
 /** Starts one sandbox with an agent in it; it ends with the lab. */
-async function openSandbox(lab: Lab, launcher: string, options: SallyportOptions): Promise<RunningGate> {
+async function openSandbox(lab: Lab, launcher: string, options: VariantOptions): Promise<RunningGate> {
   const { secrets = 1, rules = 0, bodies = false } = options;
   const home = lab.path('home');
   mkdirSync(home, { recursive: true });
@@ -45,8 +39,7 @@ async function openSandbox(lab: Lab, launcher: string, options: SallyportOptions
   const pinned = Object.values(HOSTS).map((host) => ['--resolve', `${host}:443:127.0.0.1:${lab.upstreamPort}`]);
   const argv = [
     ...[launcher, 'run', '--quiet', '--no-workspace', '-v', `${lab.clientDirectory}:${ROOM_DIRECTORY}:ro`],
-    ...['-w', ROOM_DIRECTORY, '--upstream-ca', lab.caFile, '--tunnel', HOSTS.tunnel],
-    ...['--allow', HOSTS.sse],
+    ...['-w', ROOM_DIRECTORY, '-e', 'SCRATCH=/tmp', '--upstream-ca', lab.caFile, '--tunnel', HOSTS.tunnel],
     ...bound,
     ...(bodies
       ? ['--secret-in', 'header,basic,body', '--secret', `BODY_TOKEN@${HOSTS.upload}`]
@@ -66,12 +59,17 @@ async function openSandbox(lab: Lab, launcher: string, options: SallyportOptions
       PATH: process.env['PATH'] ?? '',
       HOME: home,
       ...Object.fromEntries(values),
-      BODY_TOKEN: 'bench-value-body-Hd7sPq2XnV6',
+      BODY_TOKEN: BODY_CREDENTIAL,
     },
   });
   const client = new Agent(child, 'the sandbox');
   lab.onClose(async () => client.close());
   await client.ready();
   const pid = child.pid ?? 0;
-  return { origin: (service) => `https://${HOSTS[service]}`, client, processes: () => familyOf(pid) };
+  return {
+    origin: (service) => `https://${HOSTS[service]}`,
+    client,
+    processes: () => familyOf(pid),
+    close: async () => client.close(),
+  };
 }

@@ -17,12 +17,13 @@ function known(values: readonly (number | undefined)[]): readonly number[] {
   return values.filter((value) => value !== undefined);
 }
 
-/** The cells of one row's table, a head first: medians, the first metric with its quartiles and its ratio to `baseline`. */
-export function tableCells(row: MeasuredRow, baseline: string): readonly (readonly string[])[] {
+/** The cells of one row's table, a head first: medians, the first metric with its quartiles and its ratio to the baseline. */
+export function tableCells(row: MeasuredRow): readonly (readonly string[])[] {
   const metrics = row.metrics.filter(({ key }) =>
     row.results.some((result) => known(valuesOf(result, key)).length > 0),
   );
   const [first] = metrics;
+  const { baseline } = row;
   const base = row.results.find(({ gate }) => gate === baseline);
   const hasRatio = first !== undefined && base !== undefined && base.rounds.length > 0;
   const head = ['gate', ...metrics.map(({ title }) => title)];
@@ -48,8 +49,8 @@ function firstLine(text: string): string {
 }
 
 /** A row's table for a terminal. */
-export function formatTable(row: MeasuredRow, baseline: string): string {
-  const cells = tableCells(row, baseline);
+export function formatTable(row: MeasuredRow): string {
+  const cells = tableCells(row);
   const columns = cells[0]?.length ?? 0;
   const widths = Array.from({ length: columns }, (_, column) =>
     Math.max(...cells.filter((line) => line.length === columns).map((line) => line[column]?.length ?? 0)),
@@ -62,8 +63,8 @@ export function formatTable(row: MeasuredRow, baseline: string): string {
 }
 
 /** A row's table in Markdown. */
-export function formatMarkdownTable(row: MeasuredRow, baseline: string): string {
-  const [head = [], ...lines] = tableCells(row, baseline);
+export function formatMarkdownTable(row: MeasuredRow): string {
+  const [head = [], ...lines] = tableCells(row);
   const write = (cells: readonly string[]): string =>
     `| ${[...cells, ...Array.from({ length: Math.max(0, head.length - cells.length) }, () => '')]
       .map((cell) => cell.replaceAll('|', '\\|'))

@@ -23,7 +23,23 @@ export interface TestAuthority {
   readonly certificatePem: string;
   /** Issues a server certificate for DNS names and IP literals. */
   issue(names: readonly string[], kind?: CertificateKind): Promise<Identity>;
+  /** Issues a client certificate; `intermediate` by way of an authority in between, which follows in the chain. */
+  issueClient(commonName: string, kind?: 'valid' | 'expired' | 'not-yet-valid' | 'intermediate'): Promise<Identity>;
 }
+
+/** The certificate of an authority whose key was never kept, where nothing has to be issued. */
+export const KEYLESS_AUTHORITY_PEM = `-----BEGIN CERTIFICATE-----
+MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
+MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
+0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
+VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
+lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
+C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
+l+AK734cuPb7XMF1Qdo6AVqBBA==
+-----END CERTIFICATE-----
+`;
 
 const DAY_MS = 86_400_000;
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -98,5 +114,46 @@ export async function createAuthority(commonName = 'Sallyport end-to-end test ro
     return { key: await exportKey(leafKeys.privateKey), cert: `${leaf.toString('pem')}\n` };
   }
 
-  return { certificatePem, issue };
+  async function issueClient(
+    commonName: string,
+    kind: 'valid' | 'expired' | 'not-yet-valid' | 'intermediate' = 'valid',
+  ): Promise<Identity> {
+    const [clientKeys, betweenKeys] = await Promise.all([createKeys(), createKeys()]);
+    const between = await x509.X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: 'CN=intermediate',
+      issuer: root.subject,
+      notBefore: new Date(Date.now() - DAY_MS),
+      notAfter: new Date(Date.now() + 20 * DAY_MS),
+      signingAlgorithm: ALGORITHM,
+      publicKey: betweenKeys.publicKey,
+      signingKey: keys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      ],
+    });
+    const leaf = await x509.X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: `CN=${commonName}`,
+      issuer: kind === 'intermediate' ? between.subject : root.subject,
+      notBefore: new Date(Date.now() + (kind === 'not-yet-valid' ? 5 : -10) * DAY_MS),
+      notAfter: new Date(Date.now() + (kind === 'expired' ? -2 : 20) * DAY_MS),
+      signingAlgorithm: ALGORITHM,
+      publicKey: clientKeys.publicKey,
+      signingKey: kind === 'intermediate' ? betweenKeys.privateKey : keys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+      ],
+    });
+    const chain = kind === 'intermediate' ? [leaf, between] : [leaf];
+    return {
+      key: await exportKey(clientKeys.privateKey),
+      cert: chain.map((certificate) => `${certificate.toString('pem')}\n`).join(''),
+    };
+  }
+
+  return { certificatePem, issue, issueClient };
 }

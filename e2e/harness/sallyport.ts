@@ -23,6 +23,10 @@ export interface SallyportOptions {
   readonly canary?: Canary;
   /** `false`: pass no `--audit`. */
   readonly audit?: boolean;
+  /** A command that ends in the command line: `['sh', '-c', 'ulimit -n 300; exec "$@"', 'sh']`. */
+  readonly through?: readonly string[];
+  /** `true`: `through` starts with the test's own rights, and takes the caller's itself. */
+  readonly throughDropsRights?: boolean;
   /** Called with the process id as soon as there is one, for tests that send signals. */
   readonly onStart?: (pid: number) => void;
 }
@@ -67,7 +71,13 @@ export async function sallyport(args: readonly string[], options: SallyportOptio
   const { scene } = options;
   const startedAt = performance.now();
   const watch = options.canary === undefined ? undefined : watchProcesses(options.canary, scene.root);
-  const child = spawn(join(CHECKOUT, 'sallyport'), withAudit(args, options), {
+  const [program = '', ...words] = [
+    ...(options.through ?? []),
+    join(CHECKOUT, 'sallyport'),
+    ...withAudit(args, options),
+  ];
+  const keepsRights = process.getuid?.() === scene.caller.uid || options.throughDropsRights === true;
+  const child = spawn(program, words, {
     cwd: options.cwd ?? scene.workspace,
     env: {
       PATH: SYSTEM_PATH,
@@ -80,7 +90,7 @@ export async function sallyport(args: readonly string[], options: SallyportOptio
     },
     stdio: 'pipe',
     detached: true,
-    ...(process.getuid?.() === scene.caller.uid ? {} : { uid: scene.caller.uid, gid: scene.caller.gid }),
+    ...(keepsRights ? {} : { uid: scene.caller.uid, gid: scene.caller.gid }),
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];

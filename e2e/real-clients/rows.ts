@@ -119,7 +119,7 @@ function inDotnet(name: string, protocol: HttpRow['protocol'], missing: Missing)
     protocol,
     command: (url) =>
       `${DOTNET} ${INSIDE}/dotnet/HttpClientProgram.dll '${url}' ${protocol === 'HTTP/2' ? '2.0' : '1.1'}`,
-    note: 'with OpenSSL 1.1; no package registry has a newer runtime',
+    note: 'its runtime and OpenSSL 1.1 from PyPI',
   });
 }
 

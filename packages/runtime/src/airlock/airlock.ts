@@ -8,14 +8,14 @@ import type { EnterOptions, Holder } from './holder.ts';
 import { openLastingHolder } from './lasting-holder.ts';
 import { isHostRoot } from './host-root.ts';
 import { closeListeners, openListeners } from './listeners.ts';
-import type { Listeners } from './listeners.ts';
+import type { ListenerOptions, Listeners } from './listeners.ts';
 import { namespaceFailure } from './namespace-diagnosis.ts';
 import { GATE_V4, GATE_V6, NETWORK_READY, networkProgram, ROOM_NETWORK_NAMESPACE, STAGE_READY } from './network.ts';
 import type { GateAddresses } from './network.ts';
 import { requireTools } from './required-tools.ts';
 
 /** What {@link openAirlock} needs. */
-export interface AirlockOptions {
+export interface AirlockOptions extends ListenerOptions {
   /** TCP ports that the policy can use, each served on every address in the world. 53 beside DNS is possible. May be known late. */
   readonly ports: readonly number[] | Promise<readonly number[]>;
   /** Directories of control groups to remove when the airlock has ended, even after a `kill -9`. Default none. */
@@ -28,8 +28,6 @@ export interface AirlockOptions {
     readonly uid: number;
     readonly gid: number;
   };
-  /** The Node binary that the listener helper runs on. Default: the one that runs this. */
-  readonly nodeBinary?: string;
 }
 
 /** When each phase was complete, by name, in ms since the start of this process (`performance.now()`); phases overlap. */
@@ -118,7 +116,7 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
         holder,
         Promise.resolve(options.ports).then((ports) => ({ ports: checkPorts(ports), dnsAddresses, ipv6 })),
         networkReady,
-        options.nodeBinary,
+        options,
       );
       announceUnderWay();
       const [listening] = await Promise.allSettled([listenersReady, networkReady]);
@@ -147,7 +145,7 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
  */
 export async function adoptAirlock(
   holder: Holder,
-  options: Pick<AirlockOptions, 'nodeBinary'> & { readonly ports: readonly number[] },
+  options: ListenerOptions & { readonly ports: readonly number[] },
 ): Promise<Airlock> {
   const gateAddresses = findGateAddresses();
   const ipv6 = gateAddresses.v6 !== undefined;
@@ -156,7 +154,7 @@ export async function adoptAirlock(
     dnsAddresses: ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4],
     ipv6,
   };
-  const listeners = await openListeners(holder, request, Promise.resolve(), options.nodeBinary);
+  const listeners = await openListeners(holder, request, Promise.resolve(), options);
   return assemble(holder, listeners, gateAddresses, {}, options);
 }
 
@@ -181,7 +179,7 @@ function assemble(
   listeners: Listeners,
   gateAddresses: GateAddresses,
   timings: PhaseTimings,
-  options: Pick<AirlockOptions, 'nodeBinary'>,
+  options: ListenerOptions,
 ): Airlock {
   let queue: Promise<unknown> = Promise.resolve();
   const openMore = async (ports: readonly number[]) => {
@@ -192,7 +190,7 @@ function assemble(
     }
     if (missing.length > 0) {
       const request = { ports: missing, dnsAddresses: [], ipv6: gateAddresses.v6 !== undefined };
-      const more = await openListeners(holder, request, Promise.resolve(), options.nodeBinary);
+      const more = await openListeners(holder, request, Promise.resolve(), options);
       for (const [port, server] of more.servers) listeners.servers.set(port, server);
     }
     return new Map([...listeners.servers].filter(([port]) => ports.includes(port)));

@@ -1,5 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import type { Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
@@ -9,6 +11,10 @@ import type { Holder } from './holder.ts';
 import { LISTENER_SOURCE } from './listener-program.ts';
 import type { ListenReport, ListenRequest } from './listener-program.ts';
 import { printable } from './namespace-diagnosis.ts';
+import { findTool } from './required-tools.ts';
+import { startSocketDonor } from './socket-donor.ts';
+import type { SocketKind } from './socket-donor.ts';
+import { systemCalls } from './system-calls.ts';
 
 /** Sockets that were opened inside the airlock and belong to this process. */
 export interface Listeners {
@@ -18,6 +24,9 @@ export interface Listeners {
   readonly dnsTcp: Server[];
 }
 
+/** Reading begins, and ending is decided, in the gate. */
+const SERVER_OPTIONS = { pauseOnConnect: true, allowHalfOpen: true, noDelay: true } as const;
+
 /** Connections of one port that wait for somebody who listens. */
 const MAX_EARLY_CONNECTIONS = 256;
 
@@ -25,20 +34,148 @@ const MAX_EARLY_CONNECTIONS = 256;
 const NODE_BINARY_FD = 4;
 
 /**
- * Starts the helper that opens the sockets `requested` inside the airlock, and collects them.
+ * Opens the sockets `requested` inside the airlock.
  *
- * The Node binary is passed as an open file and its program as text: either may lie below a folder, such as `/root`, that
- * the airlock's user cannot traverse.
+ * They are opened by a small program there, and taken over and bound here. Where that cannot be done (no Perl, a seccomp filter
+ * without pidfd_getfd, no library for system calls), a second Node opens and sends them.
  *
- * @param networkReady resolves when the gate's addresses exist; the helper starts, and serves the ports, before.
+ * @param networkReady resolves when the gate's addresses exist; the ports are served before.
  * @throws SallyportError `AIRLOCK_FAILED`.
  */
 export async function openListeners(
   holder: Holder,
   requested: ListenRequest | Promise<ListenRequest>,
   networkReady: Promise<unknown>,
-  nodeBinary = process.execPath,
+  options: ListenerOptions = {},
 ): Promise<Listeners> {
+  const listeners: Listeners = { servers: new Map(), dnsUdp: [], dnsTcp: [] };
+  try {
+    const isDone = options.socketDonor !== 'node' && (await openHere(holder, requested, networkReady, listeners));
+    if (!isDone) await openByNode(holder, requested, networkReady, listeners, options.nodeBinary ?? process.execPath);
+  } catch (error) {
+    closeListeners(listeners);
+    throw error;
+  }
+  const request = await requested;
+  const onPort53 = listeners.servers.get(53);
+  if (onPort53 !== undefined && request.dnsAddresses.length > 0) splitPort53(onPort53, request, listeners);
+  return listeners;
+}
+
+/** How {@link openListeners} gets its sockets. */
+export interface ListenerOptions {
+  /** `node` where the second Node is to do it at once; default: only where nothing else can. */
+  readonly socketDonor?: 'node';
+  /** The binary of that Node. Default: the one that runs this. */
+  readonly nodeBinary?: string;
+}
+
+const BACKLOG_CONNECTIONS = 4096;
+
+/** A socket to be opened, with what becomes of it. */
+interface Door extends SocketKind {
+  readonly address: string;
+  readonly port: number;
+  readonly what: string;
+  readonly isDns: boolean;
+}
+
+/** Everything that is to be opened; what needs the gate's own addresses is last. */
+function planDoors({ ports, dnsAddresses, ipv6 }: ListenRequest): readonly Door[] {
+  const [family, address] = ipv6 ? ([6, '::'] as const) : ([4, '0.0.0.0'] as const);
+  const doors = ports.map((port): Door => ({
+    family,
+    protocol: 'tcp',
+    address,
+    port,
+    what: `TCP port ${port}`,
+    isDns: false,
+  }));
+  for (const dnsAddress of dnsAddresses) {
+    const dns = {
+      family: dnsAddress.includes(':') ? 6 : 4,
+      address: dnsAddress,
+      port: 53,
+      what: `port 53 of ${dnsAddress}`,
+      isDns: true,
+    } as const;
+    doors.push({ ...dns, protocol: 'udp' });
+    if (!ports.includes(53)) doors.push({ ...dns, protocol: 'tcp' });
+  }
+  return doors;
+}
+
+/** Opens sockets without another Node; `false` where this machine does not let us. */
+async function openHere(
+  holder: Holder,
+  requested: ListenRequest | Promise<ListenRequest>,
+  networkReady: Promise<unknown>,
+  listeners: Listeners,
+): Promise<boolean> {
+  const perl = findTool('perl');
+  if (perl === undefined) return false;
+  const donor = startSocketDonor(holder, perl);
+  let doors: readonly Door[];
+  let sockets: readonly number[];
+  try {
+    doors = planDoors(await requested);
+    sockets = await donor.open(doors);
+  } catch (error) {
+    if (error instanceof SallyportError) throw error;
+    return false;
+  } finally {
+    donor.close();
+  }
+  const waiting = [...sockets];
+  let what = '';
+  try {
+    for (const door of doors) {
+      if (door.isDns) await networkReady;
+      what = door.what;
+      systemCalls().bind(waiting[0] ?? -1, door.address, door.port);
+      await openDoor(door, waiting.shift() ?? -1, listeners);
+    }
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause) || cause instanceof SallyportError) throw cause;
+    const reason = `${what} (${String(cause.code)})`;
+    throw new SallyportError('AIRLOCK_FAILED', `The sandbox's gate could not listen: ${reason}.`, { cause });
+  } finally {
+    for (const socket of waiting) closeSync(socket);
+  }
+  return true;
+}
+
+/** Listens on a bound socket, which belongs to the server or UDP socket from here on. */
+async function openDoor(door: Door, descriptor: number, listeners: Listeners): Promise<void> {
+  if (door.protocol === 'udp') {
+    const socket = createSocket(door.family === 6 ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
+    listeners.dnsUdp.push(socket);
+    const listening = once(socket, 'listening');
+    socket.bind({ fd: descriptor });
+    await listening;
+    return;
+  }
+  const server = createPatientServer();
+  if (door.isDns) listeners.dnsTcp.push(server);
+  else listeners.servers.set(door.port, server);
+  const listening = once(server, 'listening');
+  server.listen({ fd: descriptor, backlog: BACKLOG_CONNECTIONS });
+  await listening;
+}
+
+/**
+ * Has a second Node inside open the sockets and send them.
+ *
+ * Its binary is passed as an open file and its program as text: either may lie below a folder, such as `/root`, that
+ * the airlock's user cannot traverse.
+ */
+async function openByNode(
+  holder: Holder,
+  requested: ListenRequest | Promise<ListenRequest>,
+  networkReady: Promise<unknown>,
+  listeners: Listeners,
+  nodeBinary: string,
+): Promise<void> {
   const binary = openSync(nodeBinary, 'r');
   let helper: ChildProcess;
   try {
@@ -56,17 +193,7 @@ export async function openListeners(
   } finally {
     closeSync(binary);
   }
-  const listeners: Listeners = { servers: new Map(), dnsUdp: [], dnsTcp: [] };
-  try {
-    await collect(helper, requested, networkReady, listeners);
-  } catch (error) {
-    closeListeners(listeners);
-    throw error;
-  }
-  const request = await requested;
-  const onPort53 = listeners.servers.get(53);
-  if (onPort53 !== undefined && request.dnsAddresses.length > 0) splitPort53(onPort53, request, listeners);
-  return listeners;
+  await collect(helper, requested, networkReady, listeners);
 }
 
 async function collect(
@@ -119,12 +246,17 @@ async function collect(
   });
 }
 
-/**
- * A server's options do not travel with its handle, so the handle gets a server with the right ones. A connection that comes before somebody
- * listens for it waits until then: a sandbox that is taken over may be connecting all the time.
- */
+/** A server's options do not travel with its handle, so the handle gets a server with the right ones. */
 function adopt(received: Server): Server {
-  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+  return createPatientServer().listen(received);
+}
+
+/**
+ * A server whose connections wait until somebody listens for them: a sandbox that is taken over may be connecting all the time, and what
+ * comes before the gate is there would be lost.
+ */
+function createPatientServer(): Server {
+  const server = createServer(SERVER_OPTIONS);
   const early: Socket[] = [];
   const hold = (socket: Socket): void => {
     socket.on('error', () => socket.destroy());
@@ -144,7 +276,7 @@ function adopt(received: Server): Server {
   server.once('close', () => {
     for (const socket of early.splice(0)) socket.destroy();
   });
-  return server.listen(received);
+  return server;
 }
 
 /**

@@ -16,9 +16,8 @@ import {
   findAuditHead,
   readAuditHead,
   retireAuditHead,
-  writeAuditHead,
 } from './audit-state.ts';
-import type { AuditHead, AuditPaths } from './audit-state.ts';
+import { AuditHeadFile, type AuditHead, type AuditPaths } from './audit-state.ts';
 import { CHAIN_START, chainMac, splitLine } from './chain.ts';
 
 /** What is read back at most after a crash; a head is behind by one batch, some 10 MB at the very most. */
@@ -31,7 +30,7 @@ const LINE_FEED = 0x0a;
 export interface OpenedAuditFile {
   readonly handle: FileHandle;
   readonly lock: AuditLock;
-  readonly paths: AuditPaths;
+  readonly headFile: AuditHeadFile;
   readonly key: Buffer;
   readonly head: AuditHead;
 }
@@ -75,8 +74,8 @@ export async function openAuditFile(options: { file: string; stateDirectory: str
       head = await continueChain({ handle, name, key, fresh, known, paths });
     }
     // Before the first line, so that a crash right after that one does not leave a file that nobody knows.
-    await writeAuditHead(paths, head, false);
-    return { handle, lock, paths, key, head };
+    const headFile = await AuditHeadFile.create(paths, head);
+    return { handle, lock, headFile, key, head };
   } catch (error) {
     await handle?.close();
     await lock.release();

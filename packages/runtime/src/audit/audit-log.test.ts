@@ -16,6 +16,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { open as openFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -319,7 +320,7 @@ test('ensureAuditKey() makes one key for all who ask, and none that others can r
   await assertRefused();
 });
 
-test('failure is set once a write fails, and stays', async () => {
+test('failure is set once a write fails, and stays', async (t) => {
   const failures: SallyportError[] = [];
   const log = await AuditLog.open({
     file,
@@ -330,8 +331,10 @@ test('failure is set once a write fails, and stays', async () => {
   log.record(RECORD);
   await log.drain();
   assert.deepEqual(failures, []);
-  // The head can no longer be put in place.
-  renameSync(auditPaths(stateDirectory).heads, `${auditPaths(stateDirectory).heads}.away`);
+  const handle = await openFile(file);
+  const full = Object.assign(new Error('no space left on the device'), { code: 'ENOSPC' });
+  t.mock.method(Object.getPrototypeOf(handle) as FileHandle, 'write', () => Promise.reject(full));
+  await handle.close();
   log.record(RECORD);
   await assert.rejects(log.drain(), { code: 'AUDIT_FAILED' });
   assert.equal(log.failure?.code, 'AUDIT_FAILED');
@@ -339,6 +342,43 @@ test('failure is set once a write fails, and stays', async () => {
   await assert.rejects(log.drain(), { code: 'AUDIT_FAILED' });
   await assert.rejects(log.close(), { code: 'AUDIT_FAILED' });
   assert.deepEqual(failures, [log.failure]);
+});
+
+test('failure is set when the head is taken away', async () => {
+  const log = await AuditLog.open({ file, stateDirectory, sandbox: 'box' });
+  log.record(RECORD);
+  await log.drain();
+  renameSync(auditPaths(stateDirectory).heads, `${auditPaths(stateDirectory).heads}.away`);
+  log.record(RECORD);
+  await assert.rejects(log.close(), { code: 'AUDIT_FAILED' });
+});
+
+test('open() finds the older head where a crash tore the write of the later one', async () => {
+  await write(2);
+  const log = await AuditLog.open({ file, stateDirectory, sandbox: 'box' });
+  log.record(RECORD);
+  await log.close();
+  const headFile = join(auditPaths(stateDirectory).heads, `${auditFileId(file)}.json`);
+  const slots = readFileSync(headFile, 'utf8').split('\n');
+  assert.equal(slots.filter((slot) => slot.includes('"seq":')).length, 2);
+  const torn = slots.map((slot) => (slot.includes('"seq":3,') ? slot.replace('"seq":3,', '"seq":4,') : slot));
+  writeFileSync(headFile, torn.join('\n'));
+  await write(1);
+  assert.deepEqual(
+    lines().map(({ seq }) => seq),
+    [1, 2, 3, 4],
+  );
+  assert.equal((await verifyAudit({ file, stateDirectory })).ok, true);
+});
+
+test('record() keeps the chain over batches of any size', async () => {
+  const log = await AuditLog.open({ file, stateDirectory, sandbox: 'box' });
+  const path = `/${'\u20ac'.repeat(2000)}`;
+  for (let index = 0; index < 5000; index++) log.record(index % 50 === 0 ? { ...RECORD, path } : RECORD);
+  await log.close();
+  const verified = await verifyAudit({ file, stateDirectory });
+  assert.equal(verified.ok, true);
+  assert.equal(lines().length, 5000);
 });
 
 test('open() follows a hard link to the same bytes', async () => {

@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readFile, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { SallyportError } from '@sallyport/sdk';
 
-import { AUDIT_KEY_BYTES } from './chain.ts';
+import { AUDIT_KEY_BYTES, CHAIN_START } from './chain.ts';
 
 /** What is kept about a log file outside of it: where its chain has come to. */
 export interface AuditHead {
@@ -108,21 +108,89 @@ export async function ensureAuditKey(paths: AuditPaths): Promise<Buffer> {
   return key;
 }
 
-/** Puts a head in place, atomically. With `durable` it survives a power failure, too. */
-export async function writeAuditHead(paths: AuditPaths, head: AuditHead, durable: boolean): Promise<void> {
-  const target = headPath(paths, head.file);
-  const draft = `${target}.draft`;
-  const text = `${JSON.stringify(head)}\n`;
-  const handle = await open(draft, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    if (durable) {
-      await handle.datasync();
-    }
-  } finally {
-    await handle.close();
+/**
+ * The file that holds the head of one log, open for writing.
+ *
+ * It has two slots of equal size, each one line: a JSON object with a check of its own, filled up with spaces. They are written in
+ * turn, in place: a write that a crash tears leaves the other one. A new file for each head would cost a rename, and some file
+ * systems write out a file's data when it is renamed over another.
+ */
+export class AuditHeadFile {
+  readonly #handle: FileHandle;
+  readonly #path: string;
+  readonly #slotBytes: number;
+  #next = 1;
+
+  private constructor(handle: FileHandle, path: string, slotBytes: number) {
+    this.#handle = handle;
+    this.#path = path;
+    this.#slotBytes = slotBytes;
   }
-  await rename(draft, target);
+
+  /** Makes the file anew, atomically, with `head` in it. */
+  static async create(paths: AuditPaths, head: AuditHead): Promise<AuditHeadFile> {
+    const target = headPath(paths, head.file);
+    const draft = `${target}.draft`;
+    const longest = formatHead({ ...head, seq: MAX_NUMBER, bytes: MAX_NUMBER, firstMac: CHAIN_START });
+    const slotBytes = Math.ceil((Buffer.byteLength(longest) + 1) / SECTOR_BYTES) * SECTOR_BYTES;
+    const handle = await open(draft, 'w', 0o600);
+    try {
+      await writeWhole(handle, Buffer.concat([slotOf(head, slotBytes), Buffer.alloc(slotBytes, '\n')]), 0);
+      await rename(draft, target);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    return new AuditHeadFile(handle, target, slotBytes);
+  }
+
+  /**
+   * Puts a later head of the same log in place. With `durable` it survives a power failure, too, and the file is still where it is looked for.
+   *
+   * @throws an error of the file system
+   */
+  async write(head: AuditHead, durable: boolean): Promise<void> {
+    await writeWhole(this.#handle, slotOf(head, this.#slotBytes), this.#next * this.#slotBytes);
+    this.#next = 1 - this.#next;
+    if (!durable) return;
+    await this.#handle.datasync();
+    const [here, there] = await Promise.all([this.#handle.stat(), stat(this.#path)]);
+    if (here.ino !== there.ino || here.dev !== there.dev) throw new Error('the head of the audit log was replaced');
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+const SECTOR_BYTES = 512;
+const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
+const CHECK_LENGTH = 16;
+
+function formatHead(head: AuditHead): string {
+  return JSON.stringify({ ...head, check: checkOf(head) });
+}
+
+/** Tells a torn slot from a whole one. It guards against accidents, not against whoever can write the state directory. */
+function checkOf(head: AuditHead): string {
+  const { version, file, keyId, seq, mac, firstMac, bytes } = head;
+  const members = JSON.stringify([version, file, keyId, seq, mac, firstMac, bytes]);
+  return createHash('sha256').update(members).digest('hex').slice(0, CHECK_LENGTH);
+}
+
+function slotOf(head: AuditHead, slotBytes: number): Buffer {
+  const text = Buffer.from(formatHead(head), 'utf8');
+  const slot = Buffer.alloc(slotBytes, ' ');
+  text.copy(slot);
+  slot[slotBytes - 1] = 0x0a;
+  return slot;
+}
+
+async function writeWhole(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    written += (await handle.write(bytes, written, bytes.length - written, position + written)).bytesWritten;
+  }
 }
 
 /** The head of the log that was last written at this path, or null. */
@@ -161,12 +229,20 @@ function headPath(paths: AuditPaths, absoluteFile: string): string {
   return join(paths.heads, `${auditFileId(absoluteFile)}.json`);
 }
 
+/** The later of the heads in the two slots; null where neither is whole. */
 function parseHead(text: string | null): AuditHead | null {
-  if (text === null) {
-    return null;
+  let latest: AuditHead | null = null;
+  for (const slot of text?.split('\n') ?? []) {
+    const head = parseSlot(slot);
+    if (head !== null && (latest === null || head.seq > latest.seq)) latest = head;
   }
+  return latest;
+}
+
+function parseSlot(slot: string): AuditHead | null {
+  if (slot.trim() === '') return null;
   try {
-    const head = JSON.parse(text) as Partial<AuditHead> | null;
+    const head = JSON.parse(slot) as (Partial<AuditHead> & { check?: unknown }) | null;
     const valid =
       head?.version === 1 &&
       typeof head.file === 'string' &&
@@ -174,8 +250,11 @@ function parseHead(text: string | null): AuditHead | null {
       Number.isSafeInteger(head.seq) &&
       Number.isSafeInteger(head.bytes) &&
       typeof head.mac === 'string' &&
-      (head.firstMac === null || typeof head.firstMac === 'string');
-    return valid ? (head as AuditHead) : null;
+      (head.firstMac === null || typeof head.firstMac === 'string') &&
+      head.check === checkOf(head as AuditHead);
+    if (!valid) return null;
+    const { check: _, ...members } = head;
+    return members as AuditHead;
   } catch {
     // A damaged head anchors nothing, which is what a missing one means.
     return null;

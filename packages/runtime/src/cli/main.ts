@@ -13,8 +13,6 @@ async function main(argv: readonly string[]): Promise<number> {
   const headStart = runsSandbox ? (await import('../engine/head-start.ts')).takeHeadStart(milestones) : null;
   try {
     // In parts: what the first processes have to say is heard in between.
-    await import('commander');
-    await nextTurn();
     await import('../policy/host-pattern.ts');
     await nextTurn();
     const { runCommandLine } = await import('./command-line.ts');
@@ -40,6 +38,11 @@ async function flush(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-const status = await main(process.argv.slice(2));
-await Promise.all([flush(process.stdout), flush(process.stderr)]);
-process.exit(status);
+async function runToEnd(): Promise<never> {
+  const status = await main(process.argv.slice(2));
+  await Promise.all([flush(process.stdout), flush(process.stderr)]);
+  process.exit(status);
+}
+
+// Not awaited: the bundle is a CommonJS module, in which what is imported late is loaded late.
+void runToEnd();

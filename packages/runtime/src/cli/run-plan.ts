@@ -5,6 +5,7 @@ import { SallyportError } from '@sallyport/sdk';
 import { stateDirectory } from '../engine/state-directory.ts';
 import type { RunPlan } from '../engine/plan.ts';
 import { DEFAULT_PIDS, parseCpus, parseDuration, parseMemory, parsePids } from '../sandbox/limits.ts';
+import type { Location } from '../secrets/bound-secret.ts';
 import { derivePlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
 import {
   checkSecretValue,
@@ -62,8 +63,8 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
  */
 export function planRun(flags: RunFlags, command: readonly string[], host: HostContext, reporter: Reporter): RunPlan {
   const environment = planEnvironment(flags, host);
-  const inputs = flags.secret.map((text) => readSecret(text, host, reporter));
   const locations = parseLocations(flags.secretIn);
+  const inputs = flags.secret.map((text) => readSecret(text, locations, host, reporter));
   const secrets = createSecretSet({
     inputs,
     locations,
@@ -119,8 +120,8 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
   };
 }
 
-function readSecret(text: string, host: HostContext, reporter: Reporter): SecretInput {
-  const spec = parseSecretSpec(text);
+function readSecret(text: string, locations: readonly Location[], host: HostContext, reporter: Reporter): SecretInput {
+  const spec = parseSecretSpec(text, locations);
   if (spec.kind === 'named') {
     throw new SallyportError(
       'NOT_SUPPORTED_YET',
@@ -136,7 +137,7 @@ function readSecret(text: string, host: HostContext, reporter: Reporter): Secret
       `--secret ${spec.env}@…: the host variable ${spec.env} is ${value === undefined ? 'not set' : 'empty'}. Export it, or give the value: --secret ${spec.env}=VALUE@HOST.`,
     );
   }
-  return { env: spec.env, value: checkSecretValue(value, spec.env), hosts: spec.hosts };
+  return { env: spec.env, value: checkSecretValue(value, spec.env, locations), hosts: spec.hosts };
 }
 
 function planEnvironment(flags: RunFlags, host: HostContext): ReadonlyMap<string, string> {

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
-import net from 'node:net';
+import { randomBytes } from 'node:crypto';
+import type net from 'node:net';
 import { before, describe, test } from 'node:test';
-import tls from 'node:tls';
-import { constants, deflateRawSync } from 'node:zlib';
+import { deflateRawSync } from 'node:zlib';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
-import { OPCODE, type MessageOpcode, type WebSocketSide } from '../websocket/frame.ts';
-import { FrameDecoder } from '../websocket/frame-decoder.ts';
-import { encodeFrameHeader, type OutgoingFrame } from '../websocket/frame-header.ts';
-import { applyMask } from '../websocket/mask.ts';
+import { OPCODE, type MessageOpcode } from '../websocket/frame.ts';
+import { acceptFor, closeCode, deflate, frameBytes, Peer } from './websocket-peer.testing.ts';
 import {
   openLoopbackGate,
   placeholderOf,
@@ -16,6 +13,7 @@ import {
   type LoopbackGate,
   type LoopbackOptions,
 } from './loopback.testing.ts';
+import { startRawUpstream } from './raw-upstream.testing.ts';
 
 const VALUE = 'canary"value-4711';
 const PLACEHOLDER = placeholderOf('TOKEN');
@@ -27,108 +25,8 @@ before(async () => {
   authority = await createAuthority();
 });
 
-/** One end of a WebSocket in a test: frames out, messages and control frames in. */
-class Peer {
-  readonly socket: net.Socket;
-  readonly side: WebSocketSide;
-  /** What came: `1 text`, `2 binary`, `9 ping`, and `| ` before each further fragment. */
-  readonly seen: string[] = [];
-  /** Everything that came, as it came. */
-  raw = '';
-  ended = false;
-  #waiting: (() => void)[] = [];
-  #message = '';
-
-  constructor(socket: net.Socket, side: WebSocketSide, compression = false) {
-    this.socket = socket;
-    this.side = side;
-    const decoder = new FrameDecoder({ side: side === 'client' ? 'server' : 'client', compression });
-    socket.on('data', (chunk: Buffer) => {
-      this.raw += chunk.toString('latin1');
-      let offset = 0;
-      while (offset < chunk.length) {
-        offset = decoder.decode(chunk, offset);
-        const { event } = decoder;
-        if (event === null) continue;
-        if (event.kind === 'control') {
-          this.seen.push(`${event.opcode} ${event.payload.toString('latin1')}`);
-          continue;
-        }
-        if (event.isMessageStart) this.#message = `${event.opcode}${event.isCompressed ? 'z' : ''} `;
-        this.#message += event.payload.toString('latin1');
-        if (event.isMessageEnd) this.seen.push(this.#message);
-        else if (event.isFrameEnd) this.#message += '|';
-      }
-      this.#wake();
-    });
-    socket.on('end', () => {
-      this.ended = true;
-      this.#wake();
-    });
-    socket.on('close', () => {
-      this.ended = true;
-      this.#wake();
-    });
-    socket.on('error', () => undefined);
-    socket.resume();
-  }
-
-  #wake(): void {
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-
-  async until(isDone: () => boolean): Promise<void> {
-    while (!isDone()) {
-      if (this.ended) throw new Error(`the connection ended after ${JSON.stringify(this.seen)}`);
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
-  async untilEnd(): Promise<void> {
-    while (!this.ended) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  /** Waits for that many messages and control frames, and takes them. */
-  async take(count: number): Promise<string[]> {
-    await this.until(() => this.seen.length >= count);
-    return this.seen.splice(0, count);
-  }
-
-  send(opcode: number, payload: string | Buffer = '', options: { isFinal?: boolean; rsv1?: boolean } = {}): void {
-    this.socket.write(this.frame(opcode, payload, options));
-  }
-
-  frame(opcode: number, payload: string | Buffer, { isFinal = true, rsv1 = false } = {}): Buffer {
-    return frameBytes(this.side, opcode, payload, { isFinal, rsv1 });
-  }
-}
-
-function frameBytes(
-  side: WebSocketSide,
-  opcode: number,
-  payload: string | Buffer,
-  { isFinal = true, rsv1 = false } = {},
-): Buffer {
-  const bytes = Buffer.from(payload);
-  const mask = side === 'client' ? randomBytes(4).readInt32BE() : null;
-  const header = encodeFrameHeader({ opcode: opcode as OutgoingFrame['opcode'], isFinal, length: bytes.length, mask });
-  if (rsv1) header[0]! |= 0x40;
-  if (mask !== null) applyMask(bytes, mask, 0);
-  return Buffer.concat([header, bytes]);
-}
-
-/** The code of a close frame as a peer has noted it. */
-function closeCode(seen = ''): number | null {
-  return seen.startsWith('8 ') ? Buffer.from(seen.slice(2), 'latin1').readUInt16BE(0) : null;
-}
-
-/** The compressed form of a message (RFC 7692 section 7.2.1). */
-function deflate(text: string | Buffer): Buffer {
-  return deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
-}
-
 function accept(key = KEY): string {
-  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  return acceptFor(key);
 }
 
 function switching(fields = ''): string {
@@ -166,20 +64,15 @@ const DEFLATE = 'Sec-WebSocket-Extensions: permessage-deflate\r\n';
 async function openGate(
   handler: (socket: net.Socket) => void,
   { secure = true, ...options }: SessionOptions = {},
-): Promise<LoopbackGate & { closeServer: () => void }> {
-  const server = secure
-    ? tls.createServer({ ...(await authority.issue([HOST])), allowHalfOpen: true }, handler)
-    : net.createServer({ allowHalfOpen: true }, handler);
-  server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
+): Promise<LoopbackGate & { closeServer: () => PromiseLike<void> }> {
+  const upstream = await startRawUpstream(handler, secure ? await authority.issue([HOST]) : null);
   const gate = await openLoopbackGate({
     secrets: [`TOKEN=${VALUE}@${HOST}`],
     upstreamCa: authority.certificatePem,
-    resolve: [`${HOST}:${secure ? 443 : 80}:127.0.0.1:${port}`],
+    resolve: [`${HOST}:${secure ? 443 : 80}:127.0.0.1:${upstream.port}`],
     ...options,
   });
-  return Object.assign(gate, { closeServer: () => server.close() });
+  return Object.assign(gate, { closeServer: () => upstream[Symbol.asyncDispose]() });
 }
 
 /** Opens a WebSocket from a client through the gate to a server, both of which are the test's. */
@@ -219,7 +112,7 @@ async function open(options: SessionOptions = {}): Promise<Session> {
     async [Symbol.asyncDispose]() {
       client.socket.destroy();
       server.socket.destroy();
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     },
   };
@@ -307,7 +200,7 @@ describe('the handshake', () => {
       socket.end(request);
       assert.match(await receive(socket), /^HTTP\/1\.1 400 .*MALFORMED_REQUEST/s);
       assert.equal(asked, 0);
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     });
   }
@@ -330,7 +223,7 @@ describe('the handshake', () => {
       assert.match(await receive(socket), /^HTTP\/1\.1 200 .*ok$/s);
       assert.doesNotMatch(seen, /\r\nupgrade:/i);
       assert.doesNotMatch(seen, /\r\nconnection:/i);
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     }
   });
@@ -345,7 +238,7 @@ describe('the handshake', () => {
     socket.write(handshake());
     assert.match(await receive(socket, PLACEHOLDER), /^HTTP\/1\.1 401 No\r\n/);
     socket.destroy();
-    gate.closeServer();
+    await gate.closeServer();
     await gate[Symbol.asyncDispose]();
   });
 
@@ -366,7 +259,7 @@ describe('the handshake', () => {
       socket.end(handshake());
       assert.match(await receive(socket), /^HTTP\/1\.1 502 .*UPSTREAM_MALFORMED/s);
       assert.equal(gate.events.at(-1)?.code, 'UPSTREAM_MALFORMED');
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     });
   }
@@ -376,7 +269,7 @@ describe('the handshake', () => {
     const socket = await gate.connectTls(HOST, 443);
     socket.end(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
     assert.match(await receive(socket), /^HTTP\/1\.1 502 .*UPSTREAM_MALFORMED/s);
-    gate.closeServer();
+    await gate.closeServer();
     await gate[Symbol.asyncDispose]();
   });
 

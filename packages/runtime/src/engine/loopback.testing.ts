@@ -40,14 +40,15 @@ export interface LoopbackGate extends AsyncDisposable {
 }
 
 export async function openLoopbackGate(options: LoopbackOptions): Promise<LoopbackGate> {
+  const locations = parseLocations(options.secretIn ?? []);
   const inputs = (options.secrets ?? []).map((text) => {
-    const spec = parseSecretSpec(text);
+    const spec = parseSecretSpec(text, locations);
     if (spec.kind !== 'bound' || spec.value === undefined) throw new TypeError('tests give the value');
     return { env: spec.env, value: spec.value, hosts: spec.hosts };
   });
   const secrets = createSecretSet({
     inputs,
-    locations: parseLocations(options.secretIn ?? []),
+    locations,
     plainNames: [],
     placeholderFor: placeholderOf,
   });

@@ -14,6 +14,7 @@ import { UpstreamPool } from '../gate/upstream-pool.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import { Redactor, type RedactionRule } from '../secrets/redact.ts';
+import { redactionRules } from '../secrets/redact-rules.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
@@ -72,8 +73,9 @@ type RulesContext = Pick<
   'policy' | 'secrets' | 'substituter' | 'bodies' | 'messages' | 'redactor' | 'redacts' | 'intercepts' | 'closed'
 >;
 
-function createRulesContext({ policy, secrets, closed }: GateRules, redacted: readonly RedactionRule[]): RulesContext {
+function createRulesContext({ policy, secrets, closed }: GateRules, values: KnownValues): RulesContext {
   // What has been a secret stays one: its value may still come back.
+  const redacted = redactionRules(values.rules());
   const protects = redacted.length > 0;
   return {
     policy,
@@ -88,30 +90,36 @@ function createRulesContext({ policy, secrets, closed }: GateRules, redacted: re
   };
 }
 
-/** Builds the gate of one sandbox: the one place where its parts meet. */
-export function openGate(parts: GateParts): OpenGate {
+function knownValues({ secrets, earlierValues = [] }: GateParts): KnownValues {
+  const values = new KnownValues(earlierValues);
+  values.add(secrets);
+  return values;
+}
+
+/** Builds what the gate of one sandbox consults: the one place where its parts meet. */
+export function createGateContext(parts: GateParts, values = knownValues(parts)): GateContext {
   const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
-  const zone = parts.zone ?? new SyntheticAddresses();
-  const record = new Recorder(audit);
   const dialer = new Dialer({ policy, trust, clientCertificates });
-  const pool = new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs);
-  const values = new KnownValues(parts.earlierValues ?? []);
-  values.add(secrets);
-  const lasting = {
-    zone,
+  return {
+    ...createRulesContext({ policy, secrets, closed: parts.closed ?? null }, values),
+    zone: parts.zone ?? new SyntheticAddresses(),
     leafContexts: new LeafContexts({ authority }),
     bodyStores: new BodyStores(),
     dialer,
-    pool,
-    record,
+    pool: new UpstreamPool(dialer, clock, timeLimits.upstreamIdleMs),
+    record: new Recorder(audit),
     clock,
     timeLimits,
   };
-  const gate = new Gate({
-    ...lasting,
-    ...createRulesContext({ policy, secrets, closed: parts.closed ?? null }, values.rules()),
-  });
+}
+
+/** Opens the gate of one sandbox and its resolver. */
+export function openGate(parts: GateParts): OpenGate {
+  const values = knownValues(parts);
+  const context = createGateContext(parts, values);
+  const { zone, record, dialer, pool } = context;
+  const gate = new Gate(context);
   const dns = new DnsServer({ zone, onCapacity: (name) => record.dnsCapacity(name) });
   return {
     gate,
@@ -131,7 +139,7 @@ export function openGate(parts: GateParts): OpenGate {
       values.add(rules.secrets);
       dialer.usePolicy(rules.policy);
       pool.retire();
-      gate.reconfigure({ ...lasting, ...createRulesContext(rules, values.rules()) });
+      gate.reconfigure({ ...context, ...createRulesContext(rules, values) });
     },
     close() {
       dns.close();

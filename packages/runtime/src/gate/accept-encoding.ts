@@ -6,6 +6,21 @@ const DECODABLE = new Set(['gzip', 'x-gzip', 'deflate', 'br', 'zstd', 'identity'
  * Weights are kept; what is left of nothing is `identity`.
  */
 export function reduceAcceptEncoding(value: string): string {
+  // A client says the same in every request.
+  if (value === lastValue) return lastReduced;
+  const reduced = reduce(value);
+  if (value.length <= MAX_REMEMBERED_CHARACTERS) {
+    lastValue = value;
+    lastReduced = reduced;
+  }
+  return reduced;
+}
+
+const MAX_REMEMBERED_CHARACTERS = 256;
+let lastValue = '';
+let lastReduced = 'identity';
+
+function reduce(value: string): string {
   const kept = value
     .split(',')
     .map((element) => element.trim())

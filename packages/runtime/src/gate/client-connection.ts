@@ -17,16 +17,27 @@ export type ConnectionPurpose =
 /** What the connection waits for; each has its own time limit. */
 export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream' | 'websocket' | 'websocket-close';
 
-/** Which limit is for what. */
-export const LIMIT_OF = {
-  head: 'headMs',
-  idle: 'clientIdleMs',
-  body: 'bodyIdleMs',
-  response: 'responseHeadMs',
-  stream: 'responseIdleMs',
-  websocket: 'webSocketIdleMs',
-  'websocket-close': 'webSocketCloseMs',
-} as const satisfies Record<Waiting, keyof TimeLimits>;
+/** The limit of each, in milliseconds. A switch: this runs several times for each request. */
+export function limitMsFor(limits: TimeLimits, forWhat: Waiting): number {
+  switch (forWhat) {
+    case 'head':
+      return limits.headMs;
+    case 'idle':
+      return limits.clientIdleMs;
+    case 'body':
+      return limits.bodyIdleMs;
+    case 'response':
+      return limits.responseHeadMs;
+    case 'stream':
+      return limits.responseIdleMs;
+    case 'websocket':
+      return limits.webSocketIdleMs;
+    case 'websocket-close':
+      return limits.webSocketCloseMs;
+    default:
+      throw new TypeError(`unknown wait ${String(forWhat satisfies never)}`);
+  }
+}
 
 /**
  * The client's side of one HTTP/1 connection: heads in, one exchange at a time, responses out.
@@ -104,7 +115,7 @@ export class ClientConnection {
   /** Restarts the time limit. */
   wait(forWhat: Waiting): void {
     this.#waiting = forWhat;
-    this.#deadlineMs = this.context.clock.nowMs + this.context.timeLimits[LIMIT_OF[forWhat]];
+    this.#deadlineMs = this.context.clock.nowMs + limitMsFor(this.context.timeLimits, forWhat);
   }
 
   pauseReading(): void {
@@ -191,6 +202,7 @@ export class ClientConnection {
         if (next === -1) return;
         offset = next;
         const head = parseRequestHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
+        this.#heads.release();
         const exchange = new Exchange(this, head);
         this.#exchange = exchange;
         exchange.start();

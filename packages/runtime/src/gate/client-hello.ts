@@ -3,7 +3,7 @@ import { ClientHelloReader, type ClientHello } from '../tls/client-hello.ts';
 
 export type HelloOutcome =
   | { readonly outcome: 'hello'; readonly hello: ClientHello }
-  | { readonly outcome: 'invalid'; readonly reason: string }
+  | { readonly outcome: 'invalid'; readonly reason: string; readonly isObsolete: boolean }
   | { readonly outcome: 'gone' };
 
 /**
@@ -37,7 +37,7 @@ export function readHello(socket: net.Socket): Promise<HelloOutcome> {
           settle({ outcome: 'hello', hello: result });
           return;
         case 'invalid':
-          settle({ outcome: 'invalid', reason: result.reason });
+          settle({ outcome: 'invalid', reason: result.reason, isObsolete: result.isObsolete });
           return;
         default:
           throw new TypeError(`unknown state ${String(result satisfies never)}`);

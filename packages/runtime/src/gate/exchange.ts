@@ -11,13 +11,13 @@ import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
-import { lateAlert } from './late-alert.ts';
+import { explainEnd } from './late-alert.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
 import { rewriteRequest } from './request-rewrite.ts';
-import { ResponseRelay } from './response-relay.ts';
+import { ResponseRelay, type ResponseListener } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
 import { WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
@@ -34,7 +34,7 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
  * The request's body streams to the upstream while the {@link ResponseRelay} streams back; either side that cannot take more stops
  * the other's reading. An exchange ends exactly once, with one audit event.
  */
-export class Exchange implements UpstreamListener {
+export class Exchange implements UpstreamListener, ResponseListener {
   readonly #client: ClientConnection;
   /** As it was when the request began: a change is for the next one. */
   readonly #context: GateContext;
@@ -166,7 +166,7 @@ export class Exchange implements UpstreamListener {
       this.refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
     } else {
       const what = waiting === 'response' ? 'did not answer' : 'stopped in the middle of its answer';
-      this.#failUpstream('UPSTREAM_TIMEOUT', `The upstream ${what} within the time limit.`, 504);
+      this.responseFailed('UPSTREAM_TIMEOUT', `The upstream ${what} within the time limit.`, 504);
     }
   }
 
@@ -191,7 +191,7 @@ export class Exchange implements UpstreamListener {
     const response = this.#response;
     if (response === null) {
       // Bytes before the request was sent cannot be its answer.
-      this.#failUpstream('UPSTREAM_MALFORMED', 'The upstream spoke before it was asked.');
+      this.responseFailed('UPSTREAM_MALFORMED', 'The upstream spoke before it was asked.');
       return;
     }
     this.#client.wait('stream');
@@ -202,18 +202,21 @@ export class Exchange implements UpstreamListener {
     if (this.#ended) return;
     const response = this.#response;
     if (response === null || !response.hasReceived) {
-      const alert = this.#upstream === null ? null : lateAlert(this.#upstream.socket);
+      const upstream = this.#upstream;
       const retriable =
-        this.#upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
+        upstream?.used === true && this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method);
       this.#upstream = null;
       if (retriable) {
         this.#requestSent = false;
         this.#response = null;
         this.#dial();
-      } else if (alert !== null) {
-        this.#failUpstream('UPSTREAM_TLS_FAILED', `The upstream ended the TLS connection: ${alert}.`);
       } else {
-        this.#failUpstream('UPSTREAM_UNREACHABLE', 'The upstream closed the connection without an answer.');
+        const fault = {
+          code: 'UPSTREAM_UNREACHABLE',
+          detail: 'The upstream closed the connection without an answer.',
+        } as const;
+        const { code, detail } = upstream?.used === false ? explainEnd(upstream.socket, fault) : fault;
+        this.responseFailed(code, detail);
       }
       return;
     }
@@ -291,9 +294,7 @@ export class Exchange implements UpstreamListener {
       keepAlive: this.#keepAlive,
       redactor: this.#context.redactor,
       offer: this.#offer,
-      onSwitch: (compression, rest) => this.#switch(upstream, compression, rest),
-      onComplete: () => this.#responseComplete(),
-      onFailure: (code, detail) => this.#failUpstream(code, detail),
+      listener: this,
     });
     let head: string;
     try {
@@ -353,11 +354,13 @@ export class Exchange implements UpstreamListener {
       this.#upstream?.socket.write(encodeLastChunk(trailers), 'latin1');
     }
     this.#client.wait('response');
-    if (this.#response?.isComplete === true) this.#responseComplete();
+    if (this.#response?.isComplete === true) this.responseComplete();
   }
 
   /** Both sides speak WebSocket from here on. The exchange goes on until they have ended. */
-  #switch(upstream: UpstreamConnection, compression: boolean, rest: Buffer): void {
+  responseSwitched(compression: boolean, rest: Buffer): void {
+    const upstream = this.#upstream;
+    if (upstream === null) throw new TypeError('an upstream switched protocols that is not there');
     const client = this.#client;
     const context = this.#context;
     const { purpose } = client;
@@ -392,7 +395,7 @@ export class Exchange implements UpstreamListener {
     if (this.#clientInputEnded) webSocket.clientEnd();
   }
 
-  #responseComplete(): void {
+  responseComplete(): void {
     if (this.#ended) return;
     const upstream = this.#upstream;
     const response = this.#response;
@@ -415,7 +418,7 @@ export class Exchange implements UpstreamListener {
   }
 
   /** The upstream's answer cannot be passed on: said in words while that is possible, cut otherwise. */
-  #failUpstream(code: ErrorCode, detail: string, status = 502): void {
+  responseFailed(code: ErrorCode, detail: string, status = 502): void {
     if (this.#ended) return;
     this.#upstream?.destroy();
     this.#upstream = null;

@@ -7,7 +7,7 @@ import { identifyDestination, type OriginalDestination } from './destination.ts'
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { decideInterception, denyHost, terminateTls } from './interception.ts';
+import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
 import { relay } from './relay.ts';
 
@@ -171,10 +171,11 @@ export class Gate {
       this.#context.record.connection({
         ...connectionOf(destination),
         decision: 'deny',
-        code: 'MALFORMED_REQUEST',
+        code: read.isObsolete ? 'TLS_VERSION_REFUSED' : 'MALFORMED_REQUEST',
         rule: `not a TLS ClientHello: ${read.reason}`,
       });
-      socket.resetAndDestroy();
+      if (read.isObsolete) sayAlert(socket, 'protocol_version');
+      else socket.resetAndDestroy();
       return;
     }
     const intercepts = this.#context.intercepts || this.#context.dialer.hasClientCertificate(host, port);
@@ -205,6 +206,15 @@ export class Gate {
           { kind: 'refuse', origin, problem: verdict.problem },
           answerProtocol(read.hello),
         );
+        return;
+      case 'alert':
+        this.#context.record.connection({
+          ...connectionOf(destination),
+          decision: 'deny',
+          code: verdict.code,
+          rule: verdict.reason,
+        });
+        sayAlert(socket, verdict.alert);
         return;
       case 'intercept':
         await this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
@@ -256,23 +266,27 @@ export class Gate {
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
-    let isEstablished = false;
-    secure.once('secure', () => {
-      isEstablished = true;
+    const refused = purpose.kind === 'refuse' ? purpose.problem : null;
+    let isSettled = false;
+    // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
+    secure.once(refused !== null && http2 === null ? 'data' : 'secure', () => {
+      isSettled = true;
     });
-    secure.on('_tlsError', () => {
-      // Later ones are a way of leaving, and what was under way records its own end.
-      if (!isEstablished) {
+    // Later failures are a way of leaving, and what was under way records its own end.
+    const fail = (): void => {
+      if (!isSettled && (refused !== null || !this.#closed)) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
-          decision: 'error',
-          code: 'MALFORMED_REQUEST',
-          rule: 'the client ended the TLS handshake',
+          decision: refused === null ? 'error' : 'deny',
+          code: refused?.code ?? 'MALFORMED_REQUEST',
+          rule: refused === null ? 'the client ended the TLS handshake' : 'the client left before it was told why',
         });
       }
+      isSettled = true;
       socket.destroy();
-    });
-    secure.on('close', () => socket.destroy());
+    };
+    secure.on('_tlsError', fail);
+    secure.on('close', fail);
     if (http2 === null) return this.#serve(secure, phase, purpose);
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {
@@ -379,6 +393,12 @@ export class Gate {
     this.#sweeper = setInterval(() => this.#sweep(), timeLimits.sweepMs);
     this.#sweeper.unref();
   }
+}
+
+/** Ends a connection with a TLS alert; whatever else the client has sent has been read. */
+function sayAlert(socket: net.Socket, alert: TlsAlert): void {
+  socket.end(encodeAlert(alert));
+  socket.destroySoon();
 }
 
 /** The gate's own answers go by HTTP/1.1 where the client takes that. */

@@ -5,7 +5,8 @@ import { parseResponseHead } from '../http/head-parser.ts';
 import { HeadReader } from '../http/head-reader.ts';
 import { keepsAlive } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
-import type { RequestHead } from '../http/message.ts';
+import type { RequestHead, ResponseHead } from '../http/message.ts';
+import { explainEnd } from './late-alert.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
@@ -18,15 +19,18 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
   readonly #method: string;
   readonly #framing: Framing;
   readonly #release: (connection: UpstreamConnection) => void;
+  readonly #switches: boolean;
   readonly #heads = new HeadReader('response', MAX_HEAD_BYTES);
   #body: BodyDecoder | null = null;
   #interim = 0;
+  #hasReceived = false;
   #reusable = false;
   #requestEnded = false;
   #done = false;
 
   /**
-   * Sends `head` at once. `release` takes the connection back when both sides are complete.
+   * Sends `head` at once. `release` takes the connection back when both sides are complete. `switches` tells that the request asks for
+   * another protocol.
    *
    * @throws {HttpSyntaxError} `UNENCODABLE` when the head cannot be written safely; nothing has been sent then.
    */
@@ -36,12 +40,14 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     framing: Framing,
     answer: UpstreamAnswer,
     release: (connection: UpstreamConnection) => void,
+    switches = false,
   ) {
     this.#connection = connection;
     this.#method = head.method;
     this.#framing = framing;
     this.#answer = answer;
     this.#release = release;
+    this.#switches = switches;
     const text = encodeRequestHead(head);
     connection.lend(this);
     connection.socket.write(text, 'latin1');
@@ -72,6 +78,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
   }
 
   upstreamData(chunk: Buffer): void {
+    this.#hasReceived = true;
     try {
       let offset = 0;
       while (offset < chunk.length && !this.#done) {
@@ -79,7 +86,9 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
           const next = this.#heads.read(chunk, offset);
           if (next === -1) return;
           offset = next;
-          this.#begin();
+          const head = parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
+          if (head.status === 101 && this.#switches) this.#switch(head, chunk.subarray(offset));
+          else this.#begin(head);
         } else {
           offset = this.#body.decode(chunk, offset);
           if (this.#body.data !== null) this.#answer.data(this.#body.data);
@@ -96,10 +105,11 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     try {
       if (this.#body === null || !clean) {
         this.#done = true;
-        this.#answer.fail({
+        const fault = explainEnd(this.#connection.socket, {
           code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
           detail: 'The upstream closed the connection before its answer was complete.',
         });
+        this.#answer.fail({ ...fault, isStale: this.#connection.used && !this.#hasReceived });
         return;
       }
       this.#body.end();
@@ -113,8 +123,13 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     if (!this.#done) this.#answer.drain();
   }
 
-  #begin(): void {
-    const head = parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
+  #switch(head: ResponseHead, rest: Buffer): void {
+    responseFraming(head, this.#method);
+    this.#done = true;
+    this.#answer.switched(head, this.#connection.detach(), rest);
+  }
+
+  #begin(head: ResponseHead): void {
     if (head.status < 200) {
       this.#interim += 1;
       if (head.status === 101 || this.#interim > MAX_INTERIM_RESPONSES) {

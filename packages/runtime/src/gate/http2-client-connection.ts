@@ -1,6 +1,6 @@
 import http2 from 'node:http2';
 import type tls from 'node:tls';
-import { LIMIT_OF, type ConnectionPurpose, type Waiting } from './client-connection.ts';
+import { limitMsFor, type ConnectionPurpose, type Waiting } from './client-connection.ts';
 import type { GateContext } from './gate-context.ts';
 import { Http2Exchange } from './http2-exchange.ts';
 import {
@@ -35,7 +35,7 @@ export class Http2ClientConnection {
         maxConcurrentStreams: MAX_CONCURRENT_STREAMS,
         initialWindowSize: WINDOW_BYTES,
         maxHeaderListSize: MAX_HEAD_BYTES,
-        enableConnectProtocol: false,
+        enableConnectProtocol: true,
       },
       // A field that is there twice goes on as it came, as over HTTP/1.
       strictSingleValueFields: false,
@@ -52,10 +52,12 @@ export class Http2ClientConnection {
     this.#session.on('stream', (stream, _, flags, raw) => this.#onStream(stream, flags, raw));
     this.#session.on('error', () => this.#session.destroy());
     this.#session.on('close', () => socket.destroy());
+    // The socket may be half open for HTTP/1's sake; a client of HTTP/2 that has ended its side has left.
+    socket.once('end', () => this.#session.destroy());
   }
 
   deadlineFor(forWhat: Waiting): number {
-    return this.context.clock.nowMs + this.context.timeLimits[LIMIT_OF[forWhat]];
+    return this.context.clock.nowMs + limitMsFor(this.context.timeLimits, forWhat);
   }
 
   /** Whether the connection, or one of its streams, has waited too long. */

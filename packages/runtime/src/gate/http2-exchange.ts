@@ -1,7 +1,7 @@
 import http2 from 'node:http2';
+import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
-import { hostFieldFor } from '../http/authority.ts';
-import { fieldValue, removeField } from '../http/fields.ts';
+import { removeField } from '../http/fields.ts';
 import type { Framing } from '../http/framing.ts';
 import { responseFraming } from '../http/framing.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
@@ -9,12 +9,14 @@ import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
-import type { DialFailure } from './dialer.ts';
-import { Http1UpstreamRequest } from './http1-upstream-request.ts';
-import { readRequestHead, readTrailers, requestHeaderList, responseHeaderList, sendTrailers } from './http2-fields.ts';
+import type { DialFailure, Protocol } from './dialer.ts';
+import { readRequestHead, readTrailers, responseHeaderList, sendTrailers } from './http2-fields.ts';
 import type { GateContext } from './gate-context.ts';
+import { forwardRequest, type ForwardVerdict } from './http2-forward.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { describeDialFailure, encodeProblemBody, type Problem } from './problem.ts';
+import { BROKEN_CALL_TRAILERS, isGrpcCall, isPlainGrpc, respondGrpcProblem, respondProblem } from './http2-problem.ts';
+import { Http2WebSocket, readTunnelRequest } from './http2-websocket.ts';
+import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody } from './request-body-relay.ts';
@@ -23,9 +25,20 @@ import { ResponseBody } from './response-body.ts';
 import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
+import type { WebSocketOffer } from './websocket-handshake.ts';
+import { breakOff } from './websocket-relay.ts';
 
-/** gRPC status codes (grpc/grpc doc/statuscodes.md) that the gate answers with. */
-const GRPC_STATUS = { internal: 13, unavailable: 14, permissionDenied: 7, unimplemented: 12 } as const;
+/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/**
+ * Resets of an upstream by which it says that it has done nothing yet (RFC 9113 section 8.7). Told so, a client asks again, and over
+ * HTTP/1.1 where that is asked for, on a connection of its own.
+ */
+const ASK_AGAIN_CODES: ReadonlySet<number> = new Set([
+  http2.constants.NGHTTP2_REFUSED_STREAM,
+  http2.constants.NGHTTP2_HTTP_1_1_REQUIRED,
+]);
 
 /**
  * One HTTP/2 stream of a client and its answer: steps 5 to 10, as `Exchange` does them for HTTP/1.
@@ -33,13 +46,14 @@ const GRPC_STATUS = { internal: 13, unavailable: 14, permissionDenied: 7, unimpl
  * The upstream speaks HTTP/2, or HTTP/1 where it offers nothing else. An exchange ends exactly once, with one audit event.
  */
 export class Http2Exchange implements UpstreamAnswer {
+  readonly #client: Http2ClientConnection;
   /** As it was when the request began: a change is for the next one. */
   readonly #context: GateContext;
-  readonly #client: Http2ClientConnection;
   readonly #stream: http2.ServerHttp2Stream;
   readonly #original: RequestHead;
   readonly #scheme: string;
-  readonly #isExtendedConnect: boolean;
+  /** `:protocol` of an extended CONNECT (RFC 8441). */
+  readonly #protocol: string | null;
   readonly #isGrpc: boolean;
   readonly #startedMs = performance.now();
   #deadlineMs: number;
@@ -51,6 +65,11 @@ export class Http2Exchange implements UpstreamAnswer {
   #clientTrailers: string[] = [];
   #body: ResponseBody | null = null;
   #head: ResponseHead | null = null;
+  #offer: WebSocketOffer | null = null;
+  #upstreamProtocol: Protocol = 'http/1.1';
+  #webSocket: Http2WebSocket | null = null;
+  /** Sends the request once more; null where it must not be. */
+  #repeat: (() => void) | null = null;
   #isMeasured = false;
   #trailers: string[] = [];
   #sent = false;
@@ -70,8 +89,8 @@ export class Http2Exchange implements UpstreamAnswer {
     const { head, scheme, protocol } = readRequestHead(raw);
     this.#original = head;
     this.#scheme = scheme;
-    this.#isExtendedConnect = protocol !== null;
-    this.#isGrpc = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('application/grpc') === true;
+    this.#protocol = protocol;
+    this.#isGrpc = protocol === null && isGrpcCall(head);
     this.#clientEnded = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
     this.#deadlineMs = 0;
@@ -99,6 +118,7 @@ export class Http2Exchange implements UpstreamAnswer {
     }
     this.#released = verdict.released;
     this.#stray = verdict.stray;
+    this.#offer = this.#protocol === null ? null : verdict.offer;
     if (!this.#openBody(verdict)) return;
     if (this.#requestBody?.gathers === true) {
       this.#pumpRequest();
@@ -114,7 +134,15 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   expire(): void {
-    if (this.#ended) return;
+    if (this.#ended) {
+      // The answer is not taken, or the client does not end its side.
+      this.#stream.close(http2.constants.NGHTTP2_CANCEL);
+      return;
+    }
+    if (this.#webSocket !== null) {
+      this.#webSocket.expire(this.#waiting);
+      return;
+    }
     if (!this.#clientEnded && this.#waiting === 'body') {
       this.#answer({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' }, 'deny');
       return;
@@ -133,7 +161,45 @@ export class Http2Exchange implements UpstreamAnswer {
   head(head: ResponseHead, hasBody: boolean): void {
     if (this.#ended) return;
     this.#wait('stream');
+    if (this.#offer !== null && head.status < 300) {
+      // Passed on, it would tell the client that a WebSocket was opened.
+      this.fail({
+        code: 'UPSTREAM_MALFORMED',
+        detail: 'The upstream took the WebSocket handshake for another request.',
+      });
+      return;
+    }
     this.#guard(() => this.#begin(head, hasBody));
+  }
+
+  switched(head: ResponseHead, upstream: Duplex, rest: Buffer): void {
+    this.#upstream = null;
+    const offer = this.#offer;
+    if (this.#ended || offer === null) {
+      breakOff(upstream);
+      return;
+    }
+    this.#guard(() => {
+      const opened = Http2WebSocket.open(head, upstream, {
+        client: this.#client,
+        stream: this.#stream,
+        offer,
+        protocol: this.#upstreamProtocol,
+        wait: (forWhat) => this.#wait(forWhat),
+        onEnd: ({ decision, code }) => this.#endWebSocket(decision, code),
+      });
+      if (opened.verdict === 'ok') {
+        this.#status = 200;
+        this.#webSocket = opened.webSocket;
+        this.#webSocket.upstreamEarly(rest);
+        return;
+      }
+      this.fail({
+        code: 'UPSTREAM_MALFORMED',
+        detail: `The answer to the WebSocket handshake is malformed: ${opened.reason}.`,
+      });
+    });
+    if (this.#webSocket === null) breakOff(upstream);
   }
 
   data(chunk: Buffer): void {
@@ -157,6 +223,15 @@ export class Http2Exchange implements UpstreamAnswer {
     if (this.#ended) return;
     this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
     this.#upstream = null;
+    if (fault.isStale === true && this.#repeat !== null) {
+      this.#repeat();
+      return;
+    }
+    if (fault.resetCode !== undefined && ASK_AGAIN_CODES.has(fault.resetCode) && !this.#stream.headersSent) {
+      this.#conclude('error', fault.code);
+      this.#stream.close(fault.resetCode);
+      return;
+    }
     if (!this.#stream.headersSent) {
       const status = fault.code === 'UPSTREAM_TIMEOUT' ? 504 : 502;
       this.#answer({ status, code: fault.code, detail: fault.detail }, 'error');
@@ -178,17 +253,13 @@ export class Http2Exchange implements UpstreamAnswer {
   #judge(): RequestVerdict {
     const context = this.#context;
     const { purpose } = this.#client;
-    if (this.#isExtendedConnect) {
-      return {
-        verdict: 'answer',
-        problem: {
-          status: 501,
-          code: 'UPGRADE_NOT_SUPPORTED',
-          detail: 'Extended CONNECT (RFC 8441) is not supported yet.',
-        },
-      };
+    let head = this.#original;
+    if (this.#protocol !== null) {
+      const read = readTunnelRequest(head, this.#protocol, this.#clientEnded);
+      if (read.verdict === 'answer') return read;
+      head = read.head;
     }
-    if (this.#original.method !== 'CONNECT' && this.#scheme !== purpose.origin.scheme) {
+    if (head.method !== 'CONNECT' && this.#scheme !== purpose.origin.scheme) {
       return {
         verdict: 'answer',
         problem: {
@@ -199,7 +270,7 @@ export class Http2Exchange implements UpstreamAnswer {
       };
     }
     try {
-      return rewriteRequest(context, purpose.origin, this.#original, !this.#clientEnded);
+      return rewriteRequest(context, purpose.origin, head, this.#protocol === null && !this.#clientEnded);
     } catch (error) {
       if (!(error instanceof HttpSyntaxError)) throw error;
       return { verdict: 'answer', problem: { status: error.status, code: 'MALFORMED_REQUEST', detail: error.message } };
@@ -207,7 +278,7 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   /** Prepares for a body into which values may be put; false when it is refused. */
-  #openBody(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): boolean {
+  #openBody(verdict: ForwardVerdict): boolean {
     const plan = verdict.body;
     if (plan.kind === 'verbatim') return true;
     const opened = openRequestBody(this.#context, plan, {
@@ -237,11 +308,13 @@ export class Http2Exchange implements UpstreamAnswer {
     return true;
   }
 
-  #lease(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
-    void this.#context.pool.lease(verdict.authority).then((lease) => this.#send(lease, verdict));
+  #lease(verdict: ForwardVerdict): void {
+    const { pool } = this.#context;
+    const leased = this.#offer === null ? pool.lease(verdict.authority) : pool.leaseForTunnel(verdict.authority);
+    void leased.then((lease) => this.#send(lease, verdict));
   }
 
-  #send(lease: Lease, verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
+  #send(lease: Lease, verdict: ForwardVerdict): void {
     if (this.#ended) {
       if (lease.outcome === 'connected' && lease.protocol === 'http/1.1') this.#context.pool.release(lease.connection);
       return;
@@ -252,46 +325,26 @@ export class Http2Exchange implements UpstreamAnswer {
     }
     this.#guard(() => {
       this.#sent = true;
-      if (lease.protocol === 'h2') this.#sendHttp2(lease, verdict);
-      else this.#sendHttp1(lease, verdict);
-      if (this.#requestBody?.gathers === true) this.#requestBody.send();
+      this.#upstreamProtocol = lease.protocol;
+      const isBodyless = this.#clientEnded && this.#requestBody === null;
+      const isRepeatable = isBodyless && REPEATABLE_METHODS.has(verdict.head.method);
+      this.#repeat = isRepeatable ? () => this.#lease(verdict) : null;
+      this.#upstream = forwardRequest(
+        this.#context,
+        lease,
+        {
+          verdict,
+          original: this.#original,
+          kind: this.#offer !== null ? 'websocket' : this.#isGrpc ? 'grpc' : 'plain',
+          clientEnded: this.#clientEnded,
+          isBodyless,
+        },
+        this,
+      );
+      if (this.#offer !== null) this.#wait('response');
+      else if (this.#requestBody?.gathers === true) this.#requestBody.send();
       else this.#pumpRequest();
     });
-  }
-
-  #sendHttp2(
-    lease: Extract<Lease, { protocol: 'h2' }>,
-    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
-  ): void {
-    const head = verdict.head;
-    if (this.#isGrpc && this.#context.redactor !== null) {
-      // A compressed message could hide a value; an uncompressed one cannot.
-      removeField(head.fields, 'grpc-accept-encoding');
-      head.fields.push('grpc-accept-encoding', 'identity');
-    }
-    const headers = requestHeaderList(head, verdict.authority, hostFieldFor(verdict.authority), this.#original);
-    this.#upstream = lease.upstream.request(headers, this.#clientEnded && this.#requestBody === null, this);
-  }
-
-  #sendHttp1(
-    lease: Extract<Lease, { protocol: 'http/1.1' }>,
-    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
-  ): void {
-    const { pool } = this.#context;
-    // HTTP/2 needs no length to delimit a body; HTTP/1 does.
-    const framing: Framing =
-      verdict.framing.kind === 'none' && !this.#clientEnded ? { kind: 'chunked' } : verdict.framing;
-    const head = { ...verdict.head, fields: [...verdict.head.fields] };
-    setFraming(head.fields, framing);
-    try {
-      this.#upstream = new Http1UpstreamRequest(lease.connection, head, framing, this, (connection) =>
-        pool.release(connection),
-      );
-    } catch (error) {
-      pool.release(lease.connection);
-      throw error;
-    }
-    if (this.#clientEnded && this.#requestBody === null) this.#upstream.end([]);
   }
 
   #pumpRequest(): void {
@@ -371,7 +424,7 @@ export class Http2Exchange implements UpstreamAnswer {
       {
         write: (data) => this.#write(data),
         measured: (body) => this.#writeMeasured(body),
-        end: () => this.#finish(),
+        finish: () => this.#finish(),
         fail: (code, detail) => this.fail({ code, detail }),
       },
     );
@@ -411,8 +464,7 @@ export class Http2Exchange implements UpstreamAnswer {
     this.#upstream = null;
     const broken = this.#isGrpc && matches > 0;
     this.#conclude(broken ? 'error' : 'allow', broken ? 'RESPONSE_UNREDACTABLE' : null);
-    if (broken)
-      this.#trailers = ['grpc-status', String(GRPC_STATUS.internal), 'grpc-message', 'a message held a credential'];
+    if (broken) this.#trailers = [...BROKEN_CALL_TRAILERS];
     if (!this.#stream.writableEnded) this.#stream.end();
     this.#stopRequest();
   }
@@ -441,41 +493,29 @@ export class Http2Exchange implements UpstreamAnswer {
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
     stream.resume();
-    if (this.#isGrpc) {
-      stream.respond(
-        {
-          ':status': 200,
-          'content-type': 'application/grpc',
-          'grpc-status': String(grpcStatusOf(problem, decision)),
-          'grpc-message': encodeURIComponent(
-            problem.remedy === undefined ? problem.detail : `${problem.detail} ${problem.remedy}`,
-          ),
-        },
-        { endStream: true },
-      );
-    } else {
-      const body = encodeProblemBody(problem);
-      const bodyless = this.#original.method === 'HEAD';
-      stream.respond(
-        {
-          ':status': problem.status,
-          'content-type': 'application/problem+json',
-          'content-length': String(body.length),
-          'cache-control': 'no-store',
-        },
-        { endStream: bodyless },
-      );
-      if (!bodyless) stream.end(body);
-    }
+    if (this.#isGrpc) respondGrpcProblem(stream, problem, decision);
+    else respondProblem(stream, problem, this.#original.method === 'HEAD');
     this.#stopRequest();
   }
 
   #clientGone(): void {
     this.#client.exchangeDone(this);
     if (this.#ended) return;
+    if (this.#webSocket !== null) {
+      this.#webSocket.clientGone();
+      return;
+    }
     this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
     this.#upstream = null;
     this.#conclude('error', null);
+  }
+
+  /** Ends our side; the client has a while to end its own. */
+  #endWebSocket(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null): void {
+    this.#conclude(decision, code);
+    if (!this.#stream.writableEnded) this.#stream.end();
+    const { clock, timeLimits } = this.#context;
+    this.#deadlineMs = clock.nowMs + timeLimits.lingerMs;
   }
 
   #wait(forWhat: Waiting): void {
@@ -496,6 +536,8 @@ export class Http2Exchange implements UpstreamAnswer {
   #conclude(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null): void {
     this.#ended = true;
     const origin = this.#client.purpose.origin;
+    const webSocket = this.#webSocket;
+    const substituted = webSocket ?? this.#requestBody;
     this.#context.record.request({
       decision,
       code,
@@ -504,26 +546,14 @@ export class Http2Exchange implements UpstreamAnswer {
       method: this.#original.method,
       target: this.#original.target,
       status: this.#status,
-      requestBytes: this.#requestBytes,
-      responseBytes: this.#responseBytes,
+      requestBytes: webSocket?.sentBytes ?? this.#requestBytes,
+      responseBytes: webSocket?.receivedBytes ?? this.#responseBytes,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#sent ? mergeNames(this.#released, this.#requestBody?.released) : [],
-      stray: mergeNames(this.#stray, this.#requestBody?.stray),
-      redactions: this.#redactions,
+      secrets: this.#sent ? mergeNames(this.#released, substituted?.released) : [],
+      stray: mergeNames(this.#stray, substituted?.stray),
+      redactions: this.#redactions + (webSocket?.redactions ?? 0),
     });
     this.#body?.dispose();
     this.#requestBody?.dispose();
   }
-}
-
-function isPlainGrpc(head: ResponseHead): boolean {
-  const encoding = fieldValue(head.fields, 'grpc-encoding');
-  return encoding === undefined || encoding.toLowerCase() === 'identity';
-}
-
-function grpcStatusOf(problem: Problem, decision: 'deny' | 'error'): number {
-  if (decision === 'deny') return problem.status === 501 ? GRPC_STATUS.unimplemented : GRPC_STATUS.permissionDenied;
-  return problem.code === 'INTERNAL' || problem.code === 'RESPONSE_UNREDACTABLE'
-    ? GRPC_STATUS.internal
-    : GRPC_STATUS.unavailable;
 }

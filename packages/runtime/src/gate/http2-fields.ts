@@ -66,15 +66,20 @@ export function readRequestHead(raw: readonly string[]): Http2RequestHead {
   return { head, scheme, protocol };
 }
 
-/** The header list of a request that was rewritten; what was put in is never indexed (RFC 7541 section 7.1.3). */
+/**
+ * The header list of a request that was rewritten; what was put in is never indexed (RFC 7541 section 7.1.3). With `protocol` it is an
+ * extended CONNECT (RFC 8441 section 4).
+ */
 export function requestHeaderList(
   head: RequestHead,
   authority: Authority,
   host: string,
   original: RequestHead,
+  protocol: 'websocket' | null = null,
 ): HeaderList {
   const list: HeaderList = Object.create(null) as HeaderList;
-  list[':method'] = head.method;
+  list[':method'] = protocol === null ? head.method : 'CONNECT';
+  if (protocol !== null) list[':protocol'] = protocol;
   list[':scheme'] = authority.scheme;
   list[':authority'] = host;
   list[':path'] = head.target;

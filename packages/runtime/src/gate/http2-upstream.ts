@@ -1,6 +1,8 @@
 import http2 from 'node:http2';
 import type net from 'node:net';
+import { explainEnd } from './late-alert.ts';
 import {
+  CONNECT_TIMEOUT_MS,
   MAX_CONCURRENT_STREAMS,
   MAX_HEAD_BYTES,
   MAX_HEADER_PAIRS,
@@ -19,10 +21,13 @@ export class Http2Upstream {
   #session: http2.ClientHttp2Session;
   #streams = 0;
   #refusesMore = false;
+  #hasSettings = false;
+  readonly #socket: net.Socket;
   readonly #nowMs: () => number;
 
   constructor(socket: net.Socket, key: string, nowMs: () => number, onClosed: (upstream: Http2Upstream) => void) {
     this.key = key;
+    this.#socket = socket;
     this.#nowMs = nowMs;
     this.idleSinceMs = nowMs();
     const options: http2.ClientSessionOptions & { strictSingleValueFields: boolean } = {
@@ -37,6 +42,9 @@ export class Http2Upstream {
     };
     this.#session = http2.connect(key, options);
     this.#session.once('connect', () => this.#session.setLocalWindowSize(WINDOW_BYTES * 4));
+    this.#session.once('remoteSettings', () => {
+      this.#hasSettings = true;
+    });
     this.#session.on('goaway', () => {
       this.#refusesMore = true;
       onClosed(this);
@@ -62,15 +70,31 @@ export class Http2Upstream {
     return this.#streams === 0;
   }
 
-  /** Opens a stream. `ends` tells that the request has no body. */
-  request(headers: HeaderList, ends: boolean, answer: UpstreamAnswer): UpstreamRequest {
+  /** Whether it takes an extended CONNECT, which it says in its settings (RFC 8441 section 3); waits for these. */
+  async takesExtendedConnect(): Promise<boolean> {
+    if (!this.#hasSettings && !this.#refusesMore) {
+      await new Promise<void>((resolve) => {
+        const settle = (): void => {
+          clearTimeout(timer);
+          resolve();
+        };
+        const timer = setTimeout(settle, CONNECT_TIMEOUT_MS).unref();
+        this.#session.once('remoteSettings', settle);
+        this.#session.once('close', settle);
+      });
+    }
+    return this.hasRoom && this.#hasSettings && this.#session.remoteSettings.enableConnectProtocol === true;
+  }
+
+  /** Opens a stream. `ends` tells that the request has no body, `switches` that it is an extended CONNECT. */
+  request(headers: HeaderList, ends: boolean, answer: UpstreamAnswer, switches = false): UpstreamRequest {
     this.#streams += 1;
-    const stream = this.#session.request(headers, { endStream: ends, waitForTrailers: !ends });
+    const stream = this.#session.request(headers, { endStream: ends, waitForTrailers: !ends && !switches });
     stream.once('close', () => {
       this.#streams -= 1;
       this.idleSinceMs = this.#nowMs();
     });
-    return new Http2UpstreamRequest(stream, answer);
+    return new Http2UpstreamRequest(stream, this.#socket, answer, switches);
   }
 
   destroy(): void {
@@ -87,7 +111,7 @@ class Http2UpstreamRequest implements UpstreamRequest {
   #hasHead = false;
   #done = false;
 
-  constructor(stream: http2.ClientHttp2Stream, answer: UpstreamAnswer) {
+  constructor(stream: http2.ClientHttp2Stream, socket: net.Socket, answer: UpstreamAnswer, switches: boolean) {
     this.#stream = stream;
     stream.on('wantTrailers', () => sendTrailers(stream, this.#trailersToSend));
     stream.on('headers', (_, __, raw: string[]) => {
@@ -98,7 +122,13 @@ class Http2UpstreamRequest implements UpstreamRequest {
     stream.on('response', (_, flags: number, raw: string[]) => {
       if (this.#done) return;
       this.#hasHead = true;
-      answer.head(readResponseHead(raw), (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) === 0);
+      const head = readResponseHead(raw);
+      if (switches && head.status >= 200 && head.status < 300) {
+        this.#done = true;
+        answer.switched(head, stream, Buffer.alloc(0));
+        return;
+      }
+      answer.head(head, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) === 0);
     });
     stream.on('data', (chunk: Buffer) => {
       if (!this.#done) answer.data(chunk);
@@ -120,11 +150,13 @@ class Http2UpstreamRequest implements UpstreamRequest {
       if (this.#done) return;
       this.#done = true;
       const resetCode = stream.rstCode;
-      answer.fail({
-        code: this.#hasHead ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
-        detail: `The upstream ended the stream before its answer was complete (HTTP/2 error ${resetCode}).`,
-        resetCode,
-      });
+      answer.fail(
+        explainEnd(socket, {
+          code: this.#hasHead ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
+          detail: `The upstream ended the stream before its answer was complete (HTTP/2 error ${resetCode}).`,
+          resetCode,
+        }),
+      );
     });
   }
 

@@ -1,8 +1,9 @@
+import type { ErrorCode } from '@sallyport/sdk';
 import type net from 'node:net';
 import tls from 'node:tls';
 import { canonicalWireHost } from '../policy/host-name.ts';
 import type { HostVerdict } from '../policy/network-policy.ts';
-import type { ClientHello } from '../tls/client-hello.ts';
+import { offersModernTls, type ClientHello } from '../tls/client-hello.ts';
 import type { Protocol } from './dialer.ts';
 import type { Problem } from './problem.ts';
 
@@ -10,12 +11,20 @@ import type { Problem } from './problem.ts';
 export type InterceptionVerdict =
   | { readonly verdict: 'intercept'; readonly leafHost: string }
   | { readonly verdict: 'tunnel' }
-  | { readonly verdict: 'refuse'; readonly leafHost: string; readonly problem: Problem };
+  /** Answered in words, after a handshake. */
+  | { readonly verdict: 'refuse'; readonly leafHost: string; readonly problem: Problem }
+  /** Nothing can be said but an alert; `reason` is for the audit log. */
+  | { readonly verdict: 'alert'; readonly alert: TlsAlert; readonly code: ErrorCode; readonly reason: string };
+
+/** What HTTP is called in ALPN; the last is what some clients of HTTP/1.0 offer, and nothing else. */
+const HTTP_PROTOCOLS = ['h2', 'http/1.1', 'http/1.0'];
 
 /**
  * Step 3: decides whether a TLS connection is opened, passed through or refused.
  *
- * The server name must be the name that the sandbox resolved: otherwise it would reach one host under the permission of another.
+ * The server name must be the name that the sandbox resolved: otherwise it would reach one host under the permission of another. An encrypted
+ * ClientHello may name another behind it, so no connection with one is passed through unopened (docs/adr/0007); to a connection that is opened
+ * it means nothing, as to any server without a key for it.
  */
 export function decideInterception(
   network: HostVerdict,
@@ -23,6 +32,36 @@ export function decideInterception(
   hello: ClientHello,
   intercepts: boolean,
 ): InterceptionVerdict {
+  if (!offersModernTls(hello)) {
+    return {
+      verdict: 'alert',
+      alert: 'protocol_version',
+      code: 'TLS_VERSION_REFUSED',
+      reason: 'the client offers neither TLS 1.2 nor 1.3',
+    };
+  }
+  const verdict = decideTermination(network, destination, hello, intercepts);
+  if (
+    verdict.verdict !== 'tunnel' &&
+    hello.alpn.length > 0 &&
+    !hello.alpn.some((name) => HTTP_PROTOCOLS.includes(name))
+  ) {
+    return {
+      verdict: 'alert',
+      alert: 'no_application_protocol',
+      code: 'ALPN_REFUSED',
+      reason: 'the client offers no version of HTTP by ALPN',
+    };
+  }
+  return verdict;
+}
+
+function decideTermination(
+  network: HostVerdict,
+  destination: { readonly host: string; readonly port: number; readonly named: boolean },
+  hello: ClientHello,
+  intercepts: boolean,
+): Exclude<InterceptionVerdict, { verdict: 'alert' }> {
   const { host, port, named } = destination;
   const serverName = hello.serverName === null ? null : canonicalWireHost(hello.serverName);
   const leafHost = serverName ?? host;
@@ -41,18 +80,40 @@ export function decideInterception(
   }
   // A literal address has no name to send; a client that sends one wants a host that it did not resolve.
   if ((named && serverName !== host) || (!named && hello.serverName !== null)) {
+    return { verdict: 'refuse', leafHost, problem: refuseServerName(host, hello.hasEncryptedClientHello) };
+  }
+  if (network.tunnel) {
+    return hello.hasEncryptedClientHello
+      ? { verdict: 'refuse', leafHost, problem: refuseHiddenName(host) }
+      : { verdict: 'tunnel' };
+  }
+  return intercepts || hello.hasEncryptedClientHello ? { verdict: 'intercept', leafHost } : { verdict: 'tunnel' };
+}
+
+function refuseServerName(host: string, hasEncryptedClientHello: boolean): Problem {
+  if (!hasEncryptedClientHello) {
     return {
-      verdict: 'refuse',
-      leafHost,
-      problem: {
-        status: 421,
-        code: 'AUTHORITY_MISMATCH',
-        detail: `The TLS server name is not ${host}, the host that the connection was opened to.`,
-        remedy: 'Connect to the host by its own name.',
-      },
+      status: 421,
+      code: 'AUTHORITY_MISMATCH',
+      detail: `The TLS server name is not ${host}, the host that the connection was opened to.`,
+      remedy: 'Connect to the host by its own name.',
     };
   }
-  return network.tunnel || !intercepts ? { verdict: 'tunnel' } : { verdict: 'intercept', leafHost };
+  return {
+    status: 421,
+    code: 'ECH_REFUSED',
+    detail: `The TLS connection to ${host} names another host in clear, and perhaps ${host} in an encrypted ClientHello, which the gate cannot read.`,
+    remedy: 'Turn encrypted ClientHello (ECH) off in the client.',
+  };
+}
+
+function refuseHiddenName(host: string): Problem {
+  return {
+    status: 403,
+    code: 'ECH_REFUSED',
+    detail: `The connection to ${host} is to be passed through unopened (--tunnel), but carries an encrypted ClientHello, which may name another host.`,
+    remedy: 'Turn encrypted ClientHello (ECH) off in the client, or run again without --tunnel for this host.',
+  };
 }
 
 /** The readable denial of step 2. */
@@ -66,10 +127,21 @@ export function denyHost(host: string, port: number, verdict: Extract<HostVerdic
   };
 }
 
+/** What the gate says where TLS is as far as it gets: RFC 8446 section 6.2. */
+export type TlsAlert = 'protocol_version' | 'no_application_protocol';
+
+const ALERTS: Readonly<Record<TlsAlert, number>> = { protocol_version: 70, no_application_protocol: 120 };
+
+/** A fatal alert as a record, in the version that every client reads before it has settled on one. */
+export function encodeAlert(alert: TlsAlert): Buffer {
+  return Buffer.of(21, 3, 1, 0, 2, 2, ALERTS[alert]);
+}
+
 /** The protocol offered, as RFC 7301 section 3.1 has it on the wire: with its length before it. */
 const ALPN: Readonly<Record<Protocol, Buffer>> = {
   h2: Buffer.from('\x02h2', 'latin1'),
-  'http/1.1': Buffer.from('\x08http/1.1', 'latin1'),
+  // The first that the client offers as well is taken.
+  'http/1.1': Buffer.from('\x08http/1.1\x08http/1.0', 'latin1'),
 };
 
 /** Takes over the TLS side of an accepted socket whose ClientHello has been put back; offers one protocol. The caller limits the time. */

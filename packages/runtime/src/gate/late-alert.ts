@@ -1,8 +1,9 @@
 import type net from 'node:net';
 import { explainAlert } from '../tls/tls-error.ts';
+import type { UpstreamFault } from './upstream-request.ts';
 
-/** What peers said by a TLS alert after their handshakes, in words. */
-const ALERTS = new WeakMap<net.Socket, string>();
+/** What peers meant by ending TLS connections: the second half of a sentence. */
+const REASONS = new WeakMap<net.Socket, string>();
 
 /**
  * Listens for the alert with which a TLS 1.3 server refuses a client certificate, or the lack of one: it comes after the client has done
@@ -11,13 +12,21 @@ const ALERTS = new WeakMap<net.Socket, string>();
  * @param presented names the client certificate that the connection presents, if asked for one; null for none.
  */
 export function watchForAlert(socket: net.Socket, presented: string | null): void {
+  // Some servers close instead of saying why.
+  if (presented !== null) REASONS.set(socket, `it may not accept the client certificate of ${presented}`);
   socket.on('error', (error) => {
     const alert = explainAlert(error, presented);
-    if (alert !== null) ALERTS.set(socket, alert);
+    if (alert !== null) REASONS.set(socket, alert);
   });
 }
 
-/** Why the upstream ended this connection, where it said so by an alert: the second half of a sentence. Null if it did not. */
-export function lateAlert(socket: net.Socket): string | null {
-  return ALERTS.get(socket) ?? null;
+/** Says of a connection that ended without any answer why it did, where TLS tells; else gives `fault` back. */
+export function explainEnd(socket: net.Socket, fault: UpstreamFault): UpstreamFault {
+  const reason = REASONS.get(socket);
+  if (reason === undefined || fault.code !== 'UPSTREAM_UNREACHABLE') return fault;
+  return {
+    ...fault,
+    code: 'UPSTREAM_TLS_FAILED',
+    detail: `The upstream ended the TLS connection without an answer: ${reason}.`,
+  };
 }

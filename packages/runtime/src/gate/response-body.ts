@@ -11,7 +11,7 @@ export interface BodySink {
   /** The whole of a measured body. */
   measured(body: Buffer): void;
   /** The body is complete. */
-  end(): void;
+  finish(): void;
   fail(code: ErrorCode, detail: string): void;
 }
 
@@ -30,8 +30,10 @@ export class ResponseBody {
   readonly #sink: BodySink;
   readonly #source: BodySource;
   readonly #decoding: ContentDecoding | null;
+  readonly #redactor: Redactor | null;
   readonly #stream: RedactionStream | null;
   #measured: Buffer[] | null;
+  #measuredMatches = 0;
   #disposed = false;
 
   constructor(
@@ -43,13 +45,14 @@ export class ResponseBody {
     this.#sink = sink;
     this.#source = source;
     this.#decoding = plan.kind === 'streamed' && plan.codings.length > 0 ? this.#openDecoding(plan.codings) : null;
-    this.#stream = plan.kind === 'verbatim' || redactor === null ? null : redactor.stream();
+    this.#redactor = redactor;
+    this.#stream = plan.kind === 'streamed' && redactor !== null ? redactor.stream() : null;
     this.#measured = plan.kind === 'measured' ? [] : null;
   }
 
   /** Values found and replaced so far. */
   get matches(): number {
-    return this.#stream?.matches ?? 0;
+    return this.#stream?.matches ?? this.#measuredMatches;
   }
 
   push(data: Buffer): void {
@@ -101,13 +104,20 @@ export class ResponseBody {
     if (this.#measured !== null) {
       const [only] = this.#measured;
       const raw = this.#measured.length === 1 && only !== undefined ? only : Buffer.concat(this.#measured);
-      const body = this.#stream === null ? raw : this.#stream.finish(raw);
-      this.#sink.measured(body);
+      this.#sink.measured(this.#redactWhole(raw));
     } else if (this.#stream !== null) {
       const rest = this.#stream.end();
       if (rest.length > 0) this.#sink.write(rest);
     }
-    this.#sink.end();
+    this.#sink.finish();
+  }
+
+  #redactWhole(body: Buffer): Buffer {
+    if (this.#redactor === null || this.#redactor.isClean(body)) return body;
+    const stream = this.#redactor.stream();
+    const redacted = stream.finish(body);
+    this.#measuredMatches = stream.matches;
+    return redacted;
   }
 
   /** Runs what a decoder's event asks for; a fault of ours fails this response and no other. */

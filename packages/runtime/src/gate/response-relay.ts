@@ -10,7 +10,7 @@ import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
-import { ResponseBody } from './response-body.ts';
+import { ResponseBody, type BodySink } from './response-body.ts';
 import {
   markChanged,
   planResponseBody,
@@ -23,6 +23,16 @@ import type { UpstreamConnection } from './upstream-connection.ts';
 import { acceptSwitch, type WebSocketOffer } from './websocket-handshake.ts';
 import { writeChunk } from './write-chunk.ts';
 
+/** Hears how a response ends. */
+export interface ResponseListener {
+  /** The upstream has switched to WebSocket, and the client has been told; `rest` is the first of its frames. */
+  responseSwitched(compression: boolean, rest: Buffer): void;
+  /** The last byte has been given to the client's socket. */
+  responseComplete(): void;
+  /** The response cannot be passed on (any further). */
+  responseFailed(code: ErrorCode, detail: string): void;
+}
+
 interface ResponseRelayOptions {
   readonly client: net.Socket;
   readonly upstream: UpstreamConnection;
@@ -32,12 +42,7 @@ interface ResponseRelayOptions {
   readonly redactor: Redactor | null;
   /** What a WebSocket handshake offered; null where switching protocols is no answer. */
   readonly offer: WebSocketOffer | null;
-  /** The upstream has switched to WebSocket, and the client has been told; `rest` is the first of its frames. */
-  readonly onSwitch: (compression: boolean, rest: Buffer) => void;
-  /** The last byte has been given to the client's socket. */
-  readonly onComplete: () => void;
-  /** The response cannot be passed on (any further). */
-  readonly onFailure: (code: ErrorCode, detail: string) => void;
+  readonly listener: ResponseListener;
 }
 
 /** How the body is framed towards the client. */
@@ -48,7 +53,7 @@ type Outgoing = 'none' | 'length' | 'chunked' | 'until-close';
  *
  * It holds at most one measured body, or what the redaction stream holds back; a client that does not read stops the upstream.
  */
-export class ResponseRelay {
+export class ResponseRelay implements BodySink {
   /** Whether the client's connection can carry another exchange after this one. */
   keepAlive: boolean;
   /** The final status; null until its head has come. */
@@ -75,6 +80,8 @@ export class ResponseRelay {
   #interim = 0;
   #keepsUpstream = false;
   #disposed = false;
+  #isReceiving = false;
+  #isCorked = false;
 
   constructor(options: ResponseRelayOptions) {
     this.#options = options;
@@ -84,8 +91,7 @@ export class ResponseRelay {
   /** Takes bytes of the upstream. */
   receive(chunk: Buffer): void {
     this.hasReceived = true;
-    const { client } = this.#options;
-    client.cork();
+    this.#isReceiving = true;
     try {
       let offset = 0;
       while (offset < chunk.length && !this.#disposed) {
@@ -114,9 +120,13 @@ export class ResponseRelay {
         }
       }
     } catch (error) {
-      this.#fail(error);
+      this.#failBy(error);
     } finally {
-      client.uncork();
+      this.#isReceiving = false;
+      if (this.#isCorked) {
+        this.#isCorked = false;
+        this.#options.client.uncork();
+      }
     }
   }
 
@@ -125,7 +135,7 @@ export class ResponseRelay {
     if (this.#disposed || this.#bodyReceived) return;
     this.#keepsUpstream = false;
     if (this.#body === null) {
-      this.#options.onFailure(
+      this.#options.listener.responseFailed(
         'UPSTREAM_MALFORMED',
         'The upstream closed the connection in the middle of a response head.',
       );
@@ -141,7 +151,7 @@ export class ResponseRelay {
       this.#body.end();
       this.#bodyEnd();
     } catch (error) {
-      this.#fail(error);
+      this.#failBy(error);
     }
   }
 
@@ -171,7 +181,7 @@ export class ResponseRelay {
     this.#keepsUpstream = keepsAlive(head) && framing.kind !== 'until-close';
     this.status = head.status;
     if (plan.kind === 'refused') {
-      this.#options.onFailure(
+      this.#options.listener.responseFailed(
         'RESPONSE_UNREDACTABLE',
         `The response cannot be searched for credentials: ${plan.reason}.`,
       );
@@ -179,7 +189,9 @@ export class ResponseRelay {
     }
     // The length of an answer to HEAD, or of a 304, speaks of another message.
     const bodyless = framing.kind === 'none';
-    this.redactions += rewriteResponseHead(head, plan, redactor);
+    const heads = this.#heads;
+    const isClean = redactor?.isClean(heads.bytes, heads.start, heads.end) === true;
+    this.redactions += rewriteResponseHead(head, plan, redactor, isClean);
     this.#head = head;
     this.#body = createBodyDecoder(framing, 'response');
     switch (plan.kind) {
@@ -198,20 +210,15 @@ export class ResponseRelay {
         throw new TypeError(`unknown plan ${String(plan satisfies never)}`);
     }
     if (plan.kind !== 'none') {
-      this.#content = new ResponseBody(plan, redactor, this.#options.upstream.socket, {
-        write: (data) => this.#write(data),
-        measured: (body) => this.#writeMeasured(body),
-        end: () => this.#finish(),
-        fail: (code, detail) => this.#options.onFailure(code, detail),
-      });
+      this.#content = new ResponseBody(plan, redactor, this.#options.upstream.socket, this);
     }
     if (this.#body.isDone) this.#bodyEnd();
   }
 
   #switch(head: ResponseHead, rest: Buffer): void {
-    const { client, offer, redactor, onFailure, onSwitch } = this.#options;
+    const { client, offer, redactor, listener } = this.#options;
     if (offer === null) {
-      onFailure('UPSTREAM_MALFORMED', 'The upstream switched protocols without being asked.');
+      listener.responseFailed('UPSTREAM_MALFORMED', 'The upstream switched protocols without being asked.');
       return;
     }
     responseFraming(head, this.#options.method);
@@ -220,7 +227,10 @@ export class ResponseRelay {
     if (redactor !== null) this.redactions += redactHead(outgoing, redactor);
     const accepted = acceptSwitch(head, outgoing.fields, offer);
     if (accepted.verdict === 'malformed') {
-      onFailure('UPSTREAM_MALFORMED', `The answer to the WebSocket handshake is malformed: ${accepted.reason}.`);
+      listener.responseFailed(
+        'UPSTREAM_MALFORMED',
+        `The answer to the WebSocket handshake is malformed: ${accepted.reason}.`,
+      );
       return;
     }
     setFraming(outgoing.fields, { kind: 'none' });
@@ -228,13 +238,13 @@ export class ResponseRelay {
     this.status = head.status;
     this.hasBegun = true;
     client.write(text, 'latin1');
-    onSwitch(accepted.compression, rest);
+    listener.responseSwitched(accepted.compression, rest);
   }
 
   #passInterim(head: ResponseHead): void {
     this.#interim += 1;
     if (this.#interim > MAX_INTERIM_RESPONSES) {
-      this.#options.onFailure(
+      this.#options.listener.responseFailed(
         'UPSTREAM_MALFORMED',
         `The upstream sent more than ${MAX_INTERIM_RESPONSES} interim responses.`,
       );
@@ -255,7 +265,15 @@ export class ResponseRelay {
     if (head === null) throw new TypeError('a response head is written before it came');
     const text = this.#encodeHead(head, framing);
     this.hasBegun = true;
+    // The head goes out with what has come of the body.
+    this.#cork();
     this.#options.client.write(text, 'latin1');
+  }
+
+  #cork(): void {
+    if (this.#isCorked || !this.#isReceiving) return;
+    this.#isCorked = true;
+    this.#options.client.cork();
   }
 
   #encodeHead(head: ResponseHead, framing: Framing | null): string {
@@ -270,7 +288,8 @@ export class ResponseRelay {
     return encodeResponseHead(head);
   }
 
-  #write(data: Buffer): boolean {
+  /** Writes a piece of the body. */
+  write(data: Buffer): boolean {
     this.bytes += data.length;
     const { client } = this.#options;
     return this.#outgoing === 'chunked' ? writeChunk(client, data) : client.write(data);
@@ -279,18 +298,20 @@ export class ResponseRelay {
   #bodyEnd(): void {
     this.#bodyReceived = true;
     this.upstreamReusable = this.#keepsUpstream;
-    if (this.#content === null) this.#finish();
+    if (this.#content === null) this.finish();
     else this.#content.end();
   }
 
-  #finish(): void {
+  /** The body has been written whole. */
+  finish(): void {
     this.redactions += this.#content?.matches ?? 0;
     if (this.#outgoing === 'chunked') this.#options.client.write(encodeLastChunk(this.#cleanTrailers()), 'latin1');
     this.isComplete = true;
-    this.#options.onComplete();
+    this.#options.listener.responseComplete();
   }
 
-  #writeMeasured(body: Buffer): void {
+  /** Writes the head and a body whose length is known. */
+  measured(body: Buffer): void {
     const { client } = this.#options;
     const head = this.#head;
     if (head === null) throw new TypeError('a body is measured before its head came');
@@ -304,6 +325,11 @@ export class ResponseRelay {
     client.write(joined);
   }
 
+  /** The body cannot be passed on (any further). */
+  fail(code: ErrorCode, detail: string): void {
+    this.#options.listener.responseFailed(code, detail);
+  }
+
   #cleanTrailers(): string[] {
     const trailers = this.#body?.trailers ?? [];
     const { redactor } = this.#options;
@@ -311,13 +337,16 @@ export class ResponseRelay {
     return trailers;
   }
 
-  #fail(error: unknown): void {
+  #failBy(error: unknown): void {
     if (this.#disposed) return;
     if (error instanceof HttpSyntaxError) {
-      this.#options.onFailure('UPSTREAM_MALFORMED', `The upstream's response breaks HTTP: ${error.message}`);
+      this.#options.listener.responseFailed(
+        'UPSTREAM_MALFORMED',
+        `The upstream's response breaks HTTP: ${error.message}`,
+      );
     } else {
       // What went wrong is not told: it could quote a value.
-      this.#options.onFailure('INTERNAL', 'The gate failed on this response.');
+      this.#options.listener.responseFailed('INTERNAL', 'The gate failed on this response.');
     }
   }
 }

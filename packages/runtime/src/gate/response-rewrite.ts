@@ -51,8 +51,15 @@ export interface ClientSide {
 /**
  * Step 9 for a head: what concerns only the upstream connection is removed, every value becomes its placeholder, and the framing
  * fields are set by {@link setResponseFraming} once the body's way is known. Changes `head` in place; returns the redactions made.
+ *
+ * @param isClean no value is in the head as it was received: `Redactor.isClean` has seen its bytes.
  */
-export function rewriteResponseHead(head: ResponseHead, plan: BodyPlan, redactor: Redactor | null): number {
+export function rewriteResponseHead(
+  head: ResponseHead,
+  plan: BodyPlan,
+  redactor: Redactor | null,
+  isClean = false,
+): number {
   removeHopByHop(head.fields);
   // Another protocol or port is another connection, which the gate decides about itself.
   removeField(head.fields, 'alt-svc');
@@ -66,7 +73,7 @@ export function rewriteResponseHead(head: ResponseHead, plan: BodyPlan, redactor
   }
   // Requests for ranges do not leave.
   if (redactor !== null) removeField(head.fields, 'accept-ranges');
-  return redactor === null ? 0 : redactHead(head, redactor);
+  return redactor === null || isClean ? 0 : redactHead(head, redactor);
 }
 
 /** Says of a body that it is not, byte for byte, the one that the upstream sent, in place. */

@@ -50,7 +50,7 @@ export class UpstreamPool {
   async connect(authority: Authority): Promise<Extract<Lease, { protocol: 'http/1.1' }> | DialFailure> {
     const lease = await this.#dial(authority, ['http/1.1']);
     if (lease.outcome === 'failed' || lease.protocol === 'http/1.1') return lease;
-    throw new TypeError('an upstream chose a protocol that was not offered');
+    throw new TypeError('HTTP/2 was not offered');
   }
 
   /** A place on an open HTTP/2 connection to this authority; null when there is none. */
@@ -67,7 +67,8 @@ export class UpstreamPool {
       if (this.#protocols.get(key) === 'http/1.1') {
         const connection = this.takeIdle(authority);
         if (connection !== null) return { outcome: 'connected', protocol: 'http/1.1', connection };
-        return this.#dial(authority, ['http/1.1']);
+        // Offered both every time, or an upstream that begins to speak HTTP/2 would never be found out.
+        return this.#dial(authority, ['h2', 'http/1.1']);
       }
       // One dial for all streams that wait for the same authority.
       const pending = this.#dials.get(key);
@@ -79,6 +80,28 @@ export class UpstreamPool {
       const result = await pending;
       if (result.outcome === 'failed') return result;
     }
+  }
+
+  /**
+   * Finds or opens what a WebSocket of an HTTP/2 client can go on: HTTP/2 where the upstream takes extended CONNECT (RFC 8441), else an
+   * HTTP/1 connection of its own, never one that has rested: nothing is sent again when it turns out to be closed.
+   */
+  async leaseForTunnel(authority: Authority): Promise<Lease> {
+    if (this.protocolOf(authority) === 'http/1.1') {
+      const known = await this.connect(authority);
+      if (known.outcome === 'connected' || known.code !== 'UPSTREAM_TLS_FAILED') return known;
+      // It may speak HTTP/2 alone by now.
+    }
+    const lease = await this.lease(authority);
+    if (lease.outcome === 'failed' || lease.protocol === 'http/1.1') return lease;
+    if (await lease.upstream.takesExtendedConnect()) return lease;
+    const fallback = await this.connect(authority);
+    if (fallback.outcome === 'connected' || fallback.code !== 'UPSTREAM_TLS_FAILED') return fallback;
+    return {
+      ...fallback,
+      code: 'UPGRADE_NOT_SUPPORTED',
+      detail: `The upstream takes no WebSocket over HTTP/2 (RFC 8441), and none over HTTP/1.1 either: ${fallback.detail}`,
+    };
   }
 
   /** What the upstream chose when it was last offered both protocols; null when it never was. */
@@ -102,7 +125,12 @@ export class UpstreamPool {
       result.socket.destroy();
       return { outcome: 'failed', code: 'UPSTREAM_UNREACHABLE', detail: 'The gate is closing.' };
     }
-    if (protocols.includes('h2')) this.#remember(key, result.protocol);
+    if (!protocols.includes(result.protocol)) {
+      result.socket.destroy();
+      const detail = `${authority.host}:${authority.port} chose a protocol (ALPN) that it was not offered.`;
+      return { outcome: 'failed', code: 'UPSTREAM_TLS_FAILED', detail };
+    }
+    if (http2 !== null) this.#remember(key, result.protocol);
     if (result.protocol === 'h2' && http2 !== null) {
       const upstream = new http2.Http2Upstream(
         result.socket,
@@ -187,6 +215,13 @@ export class UpstreamPool {
   }
 }
 
+/** A connection asks with the same object for each request. */
+const KEYS = new WeakMap<Authority, string>();
+
 function authorityKey(authority: Authority): string {
-  return `${authority.scheme}://${authority.host}:${authority.port}`;
+  const known = KEYS.get(authority);
+  if (known !== undefined) return known;
+  const key = `${authority.scheme}://${authority.host}:${authority.port}`;
+  KEYS.set(authority, key);
+  return key;
 }

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
 import type { ResponseHead } from '../http/message.ts';
 
@@ -7,14 +8,21 @@ export interface UpstreamFault {
   readonly detail: string;
   /** The HTTP/2 error code that ended the stream, where there was one (RFC 9113 section 7). */
   readonly resetCode?: number;
+  /** Not a byte came, on a connection that had served before: it was closed while it rested, most likely. */
+  readonly isStale?: boolean;
 }
 
-/** Receives the answer to one request, whatever protocol it comes by. After `end` or `fail` nothing more is called. */
+/** Receives the answer to one request, whatever protocol it comes by. After `end`, `switched` or `fail` nothing more is called. */
 export interface UpstreamAnswer {
   /** A 1xx response. */
   interim(head: ResponseHead): void;
   /** The final head. `hasBody` tells whether data or trailers may follow. */
   head(head: ResponseHead, hasBody: boolean): void;
+  /**
+   * The upstream has switched protocols, as only a request that asked for it lets it: `stream` belongs to the receiver, and `rest` is what
+   * has come on it already. Nothing else is called afterwards.
+   */
+  switched(head: ResponseHead, stream: Duplex, rest: Buffer): void;
   data(chunk: Buffer): void;
   /** The body is complete; trailer fields flattened as in a head. */
   end(trailers: string[]): void;

@@ -13,6 +13,9 @@ import { WebSocketSyntaxError } from '../websocket/websocket-syntax-error.ts';
 /** RFC 6455 section 1.3. */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
+/** Fields by which HTTP/1.1 switches protocols, and HTTP/2 does not. */
+const HANDSHAKE_FIELDS = ['connection', 'upgrade', 'sec-websocket-key', 'sec-websocket-accept'] as const;
+
 /** What a client offers in its opening handshake. */
 export interface WebSocketOffer {
   readonly key: string;
@@ -55,6 +58,22 @@ export function readUpgrade(head: RequestHead, framing: Framing, decodes: boolea
   return { verdict: 'websocket', offer: { key, compression } };
 }
 
+/**
+ * Reads an extended CONNECT with `:protocol: websocket` (RFC 8441 section 5) as the opening handshake of HTTP/1.1 that it stands for,
+ * so that all later steps are the same. HTTP/2 needs neither `Connection` and `Upgrade` nor a key; `key` is for an upstream of HTTP/1.
+ */
+export function readExtendedConnect(head: RequestHead, key: string): RequestHead {
+  const fields = [...head.fields];
+  removeHandshakeFields(fields);
+  fields.push('connection', 'Upgrade', 'upgrade', 'websocket', 'sec-websocket-key', key);
+  return { ...head, method: 'GET', fields };
+}
+
+/** Removes from a head, in place, what a handshake has in HTTP/1.1 and not in HTTP/2 (RFC 8441 section 5). */
+export function removeHandshakeFields(fields: string[]): void {
+  for (const name of HANDSHAKE_FIELDS) removeField(fields, name);
+}
+
 /** Makes the handshake's own fields of a request say what was read, in place, whatever `Connection` took away. */
 export function setOfferFields(fields: string[], offer: WebSocketOffer): void {
   fields.push('Connection', 'Upgrade', 'Upgrade', 'websocket');
@@ -81,9 +100,17 @@ export function acceptSwitch(head: ResponseHead, fields: string[], offer: WebSoc
   ) {
     return malformed('its Sec-WebSocket-Accept does not answer the key');
   }
-  if (countField(head.fields, 'sec-websocket-protocol') > 1) return malformed('it chooses more than one subprotocol');
   fields.push('Connection', 'Upgrade', 'Upgrade', 'websocket');
   setField(fields, 'Sec-WebSocket-Accept', accept);
+  return acceptChoices(head, fields, offer);
+}
+
+/**
+ * Checks what a server chose, its subprotocol and extensions, and makes `fields` say what was checked, in place. This is all there is to
+ * check of an answer to an extended CONNECT, whose success is its status.
+ */
+export function acceptChoices(head: ResponseHead, fields: string[], offer: WebSocketOffer): SwitchVerdict {
+  if (countField(head.fields, 'sec-websocket-protocol') > 1) return malformed('it chooses more than one subprotocol');
   if (offer.compression === null) return { verdict: 'ok', compression: false };
   try {
     const accepted = checkAcceptedExtensions(fieldValues(head.fields, 'sec-websocket-extensions'), offer.compression);

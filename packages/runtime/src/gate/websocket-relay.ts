@@ -1,3 +1,4 @@
+import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
 import type { Redactor, RedactionStream } from '../secrets/redact.ts';
@@ -79,7 +80,10 @@ export class WebSocketRelay {
     this.#toClient = redactor === null ? this.#passToClient() : this.#redactToClient(redactor);
     upstream.on('data', (chunk: Buffer) => this.#upstreamData(chunk));
     upstream.on('drain', () => this.#toServer.drain());
-    upstream.on('end', () => this.#upstreamEnd());
+    upstream.on('end', () => {
+      // `node:http2` ends what it reads of a stream that was reset, too; its close follows.
+      if (!isReset(upstream)) this.#upstreamEnd();
+    });
     upstream.on('error', () => upstream.destroy());
     upstream.on('close', () => this.#upstreamGone());
     // The server may end its side before it has read our close frame.
@@ -112,7 +116,7 @@ export class WebSocketRelay {
   /** The client's connection is gone: so is the upstream's. */
   clientGone(): void {
     this.#finish({ decision: 'allow', code: null });
-    this.#options.upstream.destroy();
+    breakOff(this.#options.upstream);
   }
 
   /** Takes bytes of the server that came with its handshake. */
@@ -154,13 +158,13 @@ export class WebSocketRelay {
   /** The upstream's connection is gone. Before its end this is a connection that broke, and so the client's does. */
   #upstreamGone(): void {
     if (this.#ended) return;
-    if (this.#upstreamSaidEnd) {
+    if (this.#upstreamSaidEnd && !isReset(this.#options.upstream)) {
       this.#clientEnded = true;
       if (this.#upstreamEnded) this.#finish({ decision: 'allow', code: null });
       return;
     }
     this.#finish({ decision: 'allow', code: null });
-    this.#options.client.destroy();
+    breakOff(this.#options.client);
   }
 
   #endUpstream(): void {
@@ -186,7 +190,7 @@ export class WebSocketRelay {
     if (!upstream.destroyed) {
       // Closing with unread bytes would reset the connection under a close frame; waiting for ever would keep it.
       upstream.resume();
-      setTimeout(() => upstream.destroy(), lingerMs).unref();
+      setTimeout(() => breakOff(upstream), lingerMs).unref();
     }
     this.#options.onEnd(end);
   }
@@ -309,6 +313,23 @@ function pass(
       return boundary.isClosed;
     },
   };
+}
+
+/** NGHTTP2_CANCEL; `node:http2` itself takes time to load. */
+const CANCEL = 8;
+
+/** A socket, or a stream of HTTP/2. */
+type Connection = Duplex & Partial<Pick<Http2Stream, 'rstCode' | 'close'>>;
+
+/** Whether this is a stream of HTTP/2 that was reset. */
+export function isReset(connection: Connection): boolean {
+  return (connection.rstCode ?? 0) !== 0;
+}
+
+/** Ends a connection so that its peer sees that it broke: a stream of HTTP/2 by a reset (RFC 8441 section 5). */
+export function breakOff(connection: Connection): void {
+  if (connection.close === undefined) connection.destroy();
+  else connection.close(CANCEL);
 }
 
 /** At most `maxBytes` of a text, and no part of a character of UTF-8. */

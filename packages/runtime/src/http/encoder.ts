@@ -68,10 +68,9 @@ function encodeFields(startLine: string, fields: readonly string[], isRequest: b
   let codings = 0;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
-    const value = fields[i + 1]!;
-    if (name.length === 0 || !isMadeOf(name, IS_TOKEN)) throw unencodable('A field name is not a token.');
-    if (!isMadeOf(value, IS_FIELD_VALUE)) throw unencodable('A field value holds a control byte.');
     switch (name.length) {
+      case 0:
+        throw unencodable('A field name is not a token.');
       case 4:
         if (equalsIgnoringCase(name, 'host')) hosts++;
         break;
@@ -82,11 +81,29 @@ function encodeFields(startLine: string, fields: readonly string[], isRequest: b
         if (equalsIgnoringCase(name, 'transfer-encoding')) codings++;
         break;
     }
-    text += `${name}: ${value}\r\n`;
+    text += `${name}: ${fields[i + 1]!}\r\n`;
   }
+  checkFields(text, startLine.length, fields);
   if (lengths + codings > 1) throw unencodable('The framing fields contradict each other.');
   if (isRequest && hosts > 1) throw unencodable('There is more than one Host field.');
   return text;
+}
+
+/** Looks at the characters of all names and values where they stand in `text`: in one flat string that is faster than in each of them. */
+function checkFields(text: string, start: number, fields: readonly string[]): void {
+  let at = start;
+  for (let i = 0; i < fields.length; i += 2) {
+    const nameEnd = at + fields[i]!.length;
+    for (; at < nameEnd; at++) {
+      if (IS_TOKEN[text.charCodeAt(at)] !== 1) throw unencodable('A field name is not a token.');
+    }
+    at += ': '.length;
+    const valueEnd = at + fields[i + 1]!.length;
+    for (; at < valueEnd; at++) {
+      if (IS_FIELD_VALUE[text.charCodeAt(at)] !== 1) throw unencodable('A field value holds a control byte.');
+    }
+    at += '\r\n'.length;
+  }
 }
 
 function checkMinor(minor: number): void {

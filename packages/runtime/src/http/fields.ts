@@ -8,7 +8,9 @@ import { HTAB, SP } from './octets.ts';
 
 /** Whether `name` is `lowerName` in any mix of ASCII case. `lowerName` is in lower case. */
 export function equalsIgnoringCase(name: string, lowerName: string): boolean {
-  return name.length === lowerName.length && (name === lowerName || matchesAt(name, 0, lowerName));
+  if (name.length !== lowerName.length) return false;
+  // The first character tells most names apart.
+  return (name.charCodeAt(0) | 0x20) === (lowerName.charCodeAt(0) | 0x20) && matchesAt(name, 0, lowerName);
 }
 
 function matchesAt(text: string, start: number, lowerName: string): boolean {

@@ -64,6 +64,13 @@ export class HeadReader {
     return offset + (end - scanned);
   }
 
+  /** Lets go of the head that was found: it may be a small part of a large buffer, and a connection can rest for long. */
+  release(): void {
+    this.bytes = EMPTY;
+    this.start = 0;
+    this.end = 0;
+  }
+
   #found(bytes: Buffer, start: number, end: number): void {
     this.bytes = bytes;
     this.start = start;

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { SallyportError } from '@sallyport/sdk';
+import { loadKoffi } from '../airlock/system-calls.ts';
 import { EXEC_FILES } from './supervised-exec.ts';
 
 const AF_UNIX = 1;
@@ -35,15 +35,14 @@ let loaded: SocketCalls | undefined;
 /** Node itself knows stream sockets alone, and the supervisor's is one of packets. */
 function socketCalls(): SocketCalls {
   if (loaded !== undefined) return loaded;
-  const require = createRequire(import.meta.url);
-  const koffi = require('koffi') as typeof import('koffi');
-  const libc = koffi.load('libc.so.6');
+  const koffi = loadKoffi();
+  const library = koffi.load(null);
   loaded = {
-    socket: libc.func('int socket(int, int, int)') as unknown as SocketCalls['socket'],
-    connect: libc.func('int connect(int, const uint8_t *, uint32_t)') as unknown as SocketCalls['connect'],
-    send: libc.func('int64_t send(int, const uint8_t *, size_t, int)') as unknown as SocketCalls['send'],
-    shutdown: libc.func('int shutdown(int, int)') as unknown as SocketCalls['shutdown'],
-    close: libc.func('int close(int)') as unknown as SocketCalls['close'],
+    socket: library.func('socket', 'int', ['int', 'int', 'int']),
+    connect: library.func('connect', 'int', ['int', 'void *', 'uint']),
+    send: library.func('send', 'long', ['int', 'void *', 'size_t', 'int']),
+    shutdown: library.func('shutdown', 'int', ['int', 'int']),
+    close: library.func('close', 'int', ['int']),
     errno: () => koffi.errno(),
   };
   return loaded;

@@ -99,7 +99,11 @@ export function layOutTrust(
     { path: OWN_CA, kind: 'file', content: Buffer.from(pem) },
     ...aliases,
   ];
-  const policy = JSON.stringify({ CACertificates: [new X509Certificate(pem).raw.toString('base64')] });
+  const policy = JSON.stringify({
+    CACertificates: [new X509Certificate(pem).raw.toString('base64')],
+    // The gate answers no HTTPS records, so there is nothing to encrypt; and it refuses even the pretense in tunnels.
+    EncryptedClientHelloEnabled: false,
+  });
   for (const path of BROWSER_POLICIES) files.push({ path, kind: 'file', content: Buffer.from(`${policy}\n`) });
   if (trust.javaTrustStore !== undefined) {
     files.push({ path: JAVA_TRUST_STORE, kind: 'file', content: trust.javaTrustStore });

@@ -6,6 +6,7 @@ import {
   openSync,
   closeSync,
   readFileSync,
+  realpathSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -19,6 +20,7 @@ import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { EXECS_DIRECTORY, STAGE_DIRECTORY } from '../airlock/network.ts';
 import { findTool, requireTools } from '../airlock/required-tools.ts';
+import { mountMapped } from './mapped-mounts.ts';
 import { buildExecProcess } from './oci-config.ts';
 import { checkWorkingDirectory, RUNTIME_ENVIRONMENT } from './oci-runtime.ts';
 import type { ContainerRecord } from './waiting-container.ts';
@@ -57,22 +59,30 @@ const MAX_SYNC_CHARACTERS = 64 * 1024;
 /** Makes a host directory, in which each exec gets a directory of its own, appear in the airlock for the supervisors to write to. */
 export async function mountExecs(holder: Holder, directory: string): Promise<void> {
   giveTo(holder, directory);
-  const { mount } = requireTools(['mount']);
-  const child = holder.enter([mount, '--bind', directory, EXECS_DIRECTORY], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+  if (isHostRoot()) {
     // The supervisors' user may not reach the directory, only what is mounted.
-    mountNamespaceOnly: isHostRoot(),
-  });
-  let toolSaid = '';
-  child.stderr?.setEncoding('latin1').on('data', (text: string) => (toolSaid = (toolSaid + text).slice(0, 4096)));
-  const status = await new Promise<number | null>((resolve) => {
-    child.once('error', () => resolve(null));
-    child.once('close', (code) => resolve(code));
-  });
-  if (status === 0) return;
-  throw new SallyportError(
+    mountAsRoot(holder, realpathSync(directory));
+    return;
+  }
+  const { mount } = requireTools(['mount']);
+  const { status, stderr } = await runInside(holder, [mount, '--bind', directory, EXECS_DIRECTORY]);
+  if (status !== 0) throw notMounted(printable(stderr));
+}
+
+function mountAsRoot(holder: Holder, source: string): void {
+  const namespace = openSync(`/proc/${holder.pid}/ns/mnt`, constants.O_RDONLY);
+  try {
+    const [report] = mountMapped(namespace, [{ source, target: EXECS_DIRECTORY, readOnly: false }]);
+    if (report === undefined || report.kind === 'failed') throw notMounted(report?.step ?? 'no report');
+  } finally {
+    closeSync(namespace);
+  }
+}
+
+function notMounted(why: string): SallyportError {
+  return new SallyportError(
     'SANDBOX_FAILED',
-    `The folder for what commands write could not be mounted: ${JSON.stringify(printable(toolSaid))}.`,
+    `The folder for what commands write could not be mounted: ${JSON.stringify(why)}.`,
   );
 }
 

@@ -152,15 +152,23 @@ function createLookup(secrets: readonly BoundSecret[]): (authority: Authority) =
     for (const host of secret.hosts) index.add(host.pattern, { host, rank });
   }
   const remembered = new Map<string, readonly BoundSecret[]>();
+  // A connection asks with the same object for each request.
+  const byObject = new WeakMap<Authority, readonly BoundSecret[]>();
   return (authority) => {
+    const same = byObject.get(authority);
+    if (same !== undefined) return same;
     const key = `${authority.scheme} ${authority.port} ${authority.host}`;
     const known = remembered.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      byObject.set(authority, known);
+      return known;
+    }
     const ranks = new Set<number>();
     for (const { host, rank } of index.matching(authority.host)) if (reaches(host, authority)) ranks.add(rank);
     const bound = [...ranks].toSorted((a, b) => a - b).flatMap((rank) => secrets[rank] ?? []);
     if (remembered.size >= MAX_REMEMBERED_AUTHORITIES) remembered.clear();
     remembered.set(key, bound);
+    byObject.set(authority, bound);
     return bound;
   };
 }

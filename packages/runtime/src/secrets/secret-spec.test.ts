@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { SallyportError, type ErrorCode } from '@sallyport/sdk';
 import * as fc from 'fast-check';
+import { SecretValue } from './secret-value.ts';
+import { BodySubstituter } from './substitute-body.ts';
+import { Substituter } from './substitute.ts';
 import {
   checkSecretValue,
   formatLocation,
@@ -184,14 +187,16 @@ test('parseSecretSpec() throws nothing but usage errors, and what it reads print
     }),
     { numRuns: 2000 },
   );
-  const latin = fc.string({
-    unit: fc
-      .integer({ min: 0x20, max: 0xff })
-      .filter((code) => code !== 0x7f)
-      .map((code) => String.fromCharCode(code)),
-    minLength: 8,
-    maxLength: 40,
-  });
+  const latin = fc
+    .string({
+      unit: fc
+        .integer({ min: 0x20, max: 0xff })
+        .filter((code) => code !== 0x7f)
+        .map((code) => String.fromCharCode(code)),
+      minLength: 8,
+      maxLength: 40,
+    })
+    .filter((text) => text.trim().length >= 8);
   fc.assert(
     fc.property(latin, fc.uniqueArray(fc.domain(), { minLength: 1, maxLength: 3 }), (value, domains) => {
       const spec = bound(`TOKEN=${value}@${domains.join(',')}`);
@@ -204,10 +209,112 @@ test('parseSecretSpec() throws nothing but usage errors, and what it reads print
 
 test('checkSecretValue() bounds the length', () => {
   assert.equal(checkSecretValue('12345678', 'A').reveal(), '12345678');
-  assert.equal(checkSecretValue('p\u00e4ssw\u00f6rd\t1', 'A').reveal(), 'p\u00e4ssw\u00f6rd\t1');
+  assert.equal(checkSecretValue('p\u00e4ssw\u00f6rd1', 'A').reveal(), 'p\u00e4ssw\u00f6rd1');
   checkSecretValue('x'.repeat(MAX_SECRET_VALUE_BYTES), 'A');
   assert.throws(() => checkSecretValue('x'.repeat(MAX_SECRET_VALUE_BYTES + 1), 'A'), hasCode('INVALID_SECRET_VALUE'));
   assert.throws(() => checkSecretValue('', 'A'), /"A" is empty/);
+  const body = parseLocations(['body']);
+  for (const short of ['1234567', ' 1234567 ', '1234567\n', 'p\u00e4ssw\u00f6r', '\u79d8\u5bc6']) {
+    assert.throws(() => checkSecretValue(short, 'A', body), hasCode('SECRET_VALUE_TOO_SHORT'), short);
+  }
+  assert.throws(() => checkSecretValue('\u20ac'.repeat(20_000), 'A', body), hasCode('INVALID_SECRET_VALUE'));
+  checkSecretValue('\u79d8\u5bc6\u9375', 'A', body);
+});
+
+test('checkSecretValue() asks of a value what its locations can carry, and says which cannot', () => {
+  const values: readonly (readonly [string, readonly string[]])[] = [
+    ['plain-value', []],
+    ['p\u00e4ssw\u00f6rd', []],
+    ['-----BEGIN KEY-----\nabc\n-----END KEY-----\n', ['header', 'basic']],
+    ['carriage\rreturn', ['header', 'basic']],
+    ['with\0a-nul', ['header', 'basic']],
+    ['with\x1ban-escape', ['header', 'basic']],
+    ['with\x7fdelete', ['header', 'basic']],
+    ['with\ta-tab', ['basic']],
+    ['\u20ac-beyond-latin-1', ['header']],
+    ['\u{1f511}\u{1f511}', ['header']],
+  ];
+  const locations = ['header', 'header:X-Key', 'basic', 'query', 'path', 'body', 'websocket'];
+  for (const [value, refusing] of values) {
+    for (const location of locations) {
+      const check = (): SecretValue => checkSecretValue(value, 'A', parseLocations([`body,${location}`]));
+      const kind = location.split(':')[0]!;
+      if (!refusing.includes(kind)) {
+        assert.equal(check().reveal(), value, location);
+        continue;
+      }
+      assert.throws(check, (error: unknown) => {
+        assert.ok(hasCode('INVALID_SECRET_VALUE')(error), `${value} in ${location}`);
+        assert.ok(String(error).includes(`\`${kind}\` cannot carry`) && !String(error).includes(value));
+        return true;
+      });
+    }
+  }
+  for (const value of ['half-a-pair-\ud83d', 'not-\ufffd-utf8']) {
+    for (const location of locations) {
+      assert.throws(() => checkSecretValue(value, 'A', parseLocations([location])), hasCode('INVALID_SECRET_VALUE'));
+    }
+  }
+});
+
+test('checkSecretValue() takes exactly what is then put into each location', () => {
+  const placeholder = 'sp_TOKEN_0123456789';
+  const unit = fc.oneof(
+    fc.constantFrom(
+      '\n',
+      '\r',
+      '\t',
+      '\0',
+      '\x7f',
+      '"',
+      '\\',
+      '%',
+      '&',
+      ' ',
+      '\u00e9',
+      '\u20ac',
+      '\u{1f511}',
+      '\ud83d',
+      '\udd11',
+    ),
+    fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+    fc.constant('a'),
+  );
+  const value = fc.string({ unit, minLength: 0, maxLength: 12 }).map((text) => `value-a-${text}-z-value`);
+  const kind = fc.constantFrom('header', 'basic', 'query', 'path', 'body', 'websocket');
+  fc.assert(
+    fc.property(value, kind, (text, location) => {
+      const locations = parseLocations([location]);
+      const secret = { name: 'A', env: 'A', placeholder, value: new SecretValue(text), hosts: [], locations };
+      const basic = Buffer.from(`u:x${placeholder}`).toString('base64');
+      const head = {
+        method: 'GET', minor: 1 as const,
+        target: location === 'query' ? `/?q=${placeholder}` : location === 'path' ? `/${placeholder}` : '/',
+        fields: location === 'header' ? ['x', `Bearer ${placeholder}.`] : ['authorization', `Basic ${basic}`],
+      }; // prettier-ignore
+      let isPutIn: boolean;
+      if (location === 'body' || location === 'websocket') {
+        isPutIn = (['json', 'form', 'raw'] as const).every((format) => {
+          const stream = new BodySubstituter([secret]).stream({ kind: format }, [secret], location);
+          stream.push(Buffer.from(`"${placeholder}"`));
+          stream.end();
+          return stream.failure === null && stream.released.has('A');
+        });
+      } else {
+        const result = new Substituter([secret]).substituteHead(head, [secret]);
+        isPutIn = result.verdict === 'ok' && result.released.includes('A');
+      }
+      let isTaken = true;
+      try {
+        checkSecretValue(text, 'A', locations);
+      } catch {
+        isTaken = false;
+      }
+      // What was lost before it came here looks like a character of its own.
+      assert.equal(isTaken, isPutIn && !text.includes('\ufffd'));
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test('parseSecretSpec() warns of hosts that strangers share, and not of one tenant of them', () => {

@@ -4,6 +4,7 @@ import { quote } from '../policy/quoted-text.ts';
 import { warnOfSharedHost } from '../policy/shared-hosts.ts';
 import type { Location, SecretHost } from './bound-secret.ts';
 import { SecretValue } from './secret-value.ts';
+import { carriageProblem } from './value-carriage.ts';
 
 export { parseResolve } from '../policy/resolve-pin.ts';
 
@@ -23,9 +24,10 @@ export type SecretSpec =
 
 /** A shorter value cannot be redacted without wrecking responses. */
 export const MIN_SECRET_VALUE_BYTES = 8;
-/** A longer one fits no server's header limits. */
+/** A longer one fits no server's header limits; in UTF-8. */
 export const MAX_SECRET_VALUE_BYTES = 32_768;
 const MAX_ENV_CHARACTERS = 128;
+const DEFAULT_LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'basic' }];
 const FORMS = 'Write ENV@HOST[,HOST…], ENV=VALUE@HOST[,HOST…], NAME or NAME:ENV.';
 
 /** True for a POSIX environment variable name: letters, digits and underscores, no digit in front; at most 128 characters. */
@@ -43,42 +45,36 @@ function refuse(problem: string, fix: string = FORMS): never {
 }
 
 /**
- * Checks a secret's value, wherever it came from.
- *
- * A value must fit a header field: Latin-1 without control characters (a tab is fine), 8 to 32768 bytes.
+ * Checks a secret's value, wherever it came from: 8 to 32768 bytes of text that each of its locations can carry.
  *
  * @param name what messages call it, an environment variable say; the value is never in one.
+ * @param locations where its placeholder is to be replaced.
  * @throws SallyportError INVALID_SECRET_VALUE or SECRET_VALUE_TOO_SHORT.
  */
-export function checkSecretValue(text: string, name: string): SecretValue {
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index);
-    if (code === 0x0d || code === 0x0a) {
-      throw invalidValue(
-        name,
-        'has a line break in it',
-        'Remove it (a file often ends in one), since no header can carry it.',
-      );
-    }
-    if (code === 0) throw invalidValue(name, 'has a NUL in it', 'Remove it, since no header can carry it.');
-    if ((code < 0x20 && code !== 0x09) || code === 0x7f) {
-      throw invalidValue(name, 'has a control character in it', 'Remove it, since no header can carry it.');
-    }
-    if (code > 0xff) {
-      throw invalidValue(
-        name,
-        'has a character beyond Latin-1 in it',
-        'Look for typographic quotes, dashes or invisible characters from a copy, since no header can carry them.',
-      );
-    }
+export function checkSecretValue(
+  text: string,
+  name: string,
+  locations: readonly Location[] = DEFAULT_LOCATIONS,
+): SecretValue {
+  // What Node makes of bytes that are no UTF-8: the value would be another one.
+  if (!text.isWellFormed() || text.includes('\uFFFD')) {
+    throw invalidValue(name, 'is no UTF-8 text', 'Encode it, as base64 say, where its host takes that.');
   }
-  if (text.length < MIN_SECRET_VALUE_BYTES) {
+  for (const { kind } of locations) {
+    const found = carriageProblem(text, kind);
+    if (found !== null) throw invalidValue(name, found.problem, found.fix);
+  }
+  // What is searched for in responses: without the white space that a field loses, and one byte a character where Latin-1 has them all.
+  const core = text.trim();
+  // oxlint-disable-next-line no-control-regex -- the range is Latin-1, controls included
+  const shortest = /^[\u0000-\u00ff]*$/.test(core) ? core.length : Buffer.byteLength(core);
+  if (shortest < MIN_SECRET_VALUE_BYTES) {
     throw new SallyportError(
       'SECRET_VALUE_TOO_SHORT',
       `The value of ${quote(name)} ${text === '' ? 'is empty' : `has fewer than ${MIN_SECRET_VALUE_BYTES} bytes`}. A secret needs at least ${MIN_SECRET_VALUE_BYTES}, or it could not be told from ordinary text in a response.`,
     );
   }
-  if (text.length > MAX_SECRET_VALUE_BYTES) {
+  if (Buffer.byteLength(text) > MAX_SECRET_VALUE_BYTES) {
     throw invalidValue(name, `has more than ${MAX_SECRET_VALUE_BYTES} bytes`, 'No server takes a header that long.');
   }
   return new SecretValue(text);
@@ -95,9 +91,10 @@ function invalidValue(name: string, problem: string, fix: string): SallyportErro
  * 80 unless one is given) and otherwise TLS, on port 443 unless one is given. Messages quote nothing that could be a
  * piece of the value, which includes the host of a spec that has one: a forgotten host leaves the value's tail there.
  *
+ * @param locations where the placeholder is to be replaced, which bounds what the value may be.
  * @throws SallyportError INVALID_SECRET_SPEC, INVALID_HOST_PATTERN, INVALID_SECRET_VALUE or SECRET_VALUE_TOO_SHORT.
  */
-export function parseSecretSpec(text: string): SecretSpec {
+export function parseSecretSpec(text: string, locations: readonly Location[] = DEFAULT_LOCATIONS): SecretSpec {
   if (text === '') refuse('it is empty');
   const at = text.lastIndexOf('@');
   const equals = text.indexOf('=');
@@ -116,7 +113,7 @@ export function parseSecretSpec(text: string): SecretSpec {
     const warning = warnOfSharedHost(host.pattern);
     return warning === null ? [] : [`--secret ${env}: ${warning}.`];
   });
-  const value = hasValue ? { value: checkSecretValue(text.slice(equals + 1, at), env) } : {};
+  const value = hasValue ? { value: checkSecretValue(text.slice(equals + 1, at), env, locations) } : {};
   return { kind: 'bound', env, ...value, hosts, warnings };
 }
 
@@ -219,7 +216,6 @@ const STRUCTURAL_FIELDS: readonly string[] = [
   'upgrade',
 ];
 
-const DEFAULT_LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'basic' }];
 const LOCATION_FORMS = 'Write header, header:NAME, basic, query, path, body or websocket.';
 
 /**

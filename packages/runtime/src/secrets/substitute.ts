@@ -17,6 +17,8 @@ const UNTOUCHED_FIELDS: ReadonlySet<string> = new Set([
   'expect',
 ]);
 
+const HALF_A_PAIR = 'it has half a surrogate pair, which UTF-8 cannot carry';
+
 /** What {@link Substituter.substituteHead} did. */
 export type SubstitutionResult =
   | {
@@ -69,6 +71,8 @@ interface Work {
 export class Substituter {
   readonly #secrets: readonly BoundSecret[];
   readonly #index: PlaceholderIndex;
+  /** The placeholders of each list of bound secrets that was seen: the lists are few, and as old as the sandbox. */
+  readonly #placeholders = new WeakMap<readonly BoundSecret[], ReadonlySet<string>>();
 
   /** @param secrets all of the sandbox: placeholders of those not bound to a destination are recognized as stray. */
   constructor(secrets: readonly BoundSecret[]) {
@@ -96,7 +100,7 @@ export class Substituter {
 
   #rewrite(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
     const work: Work = {
-      bound: new Set(bound.map(({ placeholder }) => placeholder)),
+      bound: this.#placeholdersOf(bound),
       released: new Set(),
       stray: new Set(),
     };
@@ -124,6 +128,14 @@ export class Substituter {
       }
       throw error;
     }
+  }
+
+  #placeholdersOf(bound: readonly BoundSecret[]): ReadonlySet<string> {
+    const known = this.#placeholders.get(bound);
+    if (known !== undefined) return known;
+    const placeholders = new Set(bound.map(({ placeholder }) => placeholder));
+    this.#placeholders.set(bound, placeholders);
+    return placeholders;
   }
 
   #rewriteField(name: string, value: string, work: Work): string {
@@ -182,8 +194,8 @@ export class Substituter {
       work.stray.add(this.#secrets[index]!.name);
     }
     // The later part first: positions in the earlier one stay right.
-    const withQuery = this.#replace(target, inQuery, { kind: 'query' }, work, percentText);
-    return this.#replace(withQuery, inPath, { kind: 'path' }, work, percentText);
+    const withQuery = this.#replace(target, inQuery, { kind: 'query' }, work, targetText);
+    return this.#replace(withQuery, inPath, { kind: 'path' }, work, targetText);
   }
 
   /** Placeholders as they are and, between those, with percent escapes in any mix. */
@@ -300,6 +312,9 @@ function isBlank(code: number): boolean {
 
 /** RFC 7617 section 2: no control characters, no colon in the user; UTF-8. As Latin-1 text, one character a byte. */
 function credentialText(value: string, isUser: boolean): { readonly text: string } | { readonly reason: string } {
+  if (!value.isWellFormed()) {
+    return { reason: HALF_A_PAIR };
+  }
   for (let i = 0; i < value.length; i++) {
     const code = value.charCodeAt(i);
     if (code < 0x20 || code === 0x7f) {
@@ -310,6 +325,10 @@ function credentialText(value: string, isUser: boolean): { readonly text: string
     }
   }
   return { text: Buffer.from(value, 'utf8').toString('latin1') };
+}
+
+function targetText(value: string): { readonly text: string } | { readonly reason: string } {
+  return value.isWellFormed() ? percentText(value) : { reason: HALF_A_PAIR };
 }
 
 /** Everything but RFC 3986's unreserved characters percent-encoded, as UTF-8. */

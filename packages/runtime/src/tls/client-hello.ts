@@ -37,11 +37,21 @@ export interface ClientHello {
   readonly versions: readonly number[];
 }
 
+/** Whether a client offers TLS 1.2 or 1.3, the only versions that are spoken; drafts of 1.3 do not count. */
+export function offersModernTls(hello: ClientHello): boolean {
+  return hello.versions.some((version) => version === 0x0303 || version === 0x0304);
+}
+
 /** What is known after some bytes. */
 export type ClientHelloResult =
   | { readonly state: 'incomplete' }
   | ClientHello
-  | { readonly state: 'invalid'; readonly reason: string };
+  | {
+      readonly state: 'invalid';
+      readonly reason: string;
+      /** True for what begins like SSLv2, or a hello in its shape (RFC 5246 appendix E.2). */
+      readonly isObsolete: boolean;
+    };
 
 const INCOMPLETE: ClientHelloResult = { state: 'incomplete' };
 
@@ -75,7 +85,11 @@ export class ClientHelloReader {
     this.#recordHeaderLength += 1;
     // Judged byte by byte, so that a client of another protocol is not waited for.
     if (this.#recordHeaderLength === 1 && this.#recordHeader[0] !== CONTENT_HANDSHAKE) {
-      this.#refuse('the first bytes are no TLS handshake');
+      const isObsolete = ((this.#recordHeader[0] ?? 0) & 0x80) !== 0;
+      this.#refuse(
+        isObsolete ? 'the first byte is one of SSLv2, or of no TLS at all' : 'the first bytes are no TLS handshake',
+        isObsolete,
+      );
     } else if (this.#recordHeaderLength === 2 && this.#recordHeader[1] !== 3) {
       this.#refuse('the first bytes are no TLS record');
     } else if (this.#recordHeaderLength === RECORD_HEADER_BYTES) {
@@ -137,9 +151,9 @@ export class ClientHelloReader {
     }
   }
 
-  #refuse(reason: string): void {
+  #refuse(reason: string, isObsolete = false): void {
     if (this.#result.state === 'incomplete') {
-      this.#result = { state: 'invalid', reason };
+      this.#result = { state: 'invalid', reason, isObsolete };
     }
   }
 }
@@ -183,7 +197,7 @@ class Cursor {
 }
 
 function invalid(reason: string): ClientHelloResult {
-  return { state: 'invalid', reason };
+  return { state: 'invalid', reason, isObsolete: false };
 }
 
 function parseClientHello(body: Buffer): ClientHelloResult {

@@ -7,7 +7,7 @@ import { TLSSocket, connect } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 
 import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
-import { LeafContexts } from './secure-contexts.ts';
+import { LeafContexts, TICKET_KEY_LIFE_MS } from './secure-contexts.ts';
 
 let authority: CertificateAuthority;
 before(() => {
@@ -59,6 +59,45 @@ test('contextFor() tries again after a failure, and issues anew before a leaf en
   now += LEAF_LIFE_MS - 3_600_000;
   await contexts.contextFor('a.example');
   assert.deepEqual(issued, ['bad.example', 'bad.example', 'a.example', 'a.example']);
+});
+
+test('contextFor() lets no session of an earlier ticket key be resumed', async () => {
+  for (const maxVersion of ['TLSv1.3', 'TLSv1.2'] as const) {
+    let now = Date.now();
+    const { issued, contexts } = counting(() => now);
+    const server = createServer((socket) => {
+      void contexts.contextFor('a.example').then((secureContext) => {
+        const tls = new TLSSocket(socket, { isServer: true, secureContext });
+        tls.on('error', () => undefined);
+        tls.end('x');
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    let session: Buffer | undefined;
+    const isReused = async (): Promise<boolean> => {
+      const socket = connect({
+        ...{ port, host: '127.0.0.1', servername: 'a.example', ca: authority.certificatePem, maxVersion },
+        ...(session === undefined ? {} : { session }),
+      });
+      socket.on('session', (bytes: Buffer) => (session ??= bytes));
+      await once(socket, 'secureConnect');
+      const reused = socket.isSessionReused();
+      socket.resume();
+      await once(socket, 'close');
+      return reused;
+    };
+    try {
+      assert.deepEqual([await isReused(), await isReused()], [false, true], maxVersion);
+      now += TICKET_KEY_LIFE_MS - 1;
+      assert.equal(await isReused(), true, maxVersion);
+      now += 1;
+      assert.equal(await isReused(), false, maxVersion);
+      assert.deepEqual(issued, ['a.example', 'a.example']);
+    } finally {
+      server.close();
+    }
+  }
 });
 
 test('contextFor() serves real clients: TLS 1.2 and up, resumption for the same host alone', async () => {

@@ -11,6 +11,12 @@ export const DEFAULT_LEAF_CONTEXT_CAPACITY = 256;
 /** A leaf is issued anew when this little of its life is left, in ms: long-lived connections and clocks ahead of ours. */
 const RENEW_BEFORE_END_MS = 24 * 60 * 60 * 1000;
 
+/**
+ * A key for session tickets lives this long, in ms. Who gets hold of one can read what was said under the tickets of TLS 1.2 that it sealed
+ * (RFC 5077 section 5.5), so of a long-lived sandbox it must not be all.
+ */
+export const TICKET_KEY_LIFE_MS = 12 * 60 * 60 * 1000;
+
 interface Entry {
   readonly context: Promise<SecureContext>;
   readonly renewAtMs: number;
@@ -19,14 +25,15 @@ interface Entry {
 /**
  * The server-side TLS contexts of one sandbox: a leaf for each host, in a bounded least-recently-used cache.
  *
- * All share one ticket key, so that a session is resumed although its context was evicted in between; each has a session id context of its
+ * All share one ticket key at a time, so that a session is resumed although its context was evicted in between; each has a session id context of its
  * own, so that a ticket for one host does not resume at another.
  */
 export class LeafContexts {
   readonly #authority: CertificateAuthority;
   readonly #capacity: number;
   readonly #now: () => number;
-  readonly #ticketKeys: Buffer = randomBytes(48);
+  #ticketKeys: Buffer = randomBytes(48);
+  #ticketKeysUntilMs: number;
   /** In order of use, the oldest first. */
   readonly #entries = new Map<string, Entry>();
 
@@ -39,6 +46,7 @@ export class LeafContexts {
     this.#authority = options.authority;
     this.#capacity = Math.max(1, options.capacity ?? DEFAULT_LEAF_CONTEXT_CAPACITY);
     this.#now = options.now ?? Date.now;
+    this.#ticketKeysUntilMs = this.#now() + TICKET_KEY_LIFE_MS;
   }
 
   /** How many contexts are kept at this moment. */
@@ -52,6 +60,7 @@ export class LeafContexts {
    * The first one in a process costs some ms of warming up: ask for a known host while the sandbox starts.
    */
   async contextFor(host: string): Promise<SecureContext> {
+    this.#rotateTicketKeys();
     const known = this.#entries.get(host);
     if (known !== undefined && this.#now() < known.renewAtMs) {
       this.#entries.delete(host);
@@ -85,6 +94,14 @@ export class LeafContexts {
       // OpenSSL takes 32 bytes at most, Node a string.
       sessionIdContext: createHash('sha256').update(host).digest('hex').slice(0, 32),
     });
+  }
+
+  /** A context keeps the key that it was made with, so all are made anew. Sessions of before are not resumed: a handshake more. */
+  #rotateTicketKeys(): void {
+    if (this.#now() < this.#ticketKeysUntilMs) return;
+    this.#ticketKeys = randomBytes(48);
+    this.#ticketKeysUntilMs = this.#now() + TICKET_KEY_LIFE_MS;
+    this.#entries.clear();
   }
 
   #evict(): void {

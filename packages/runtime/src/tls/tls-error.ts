@@ -125,6 +125,9 @@ export function explainTlsError(error: unknown, presented: string | null = null)
     return 'the TLS handshake failed for a reason that has no code';
   }
   const known = EXPLANATIONS.get(code) ?? explainAlert(error, presented);
+  if (presented !== null && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    return `${known}; it may not accept the client certificate of ${presented}`;
+  }
   if (known !== null) {
     return known;
   }

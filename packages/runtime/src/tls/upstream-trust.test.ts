@@ -10,7 +10,7 @@ import { connect, createServer, rootCertificates } from 'node:tls';
 import { SallyportError } from '@sallyport/sdk';
 
 import { CertificateAuthority } from './certificate-authority.ts';
-import { explainTlsError } from './tls-error.ts';
+import { explainAlert, explainTlsError } from './tls-error.ts';
 import { decodeCertificates, loadUpstreamTrust } from './upstream-trust.ts';
 
 let directory: string;
@@ -112,6 +112,47 @@ test('explainTlsError() shows nothing that the peer wrote', () => {
   for (const error of [null, undefined, 1, 'text', new Error('peer text'), { code: 7 }]) {
     assert.ok(!explainTlsError(error).includes('text'));
   }
+});
+
+test('explainAlert() tells a rejected client certificate from one that is missing', () => {
+  const cases: [code: string, without: RegExp | null, presented: RegExp | null][] = [
+    [
+      'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
+      /wants a client certificate; give .*--client-cert/,
+      /did not accept .*--client-cert h\.example \(it got none/,
+    ],
+    [
+      'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE',
+      /refused the handshake; if it wants a client certificate/,
+      /did not accept/,
+    ],
+    ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', /--client-cert/, /did not accept/],
+    ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', /alert unknown_ca\); if it wants/, /\(unknown authority/],
+    ['ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE', /bad_certificate/, /\(bad certificate\)/],
+    ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', /certificate_expired/, /\(certificate expired\)/],
+    ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', /refuses TLS 1\.2 and 1\.3/, /refuses TLS 1\.2 and 1\.3/],
+    ['ERR_SSL_TLSV1_UNRECOGNIZED_NAME', /does not serve this host name/, /does not serve/],
+    ['ERR_SSL_TLSV1_ALERT_USER_CANCELLED', /alert user_cancelled/, /alert user_cancelled/],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', null, null],
+    ['ECONNRESET', null, null],
+    [`ERR_SSL_TLSV1_ALERT_${'A'.repeat(500)}`, null, null],
+    ['ERR_SSL_TLSV1_ALERT_<b>', null, null],
+  ];
+  for (const [code, without, presented] of cases) {
+    for (const [expected, origin] of [
+      [without, null],
+      [presented, '--client-cert h.example'],
+    ] as const) {
+      const text = explainAlert({ code, message: 'peer text' }, origin);
+      if (expected === null) assert.equal(text, null, code);
+      else assert.match(text ?? '', expected, code);
+    }
+  }
+  assert.match(
+    explainTlsError({ code: 'ECONNRESET' }, '--client-cert h.example'),
+    /may not accept the client certificate/,
+  );
+  assert.equal(explainAlert(null, null), null);
 });
 
 test('decodeCertificates() skips what is between certificates and never loops', () => {

@@ -1,22 +1,17 @@
 import type { Socket } from 'node:net';
-import { createRequire } from 'node:module';
+import { loadKoffi, type ForeignFunction } from '../../airlock/system-calls.ts';
 
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 /** `struct ucred`: pid, uid, gid. */
 const UCRED_BYTES = 12;
 
-type GetSockOpt = (fd: number, level: number, name: number, value: Buffer, length: Buffer) => number;
+let loaded: ForeignFunction | null | undefined;
 
-let loaded: GetSockOpt | null | undefined;
-
-function getSockOpt(): GetSockOpt | null {
+function getSockOpt(): ForeignFunction | null {
   if (loaded !== undefined) return loaded;
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-    loaded = koffi
-      .load('libc.so.6')
-      .func('int getsockopt(int, int, int, uint8_t *, uint8_t *)') as unknown as GetSockOpt;
+    loaded = loadKoffi().load(null).func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']);
   } catch {
     // Without the library the modes of the socket and its directory stand alone.
     loaded = null;

@@ -5,7 +5,7 @@ export const OTHER = 'api.other.example';
 /** A host that a second secret is bound to. */
 export const SECOND = 'api.second.example';
 
-/** One connection of `hostile/wire.py`. */
+/** One connection of `programs/wire.py`. */
 export interface Job {
   readonly name: string;
   readonly host?: string;
@@ -40,7 +40,7 @@ interface Expectation {
   readonly released?: boolean;
 }
 
-type Attempt = Job & { readonly expect: Expectation };
+export type Attempt = Job & { readonly expect: Expectation };
 
 const credential = 'Authorization: Bearer {API_TOKEN}';
 /** The text of a request with the credential's placeholder. */
@@ -78,9 +78,8 @@ function rawHello(names: readonly Buffer[]): string {
 }
 
 const smuggled = `GET /smuggled HTTP/1.1\r\nHost: ${OTHER}\r\n${credential}\r\n\r\n`;
-
-/** What is tried on a connection to the bound host, or one that pretends to be. */
-export const ATTEMPTS: readonly Attempt[] = [
+/** Honest requests; without them no attempt means anything. The last ones are other spellings of the same host, and leave in its canonical form. */
+export const CONTROLS: readonly Attempt[] = [
   toBound('control', [`Host: ${BOUND}`], SAME_HOST),
   toBound('control-with-port', [`Host: ${BOUND}:443`], SAME_HOST),
   toBound('control-absolute', [], SAME_HOST, {
@@ -91,15 +90,17 @@ export const ATTEMPTS: readonly Attempt[] = [
   toBound('trailing-dot', [`Host: ${BOUND}.`], SAME_HOST),
   toBound('sni-case', [`Host: ${BOUND}`], SAME_HOST, { sni: BOUND.toUpperCase() }),
   toBound('h2-offered', [`Host: ${BOUND}`], SAME_HOST, { alpn: ['h2', 'http/1.1'] }),
+  { ...toBound('other-honest', [`Host: ${OTHER}`], { status: 200, arrives: true }), host: OTHER },
+  { ...toBound('second-honest', [`Host: ${SECOND}`], { status: 200, arrives: true }), host: SECOND },
+];
 
+/** Whose request is it? A connection to the bound host, or one that pretends to be, and a request that says another. */
+export const AUTHORITY_ATTEMPTS: readonly Attempt[] = [
   // Host is not the connection's.
   toBound('host-of-another', [`Host: ${OTHER}`], MISMATCH),
   toBound('host-of-second-secret', [`Host: ${SECOND}`], MISMATCH),
   toBound('host-other-port', [`Host: ${BOUND}:80`], MISMATCH),
-  toBound('host-longer', [`Host: ${BOUND}.evil.example`], MISMATCH),
-  toBound('host-prefixed', [`Host: x${BOUND}`], MISMATCH),
   toBound('host-parent', ['Host: bound.example'], MISMATCH),
-  toBound('host-look-alike-a-label', ['Host: xn--pi-7kc.bound.example'], MISMATCH),
   toBound('host-address', ['Host: 127.0.0.1'], MISMATCH),
   toBound('host-two', [`Host: ${BOUND}`, `Host: ${OTHER}`], MALFORMED),
   toBound('host-twice', [`Host: ${BOUND}`, `host: ${BOUND}`], MALFORMED),
@@ -107,26 +108,9 @@ export const ATTEMPTS: readonly Attempt[] = [
   toBound('host-empty', ['Host:'], MALFORMED),
   toBound('host-list', [`Host: ${BOUND}, ${OTHER}`], MALFORMED),
   toBound('host-user', [`Host: ${BOUND}@${OTHER}`], MALFORMED),
-  toBound('host-path', [`Host: ${BOUND}/${OTHER}`], MALFORMED),
-  toBound('host-two-dots', [`Host: ${BOUND}..`], MALFORMED),
-  toBound('host-space', [`Host: ${BOUND} ${OTHER}`], MALFORMED),
-  toBound('host-nul', [`Host: ${BOUND}\0.${OTHER}`], MALFORMED),
-  toBound('host-nul-end', [`Host: ${BOUND}\0`], MALFORMED),
-  toBound('host-percent', ['Host: api%2ebound.example'], MALFORMED),
-  toBound('host-cyrillic', [`Host: ${Buffer.from('аpi.bound.example').toString('latin1')}`], MALFORMED),
-  toBound('host-fullwidth', [`Host: ${Buffer.from('ａpi.bound.example').toString('latin1')}`], MALFORMED),
-  toBound('host-ideographic-dot', [`Host: ${Buffer.from('api。bound.example').toString('latin1')}`], MALFORMED),
-  toBound('host-soft-hyphen', ['Host: api\u00ad.bound.example'], MALFORMED),
   toBound('host-port-zero-padded', [`Host: ${BOUND}:0443`], MALFORMED),
   toBound('host-port-twice', [`Host: ${BOUND}:443:80`], MALFORMED),
   toBound('host-port-empty', [`Host: ${BOUND}:`], MALFORMED),
-  toBound('host-decimal-address', ['Host: 2130706433'], MALFORMED),
-  toBound('host-octal-address', ['Host: 0177.0.0.1'], MALFORMED),
-  toBound('host-hex-address', ['Host: 0x7f.1'], MALFORMED),
-  toBound('host-folded', [`Host: ${BOUND}`, ` ${OTHER}`], MALFORMED),
-  toBound('host-space-before-colon', [`Host : ${BOUND}`], MALFORMED),
-  toBound('host-bare-lf', [`Host: ${BOUND}\nHost: ${OTHER}`], MALFORMED),
-  toBound('host-bare-cr', [`Host: ${BOUND}\rHost: ${OTHER}`], MALFORMED),
 
   // The target is not the connection's.
   ...(
@@ -150,11 +134,6 @@ export const ATTEMPTS: readonly Attempt[] = [
   toBound('trace', [], { status: [200, 405], arrives: true }, {
     send: [request('trace', [`Host: ${BOUND}`], '/attempt/trace', 'TRACE')],
   }),
-  // A placeholder of another secret, sent to this one's host.
-  toBound('foreign-placeholder', [], { status: 200, arrives: true }, {
-    send: [`GET /attempt/foreign-placeholder HTTP/1.1\r\nHost: ${BOUND}\r\nAuthorization: Bearer {SECOND_TOKEN}\r\n\r\n`],
-  }),
-
   // A connection that was good for one request is not good for another host.
   toBound('keep-alive', [], { ...MISMATCH, arrives: true, released: true }, {
     send: [request('keep-alive', [`Host: ${BOUND}`]), request('keep-alive-other', [`Host: ${OTHER}`])],
@@ -162,7 +141,65 @@ export const ATTEMPTS: readonly Attempt[] = [
   toBound('pipelined', [], { ...MISMATCH, arrives: true, released: true }, {
     send: [request('pipelined', [`Host: ${BOUND}`]) + request('pipelined-other', [`Host: ${OTHER}`])],
   }),
-  // Two readings of where a request ends.
+
+  // The server name is not the destination's.
+  toBound('sni-other', [`Host: ${BOUND}`], MISMATCH, { sni: OTHER }),
+  toBound('sni-other-host-other', [`Host: ${OTHER}`], MISMATCH, { sni: OTHER }),
+  toBound('sni-missing', [`Host: ${BOUND}`], { status: 421, code: 'SNI_MISSING', audited: 'SNI_MISSING' }, { sni: null }),
+  { ...toBound('other-with-bound-sni', [`Host: ${BOUND}`], MISMATCH, { sni: BOUND }), host: OTHER },
+  { ...toBound('other-with-bound-host', [`Host: ${BOUND}`], MISMATCH), host: OTHER },
+  { name: 'not-tls', host: BOUND, port: 443, tls: false, send: [request('not-tls', [`Host: ${BOUND}`])], expect: { status: null, audited: 'MALFORMED_REQUEST' } },
+  toBound('h2-prior-knowledge', [], { ...MALFORMED, status: 505 }, { send: ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'] }),
+
+  // In clear, and on another port of the same host.
+  toBound('downgrade', [`Host: ${BOUND}`], { status: 200, arrives: true }, { port: 80, tls: false }),
+  toBound('downgrade-absolute-https', [], MISMATCH, {
+    port: 80, tls: false, send: [request('downgrade-absolute-https', [`Host: ${BOUND}`], `https://${BOUND}/x`)],
+  }),
+  toBound('downgrade-host-443', [`Host: ${BOUND}:443`], MISMATCH, { port: 80, tls: false }),
+  toBound('allowed-port', [`Host: ${BOUND}:8443`], { status: 200, arrives: true }, { port: 8443 }),
+  toBound('allowed-port-host-443', [`Host: ${BOUND}`], { status: 200, arrives: true }, { port: 8443 }),
+  toBound('unlisted-port', [`Host: ${BOUND}`], { status: null }, { port: 9443 }),
+  // Port 8080 has a listener, because a rule for another host needs it.
+  toBound('port-of-another-rule', [`Host: ${BOUND}`], { status: null, audited: 'HOST_DENIED' }, { port: 8080, tls: false }),
+]; // prettier-ignore
+
+/** Names that some reader takes for the bound one: as Host, and as server name by clients that no library is. */
+export const NAME_ATTEMPTS: readonly Attempt[] = [
+  toBound('host-longer', [`Host: ${BOUND}.evil.example`], MISMATCH),
+  toBound('host-prefixed', [`Host: x${BOUND}`], MISMATCH),
+  toBound('host-look-alike-a-label', ['Host: xn--pi-7kc.bound.example'], MISMATCH),
+  toBound('host-path', [`Host: ${BOUND}/${OTHER}`], MALFORMED),
+  toBound('host-two-dots', [`Host: ${BOUND}..`], MALFORMED),
+  toBound('host-space', [`Host: ${BOUND} ${OTHER}`], MALFORMED),
+  toBound('host-nul', [`Host: ${BOUND}\0.${OTHER}`], MALFORMED),
+  toBound('host-nul-end', [`Host: ${BOUND}\0`], MALFORMED),
+  toBound('host-percent', ['Host: api%2ebound.example'], MALFORMED),
+  toBound('host-cyrillic', [`Host: ${Buffer.from('аpi.bound.example').toString('latin1')}`], MALFORMED),
+  toBound('host-fullwidth', [`Host: ${Buffer.from('ａpi.bound.example').toString('latin1')}`], MALFORMED),
+  toBound('host-ideographic-dot', [`Host: ${Buffer.from('api。bound.example').toString('latin1')}`], MALFORMED),
+  toBound('host-soft-hyphen', ['Host: api\u00ad.bound.example'], MALFORMED),
+  toBound('host-decimal-address', ['Host: 2130706433'], MALFORMED),
+  toBound('host-octal-address', ['Host: 0177.0.0.1'], MALFORMED),
+  toBound('host-hex-address', ['Host: 0x7f.1'], MALFORMED),
+  toBound('host-folded', [`Host: ${BOUND}`, ` ${OTHER}`], MALFORMED),
+  toBound('host-space-before-colon', [`Host : ${BOUND}`], MALFORMED),
+  toBound('host-bare-lf', [`Host: ${BOUND}\nHost: ${OTHER}`], MALFORMED),
+  toBound('host-bare-cr', [`Host: ${BOUND}\rHost: ${OTHER}`], MALFORMED),
+  ...(
+    [
+      ['hello-nul', [Buffer.from(`${BOUND}\0.${OTHER}`)]],
+      ['hello-two-names', [Buffer.from(BOUND), Buffer.from(OTHER)]],
+      ['hello-latin1', [Buffer.from('\xe0pi.bound.example', 'latin1')]],
+      ['hello-empty-name', [Buffer.alloc(0)]],
+    ] as const
+  ).map(([name, names]): Attempt => ({
+    name, host: BOUND, port: 443, tls: false, raw_hello: rawHello(names), expect: { status: null },
+  })), // prettier-ignore
+]; // prettier-ignore
+
+/** Two readings of where a request ends. */
+export const SMUGGLING_ATTEMPTS: readonly Attempt[] = [
   ...(
     [
       ['smuggle-cl-te', [`Content-Length: ${smuggled.length + 5}`, 'Transfer-Encoding: chunked'], `0\r\n\r\n${smuggled}`],
@@ -189,37 +226,16 @@ export const ATTEMPTS: readonly Attempt[] = [
       { send: [request(name, [`Host: ${BOUND}`, ...lines], `/attempt/${name}`, 'POST') + rest] },
     ),
   ),
-
-  // The server name is not the destination's.
-  toBound('sni-other', [`Host: ${BOUND}`], MISMATCH, { sni: OTHER }),
-  toBound('sni-other-host-other', [`Host: ${OTHER}`], MISMATCH, { sni: OTHER }),
-  toBound('sni-missing', [`Host: ${BOUND}`], { status: 421, code: 'SNI_MISSING', audited: 'SNI_MISSING' }, { sni: null }),
-  { ...toBound('other-with-bound-sni', [`Host: ${BOUND}`], MISMATCH, { sni: BOUND }), host: OTHER },
-  { ...toBound('other-with-bound-host', [`Host: ${BOUND}`], MISMATCH), host: OTHER },
-  { ...toBound('other-honest', [`Host: ${OTHER}`], { status: 200, arrives: true }), host: OTHER },
-  { ...toBound('second-honest', [`Host: ${SECOND}`], { status: 200, arrives: true }), host: SECOND },
-  ...(
-    [
-      ['hello-nul', [Buffer.from(`${BOUND}\0.${OTHER}`)]],
-      ['hello-two-names', [Buffer.from(BOUND), Buffer.from(OTHER)]],
-      ['hello-latin1', [Buffer.from('\xe0pi.bound.example', 'latin1')]],
-      ['hello-empty-name', [Buffer.alloc(0)]],
-    ] as const
-  ).map(([name, names]): Attempt => ({
-    name, host: BOUND, port: 443, tls: false, raw_hello: rawHello(names), expect: { status: null },
-  })), // prettier-ignore
-  { name: 'not-tls', host: BOUND, port: 443, tls: false, send: [request('not-tls', [`Host: ${BOUND}`])], expect: { status: null, audited: 'MALFORMED_REQUEST' } },
-  toBound('h2-prior-knowledge', [], { ...MALFORMED, status: 505 }, { send: ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'] }),
-
-  // In clear, and on another port of the same host.
-  toBound('downgrade', [`Host: ${BOUND}`], { status: 200, arrives: true }, { port: 80, tls: false }),
-  toBound('downgrade-absolute-https', [], MISMATCH, {
-    port: 80, tls: false, send: [request('downgrade-absolute-https', [`Host: ${BOUND}`], `https://${BOUND}/x`)],
-  }),
-  toBound('downgrade-host-443', [`Host: ${BOUND}:443`], MISMATCH, { port: 80, tls: false }),
-  toBound('allowed-port', [`Host: ${BOUND}:8443`], { status: 200, arrives: true }, { port: 8443 }),
-  toBound('allowed-port-host-443', [`Host: ${BOUND}`], { status: 200, arrives: true }, { port: 8443 }),
-  toBound('unlisted-port', [`Host: ${BOUND}`], { status: null }, { port: 9443 }),
-  // Port 8080 has a listener, because a rule for another host needs it.
-  toBound('port-of-another-rule', [`Host: ${BOUND}`], { status: null, audited: 'HOST_DENIED' }, { port: 8080, tls: false }),
 ]; // prettier-ignore
+
+/** A placeholder of another secret, sent to this one's host. */
+export const FOREIGN_PLACEHOLDER: Attempt = toBound(
+  'foreign-placeholder',
+  [],
+  { status: 200, arrives: true },
+  {
+    send: [
+      `GET /attempt/foreign-placeholder HTTP/1.1\r\nHost: ${BOUND}\r\nAuthorization: Bearer {SECOND_TOKEN}\r\n\r\n`,
+    ],
+  },
+);

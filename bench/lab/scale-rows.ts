@@ -1,0 +1,262 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { freemem } from 'node:os';
+import { join } from 'node:path';
+import { Agent } from './agent.ts';
+import { DIRECT } from './direct.ts';
+import type { GateKind, RunningGate } from './gate.ts';
+import { sleep } from './lab.ts';
+import type { Lab } from './lab.ts';
+import { readConnections, readWrk, measureClient } from './measure.ts';
+import type { Figures } from './measure.ts';
+import { COSTS, GATE_COSTS, P50, P99, RATE } from './metrics.ts';
+import { childrenCpuMs, cpuMsOf, peakBytesOf, residentBytesOf, resetPeaks } from './processes.ts';
+import { gateContenders } from './row.ts';
+import type { Contender, Row, Setting } from './row.ts';
+import { connectionsCommand, JSON_HEADERS, measureJson } from './small-rows.ts';
+import { CONNECTIONS_PROGRAM } from './setup.ts';
+import { quantile } from './statistics.ts';
+
+/** Time for a gate's memory to settle. */
+const SETTLE_MS = 1500;
+/** Connections of all sandboxes together. */
+const TOTAL_CONNECTIONS = 100;
+const SANDBOXES_STARTED_AT_ONCE = 4;
+/** Until the last of a hundred gates on one core has made its connections. */
+const MIN_SANDBOXES_SECONDS = 4;
+/** What a sandbox's gate may need; a machine with less for all of them leaves the row out. */
+const BYTES_PER_SANDBOX = 160 * 1024 * 1024;
+const ECHO_PORT = 7777;
+
+/** Memory of idle connections: a gate of its own each time, because memory that was used once stays with its process. */
+function idle(count: number): Row {
+  return {
+    id: `idle-${count}`,
+    title: `${count.toLocaleString('en-US')} idle TLS connections, intercepted, after a request each`,
+    metrics: [
+      { key: 'eachKb', title: 'KB each', better: 'lower' },
+      { key: 'residentMb', title: 'resident MB', better: 'lower' },
+      { key: 'beforeMb', title: 'before MB', better: 'lower' },
+    ],
+    baseline: 'HAProxy',
+    isQuick: false,
+    maxRounds: 2,
+    warmsUp: false,
+    contenders: ({ lab, kinds }) =>
+      kinds
+        .filter((kind) => kind !== DIRECT)
+        .map((kind) => ({ name: kind.name, measure: async () => measureIdle(lab, kind, count) })),
+  };
+}
+
+async function measureIdle(lab: Lab, kind: GateKind, count: number): Promise<Figures> {
+  const missing = kind.missing();
+  if (missing !== undefined) throw new Error(missing);
+  const gate = await kind.open(lab);
+  try {
+    const origin = gate.origin('api') ?? '';
+    await measureJson(lab, gate, origin, 1, 1);
+    await sleep(SETTLE_MS);
+    const before = residentBytesOf(gate.processes());
+    const hold = connectionsCommand('hold', origin, String(count));
+    const { output } = await gate.client.run(
+      `${gate.prefix ?? ''}${hold} >"$SCRATCH/hold" 2>&1 & HELD=$!; n=0; ` +
+        `until grep -q '^{' "$SCRATCH/hold" || [ $n -gt 900 ]; do sleep 0.1; n=$((n + 1)); done; cat "$SCRATCH/hold"`,
+    );
+    try {
+      readConnections({ output, cpuMs: 0 });
+      await sleep(SETTLE_MS);
+      const after = residentBytesOf(gate.processes());
+      return { eachKb: (after - before) / 1000 / count, residentMb: after / 1e6, beforeMb: before / 1e6 };
+    } finally {
+      await gate.client.run('kill $HELD; wait $HELD; true');
+    }
+  } finally {
+    await gate.close();
+  }
+}
+
+/** Variants of ours that differ in one number, each held against the first. */
+function growth(id: 'secrets' | 'rules', title: string, unit: string, numbers: readonly number[]): Row {
+  const nameOf = (number: number): string => `${number.toLocaleString('en-US')} ${unit}`;
+  const variants = (setting: Setting): readonly GateKind[] =>
+    numbers.flatMap((number) => setting.ours.variant?.(nameOf(number), { [id]: number }) ?? []);
+  return {
+    id,
+    title,
+    metrics: [RATE, P50, P99, ...COSTS],
+    baseline: nameOf(numbers[0] ?? 0),
+    isQuick: false,
+    contenders: (setting) =>
+      gateContenders(setting, variants(setting), 'api', async (lab, gate, origin, seconds) =>
+        measureJson(lab, gate, origin, seconds, 16),
+      ),
+  };
+}
+
+/** Sandboxes that work at once, as many connections in all. */
+function sandboxes(numbers: readonly number[]): Row {
+  const nameOf = (number: number): string => (number === 1 ? '1 sandbox' : `${number} sandboxes`);
+  return {
+    id: 'sandboxes',
+    title: `Small JSON, ${TOTAL_CONNECTIONS} connections in all, shared out among sandboxes`,
+    metrics: [RATE, P50, ...GATE_COSTS],
+    baseline: nameOf(1),
+    isQuick: false,
+    maxRounds: 3,
+    contenders: (setting) =>
+      numbers.map((number): Contender => {
+        const kinds = Array.from({ length: number }, (_, index) => setting.ours.variant?.(`sandbox ${index}`, {}));
+        return {
+          name: nameOf(number),
+          measure: async (seconds) =>
+            measureSandboxes(
+              setting,
+              kinds.filter((kind) => kind !== undefined),
+              seconds,
+            ),
+        };
+      }),
+  };
+}
+
+async function measureSandboxes({ yard }: Setting, kinds: readonly GateKind[], seconds: number): Promise<Figures> {
+  const gates: RunningGate[] = [];
+  for (let first = 0; first < kinds.length; first += SANDBOXES_STARTED_AT_ONCE) {
+    if (!yard.isOpen(kinds[first]) && freemem() < BYTES_PER_SANDBOX * (kinds.length - first)) {
+      throw new Error(`${kinds.length} sandboxes need more memory than is free`);
+    }
+    const some = kinds.slice(first, first + SANDBOXES_STARTED_AT_ONCE);
+    gates.push(...(await Promise.all(some.map(async (kind) => yard.open(kind)))));
+  }
+  const pids = gates.flatMap((gate) => gate.processes());
+  resetPeaks(pids);
+  const before = cpuMsOf(pids);
+  const connections = Math.max(1, Math.round(TOTAL_CONNECTIONS / gates.length));
+  const duration = Math.max(seconds, MIN_SANDBOXES_SECONDS);
+  const results = await Promise.all(
+    gates.map(async (gate) => {
+      const load = `-t1 -c${connections} -d${duration}s -s report.lua`;
+      return readWrk(await gate.client.run(`wrk ${load} ${JSON_HEADERS} ${gate.origin('api')}/json`));
+    }),
+  );
+  const count = results.reduce((total, work) => total + work.count, 0);
+  const rate = results.reduce((total, { figures }) => total + (figures['rate'] ?? 0), 0);
+  return {
+    rate,
+    p50Us: quantile(
+      results.map(({ figures }) => figures['p50Us'] ?? 0),
+      0.5,
+    ),
+    gateCpuUs: ((cpuMsOf(pids) - before) * 1000) / count,
+    peakMb: peakBytesOf(pids) / 1e6,
+  };
+}
+
+/** What the way through the room costs by itself: the same echo server on the loopback and behind the airlock. */
+const ROOM: Row = {
+  id: 'room',
+  title: 'TCP echo of 100 bytes, one connection, no gate: what the way through the room costs',
+  metrics: [P50, P99, { ...RATE, title: 'echoes/s' }, { key: 'gateCpuUs', title: 'server CPU µs', better: 'lower' }],
+  baseline: 'loopback',
+  isQuick: false,
+  contenders: ({ lab }) => {
+    let server: Promise<{ readonly room: Agent; readonly pid: number; readonly port: number }> | undefined;
+    const measure = async (place: 'loopback' | 'room', seconds: number): Promise<Figures> => {
+      const { room, pid, port } = await (server ??= openEcho(lab));
+      // Any address in the world is the airlock's.
+      const target = place === 'room' ? `198.18.0.1 ${ECHO_PORT}` : `127.0.0.1 ${port}`;
+      const client = place === 'room' ? room : lab.host;
+      const gate = { client, processes: () => [pid], origin: () => undefined, close: async () => undefined };
+      return measureClient(lab, gate, `./${CONNECTIONS_PROGRAM} echo ${target} ${seconds}`, readConnections);
+    };
+    return (['loopback', 'room'] as const).map((name) => ({
+      name,
+      measure: async (seconds) => measure(name, seconds),
+    }));
+  },
+};
+
+async function openEcho(lab: Lab): Promise<{ readonly room: Agent; readonly pid: number; readonly port: number }> {
+  const program = join(import.meta.dirname, '..', 'echo-server.ts');
+  const { gate, client } = lab.cores;
+  const argv = [
+    '-c',
+    String(gate),
+    process.execPath,
+    '--conditions=sallyport-source',
+    program,
+    String(ECHO_PORT),
+    String(client),
+  ];
+  const child = spawn('taskset', argv, { cwd: lab.clientDirectory, stdio: 'pipe' });
+  const room = new Agent(child, 'the room');
+  lab.onClose(async () => room.close());
+  const port = Number(/port (\d+)/.exec(await room.ready())?.[1]);
+  return { room, pid: child.pid ?? 0, port };
+}
+
+/** Start-up from nothing, on both cores; `bench/startup.ts` tells the phases. */
+const START_UP: Row = {
+  id: 'start-up',
+  title: 'Start-up from nothing, files in the page cache',
+  metrics: [
+    { key: 'wallMs', title: 'wall ms', better: 'lower' },
+    { key: 'cpuMs', title: 'CPU ms, all processes', better: 'lower' },
+  ],
+  baseline: 'node -e 0',
+  isQuick: true,
+  contenders: ({ lab, kinds }) => [
+    { name: 'node -e 0', measure: async () => timeCommand(lab, [process.execPath, '-e', '0']) },
+    ...kinds.flatMap(({ name, launcher }) =>
+      launcher === undefined
+        ? []
+        : [
+            {
+              name: `${name}: run -- true`,
+              measure: async () => timeCommand(lab, [launcher, 'run', '--no-workspace', '--quiet', '--', 'true']),
+            },
+          ],
+    ),
+  ],
+};
+
+const START_UPS_A_ROUND = 3;
+
+function timeCommand(lab: Lab, [file = '', ...args]: readonly string[]): Figures {
+  const times = Array.from({ length: START_UPS_A_ROUND }, () => {
+    const cpuBefore = childrenCpuMs();
+    const startedAt = performance.now();
+    const env = { PATH: process.env['PATH'] ?? '', HOME: lab.path('home') };
+    // The benchmark itself keeps to the clients' core; what it starts here shall not.
+    const argv = ['-c', `0-${lab.lastCore}`, file, ...args];
+    const { status, stderr } = spawnSync('taskset', argv, { cwd: lab.directory, env, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`exit status ${status}: ${stderr}`);
+    return { wallMs: performance.now() - startedAt, cpuMs: childrenCpuMs() - cpuBefore };
+  });
+  return {
+    wallMs: quantile(
+      times.map(({ wallMs }) => wallMs),
+      0.5,
+    ),
+    cpuMs: quantile(
+      times.map(({ cpuMs }) => cpuMs),
+      0.5,
+    ),
+  };
+}
+
+/** Rows about how costs grow, and about what everything else stands on. */
+export const SCALE_ROWS: readonly Row[] = [
+  idle(1000),
+  idle(5000),
+  growth(
+    'secrets',
+    'Small JSON, 16 connections, by the number of secrets bound to the host',
+    'bound',
+    [1, 10, 100, 1000],
+  ),
+  growth('rules', 'Small JSON, 16 connections, by the number of further rules', 'rules', [0, 10, 100, 1000]),
+  sandboxes([1, 20, 100]),
+  ROOM,
+  START_UP,
+];

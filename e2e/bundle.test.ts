@@ -1,0 +1,103 @@
+// The command line of a checkout runs as one file, which is made anew when a source changes.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+const ROOT = join(import.meta.dirname, '..');
+const BUNDLE = 'packages/runtime/dist/cli/main.cjs';
+const COMMAND_LINE = 'packages/runtime/src/cli/command-line.ts';
+const DESCRIPTION = 'Run untrusted code in a sandbox';
+const TIMEOUT_MS = 60_000;
+
+let checkout: string;
+
+before(() => {
+  checkout = mkdtempSync(join(tmpdir(), 'sallyport-bundle-'));
+  const isOutput = (path: string): boolean => /\/(?:dist|node_modules)$/.test(path);
+  for (const path of ['sallyport', 'package-lock.json', 'tools', 'packages']) {
+    cpSync(join(ROOT, path), join(checkout, path), { recursive: true, filter: (from) => !isOutput(from) });
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(checkout, 'node_modules'));
+  // As old as the stamps that say that the node modules are there.
+  utimesSync(join(checkout, 'package-lock.json'), new Date(0), new Date(0));
+});
+
+after(() => rmSync(checkout, { recursive: true, force: true }));
+
+function help(env: NodeJS.ProcessEnv = {}): {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+} {
+  const home = join(checkout, 'home');
+  mkdirSync(home, { recursive: true });
+  return spawnSync(join(checkout, 'sallyport'), ['--help'], {
+    encoding: 'utf8',
+    cwd: '/',
+    env: { PATH: process.env['PATH'] ?? '', HOME: home, ...env },
+    timeout: TIMEOUT_MS,
+  });
+}
+
+test('./sallyport makes the bundle once, and again when a source has changed', () => {
+  const first = help();
+  assert.deepEqual([first.status, first.stderr], [0, '']);
+  const file = join(checkout, BUNDLE);
+  const made = statSync(file).ino;
+  assert.equal(help().stdout, first.stdout);
+  assert.equal(statSync(file).ino, made, 'made only once');
+
+  const source = join(checkout, COMMAND_LINE);
+  const text = readFileSync(source, 'utf8');
+  const { atime, mtime } = statSync(source);
+  writeFileSync(source, text.replace(DESCRIPTION, 'Changed'));
+  // The time of a source can lie (cp -p, tar, git stash); that of its last change cannot.
+  utimesSync(source, atime, mtime);
+  assert.match(help().stdout, /Changed/);
+  assert.notEqual(statSync(file).ino, made);
+});
+
+test('./sallyport runs the sources where there can be no bundle', () => {
+  rmSync(join(checkout, BUNDLE), { force: true });
+  const bundler = join(checkout, 'tools/bundle.ts');
+  const text = readFileSync(bundler, 'utf8');
+  writeFileSync(bundler, 'throw new Error("no");');
+  const without = help();
+  assert.deepEqual([without.status, without.stderr], [0, '']);
+  assert.match(without.stdout, /Usage: sallyport/);
+  assert.equal(existsSync(join(checkout, BUNDLE)), false);
+  writeFileSync(bundler, text);
+});
+
+test('./sallyport never runs an old bundle in place of a source that is wrong', () => {
+  assert.equal(help().status, 0);
+  const source = join(checkout, COMMAND_LINE);
+  writeFileSync(source, `${readFileSync(source, 'utf8')}\nconst = ;\n`);
+  const { status, stdout, stderr } = help();
+  assert.notEqual(status, 0);
+  assert.equal(stdout, '');
+  assert.match(stderr, /command-line\.ts/);
+});
+
+test('the bundle loads neither schemas nor HTTP before they are needed', () => {
+  const text = readFileSync(join(checkout, BUNDLE), 'utf8');
+  const early = text.split('\n').filter((line) => /^(?:var|const|let|import)\b.*\brequire\(|^import\b/.test(line));
+  assert.deepEqual(
+    early.filter((line) => /zod|http2?"|@peculiar|koffi/.test(line)),
+    [],
+  );
+});

@@ -1,0 +1,167 @@
+import { randomBytes } from 'node:crypto';
+import type http2 from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { removeHopByHop } from '../http/hop-by-hop.ts';
+import type { RequestHead, ResponseHead } from '../http/message.ts';
+import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
+import { CLOSE_CODE } from '../websocket/frame.ts';
+import type { Waiting } from './client-connection.ts';
+import type { Http2ClientConnection } from './http2-client-connection.ts';
+import { responseHeaderList } from './http2-fields.ts';
+import type { Problem } from './problem.ts';
+import { redactHead } from './response-rewrite.ts';
+import type { Lease } from './upstream-pool.ts';
+import {
+  acceptChoices,
+  acceptSwitch,
+  readExtendedConnect,
+  removeHandshakeFields,
+  type WebSocketOffer,
+} from './websocket-handshake.ts';
+import { isReset, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
+
+/** RFC 6455 section 4.1. */
+const KEY_BYTES = 16;
+
+/** An extended CONNECT: the opening handshake that it stands for, or why it is refused. */
+export type ExtendedConnectVerdict =
+  | { readonly verdict: 'websocket'; readonly head: RequestHead }
+  | { readonly verdict: 'answer'; readonly problem: Problem };
+
+/** Reads an extended CONNECT (RFC 8441 section 4). `ends` tells that its stream ends with it. */
+export function readTunnelRequest(head: RequestHead, protocol: string, ends: boolean): ExtendedConnectVerdict {
+  if (head.method !== 'CONNECT' || ends) {
+    const detail = ends ? 'The WebSocket handshake ends its stream.' : 'Only CONNECT names a protocol.';
+    return { verdict: 'answer', problem: { status: 400, code: 'MALFORMED_REQUEST', detail } };
+  }
+  if (protocol.toLowerCase() !== 'websocket') {
+    return {
+      verdict: 'answer',
+      problem: {
+        status: 501,
+        code: 'UPGRADE_NOT_SUPPORTED',
+        detail: 'Extended CONNECT (RFC 8441) is taken for WebSocket alone, and this one names another protocol.',
+      },
+    };
+  }
+  return { verdict: 'websocket', head: readExtendedConnect(head, randomBytes(KEY_BYTES).toString('base64')) };
+}
+
+/** What tells of a WebSocket to the exchange that it came from. */
+export interface Http2WebSocketOptions {
+  readonly client: Http2ClientConnection;
+  readonly stream: http2.ServerHttp2Stream;
+  readonly offer: WebSocketOffer;
+  /** What the upstream speaks. */
+  readonly protocol: Extract<Lease, { outcome: 'connected' }>['protocol'];
+  /** The time limit starts anew. */
+  readonly wait: (forWhat: Extract<Waiting, 'websocket' | 'websocket-close'>) => void;
+  /** Called once: the relay writes nothing more. */
+  readonly onEnd: (end: WebSocketEnd) => void;
+}
+
+/** What became of the upstream's answer to a handshake. */
+export type Http2SwitchVerdict =
+  | { readonly verdict: 'ok'; readonly webSocket: Http2WebSocket }
+  | { readonly verdict: 'malformed'; readonly reason: string };
+
+/** A WebSocket on a stream of HTTP/2 (RFC 8441), whatever the upstream speaks. */
+export class Http2WebSocket {
+  /** Redactions in the answer to the handshake. */
+  readonly #headRedactions: number;
+  readonly #relay: WebSocketRelay;
+  readonly #substitution: ConnectionSubstitution | null;
+
+  /** Checks and redacts the upstream's answer, passes it on, and relays from then on. */
+  static open(head: ResponseHead, upstream: Duplex, options: Http2WebSocketOptions): Http2SwitchVerdict {
+    const { redactor } = options.client.context;
+    const outgoing: ResponseHead = { ...head, status: 200, fields: [...head.fields] };
+    removeHopByHop(outgoing.fields);
+    const redactions = redactor === null ? 0 : redactHead(outgoing, redactor);
+    const check = options.protocol === 'h2' ? acceptChoices : acceptSwitch;
+    const accepted = check(head, outgoing.fields, options.offer);
+    if (accepted.verdict === 'malformed') return accepted;
+    removeHandshakeFields(outgoing.fields);
+    options.stream.respond(responseHeaderList(outgoing), { endStream: false });
+    return { verdict: 'ok', webSocket: new Http2WebSocket(upstream, accepted.compression, redactions, options) };
+  }
+
+  private constructor(
+    upstream: Duplex,
+    compression: boolean,
+    redactions: number,
+    { client, stream, wait, onEnd }: Http2WebSocketOptions,
+  ) {
+    const { context, purpose } = client;
+    this.#headRedactions = redactions;
+    this.#substitution = context.messages.connection(context.secrets.secretsFor(purpose.origin));
+    let isClosing = false;
+    this.#relay = new WebSocketRelay({
+      client: stream,
+      upstream,
+      compression,
+      redactor: context.redactor,
+      substitution: this.#substitution,
+      lingerMs: context.timeLimits.lingerMs,
+      onActivity: () => {
+        if (!isClosing) wait('websocket');
+      },
+      onClosing: () => {
+        isClosing = true;
+        wait('websocket-close');
+      },
+      onEnd,
+    });
+    wait('websocket');
+    stream.on('data', (chunk: Buffer) => this.#relay.clientData(chunk));
+    stream.on('drain', () => this.#relay.clientDrain());
+    stream.on('end', () => {
+      // `node:http2` ends what it reads of a stream that was reset, too; its close follows.
+      if (!isReset(stream)) this.#relay.clientEnd();
+    });
+  }
+
+  /** Takes what came on the upstream's side with its answer. */
+  upstreamEarly(rest: Buffer): void {
+    this.#relay.upstreamEarly(rest);
+  }
+
+  /** Bytes received from the client. */
+  get sentBytes(): number {
+    return this.#relay.sentBytes;
+  }
+
+  /** Bytes given to the client. */
+  get receivedBytes(): number {
+    return this.#relay.receivedBytes;
+  }
+
+  /** Values that were found and replaced. */
+  get redactions(): number {
+    return this.#headRedactions + this.#relay.redactions;
+  }
+
+  /** Names of the secrets put into messages. */
+  get released(): Iterable<string> | undefined {
+    return this.#substitution?.released;
+  }
+
+  /** Names of secrets whose placeholder stayed in a message. */
+  get stray(): Iterable<string> | undefined {
+    return this.#substitution?.stray;
+  }
+
+  /** The client's stream is gone. */
+  clientGone(): void {
+    this.#relay.clientGone();
+  }
+
+  /** A time limit has passed. */
+  expire(waiting: Waiting): void {
+    const end: WebSocketEnd =
+      waiting === 'websocket-close'
+        ? { decision: 'allow', code: null }
+        : { decision: 'error', code: 'WEBSOCKET_TIMEOUT' };
+    this.#relay.close(end, CLOSE_CODE.goingAway, 'nothing was sent within the time limit');
+  }
+}

@@ -80,6 +80,8 @@ export const ERROR_CODES = [
   'TIMED_OUT',
   'ABORTED',
   'PROTOCOL_FAILED',
+  // What comes out of a sandbox as files is not what was asked for, or would lead elsewhere on the host.
+  'COPY_REFUSED',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

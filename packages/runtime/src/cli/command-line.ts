@@ -1,15 +1,23 @@
 import { SallyportError } from '@sallyport/sdk';
 import { Command, CommanderError } from 'commander';
 import type { HeadStart } from '../engine/head-start.ts';
+import { addAttachCommand } from './attach.ts';
 import { addAuditCommand } from './audit.ts';
+import { addCompletionCommand } from './completion.ts';
+import { addCopyCommand } from './copy.ts';
 import { addCreateCommand } from './create.ts';
 import { addDaemonCommand } from './daemon.ts';
+import { addDoctorCommand } from './doctor.ts';
+import { addEventsCommand } from './events.ts';
 import { addExecCommand } from './exec.ts';
 import { addLifeCommands } from './life.ts';
 import { addListingCommands } from './listing.ts';
+import { addResetCommand } from './reset.ts';
 import { exitStatusOf, explainUsage, reportError } from './report.ts';
 import { addRunCommand } from './run.ts';
+import { addStatsCommand } from './stats.ts';
 import { readVersion } from './version.ts';
+import { addVersionCommand } from './versions.ts';
 
 /**
  * Parses the command line and runs one command. Resolves to the exit status.
@@ -32,10 +40,18 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
   addRunCommand(program, command, headStart, settle);
   addCreateCommand(program);
   addExecCommand(program, command, settle);
+  addAttachCommand(program, settle);
   addLifeCommands(program);
   addListingCommands(program);
+  addStatsCommand(program);
+  addEventsCommand(program);
+  addCopyCommand(program, settle);
+  addResetCommand(program, settle);
   addDaemonCommand(program, settle);
+  addDoctorCommand(program, settle);
   addAuditCommand(program, settle);
+  addCompletionCommand(program);
+  addVersionCommand(program);
   try {
     await program.parseAsync([...own], { from: 'user' });
     return status;

@@ -6,6 +6,8 @@ import { formatHostAndPort } from '../policy/host-name.ts';
 import { handOverValue } from '../secrets/secret-set-sealing.ts';
 import { formatLocation, formatSecretHost } from '../secrets/secret-spec.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
+import { connect } from './connection.ts';
+import { withProgress } from './progress.ts';
 import { createReporter } from './report.ts';
 import { planRun, type RunFlags } from './run-plan.ts';
 import { addSandboxOptions, REPEATABLE } from './sandbox-options.ts';
@@ -33,9 +35,11 @@ export function addCreateCommand(program: Command): void {
         start: given.start,
         autoRemove: given.rm === true,
       };
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      const client = await connectDaemon(process.env);
-      const sandbox = await client.ask<SandboxInfo>({ method: 'POST', path: '/v1/sandboxes', body: request });
+      const client = await connect();
+      const sandbox = await withProgress(
+        'making the sandbox',
+        client.ask<SandboxInfo>({ method: 'POST', path: '/v1/sandboxes', body: request }),
+      );
       for (const notice of sandbox.notices) reporter.notice(notice);
       process.stdout.write(given.json === true ? `${JSON.stringify(sandbox)}\n` : `${sandbox.name}\n`);
     });
@@ -48,7 +52,7 @@ interface OwnFlags {
 }
 
 /** What the daemon is asked for, of a plan that would be run here otherwise. */
-function createRequestOf(plan: RunPlan): SandboxCreate {
+export function createRequestOf(plan: RunPlan): SandboxCreate {
   const { network, limits } = plan;
   if (network.clientCertificates.length > 0) {
     throw new SallyportError(

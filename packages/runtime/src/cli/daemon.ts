@@ -2,6 +2,8 @@ import { createReadStream, existsSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { SallyportError, type DaemonStatus } from '@sallyport/sdk';
 import type { Command } from 'commander';
+import { connect } from './connection.ts';
+import { withProgress } from './progress.ts';
 import { readVersion } from './version.ts';
 
 /** How long the daemon may take to end, in ms. */
@@ -15,8 +17,7 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
     .command('start')
     .description('Start the daemon. Commands that need it start it by themselves.')
     .action(async () => {
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      const client = await connectDaemon(process.env);
+      const client = await connect();
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });
@@ -25,16 +26,15 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
     .description('Stop the daemon. Sandboxes go on, with their gates closed, until a daemon is there again.')
     .option('--sandboxes', 'stop the sandboxes as well')
     .action(async (flags: { readonly sandboxes?: boolean }) => {
-      const stopped = await stopDaemon(flags.sandboxes === true);
+      const stopped = await withProgress('stopping the daemon', stopDaemon(flags.sandboxes === true));
       process.stdout.write(stopped ? 'the daemon has stopped\n' : 'there is no daemon\n');
     });
   daemon
     .command('restart')
     .description('Stop the daemon and start it again. Sandboxes and their commands go on meanwhile.')
     .action(async () => {
-      await stopDaemon(false);
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      const client = await connectDaemon(process.env);
+      await withProgress('stopping the daemon', stopDaemon(false));
+      const client = await connect();
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });
@@ -50,7 +50,7 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
     });
   daemon
     .command('logs')
-    .description("Print the daemon's log.")
+    .description("Print the daemon's log, which tells what it did and what failed; never a secret value.")
     .action(async () => {
       const { daemonPaths } = await import('../daemon/paths.ts');
       const { log } = daemonPaths(process.env);
@@ -71,8 +71,8 @@ async function findStatus(): Promise<DaemonStatus | undefined> {
   return await findDaemon(new DaemonClient(daemonPaths(process.env).socket));
 }
 
-/** Resolves to whether there was one. */
-async function stopDaemon(sandboxes: boolean): Promise<boolean> {
+/** Stops the daemon, and waits until it is gone. Resolves to whether there was one. */
+export async function stopDaemon(sandboxes: boolean): Promise<boolean> {
   const status = await findStatus();
   if (status === undefined) return false;
   const { DaemonClient } = await import('../client/daemon-client.ts');

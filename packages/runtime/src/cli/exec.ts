@@ -1,15 +1,9 @@
-import { isatty } from 'node:tty';
-import { SallyportError, type ExecCreate, type ExecEvent, type SignalName } from '@sallyport/sdk';
+import { SallyportError, type ExecCreate } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import type { DaemonClient } from '../client/daemon-client.ts';
 import { parseDuration } from '../sandbox/limits.ts';
 import { isEnvironmentName } from '../secrets/secret-spec.ts';
-
-/** Signals that are the command's, not ours. */
-const FORWARDED_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
-/** How long a daemon that is restarted may be away while the command goes on, in ms. */
-const RECONNECT_MS = 60_000;
-const RECONNECT_PAUSE_MS = 100;
+import { followCommand, terminalSize } from './command-streams.ts';
+import { connect, sandboxPath } from './connection.ts';
 
 interface ExecFlags {
   readonly interactive?: boolean;
@@ -19,6 +13,17 @@ interface ExecFlags {
   readonly user?: string;
   readonly timeout?: string;
 }
+
+const EXEC_EXAMPLES = `
+Examples:
+  sallyport exec worker -- npm test
+  sallyport exec -it worker -- bash
+  echo hello | sallyport exec -i worker -- cat
+  sallyport exec -e DEBUG=1 -w /tmp --timeout 10m worker -- make
+
+Without -t standard output and standard error come apart; with it the command has a terminal, whose size and keys are
+this one's. A command goes on when this program is killed: "sallyport attach" finds it again, "sallyport logs" has what it
+wrote. Exit status: as for run; 2 when there is no such sandbox or it does not run.`;
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
@@ -34,9 +39,7 @@ export function addExecCommand(
     .command('exec')
     .usage('[options] NAME -- COMMAND [ARG...]')
     .summary('run a command in a named sandbox')
-    .description(
-      "Run COMMAND in a sandbox that the daemon keeps. It goes on when this program is killed. Exit status: the command's own, as for run.",
-    )
+    .description('Run COMMAND in a sandbox that the daemon keeps.')
     .argument('<name>', 'the sandbox')
     .option('-i, --interactive', 'pass standard input on')
     .option('-t, --tty', 'give the command a terminal')
@@ -44,6 +47,7 @@ export function addExecCommand(
     .option('-w, --workdir <directory>', 'working directory in the sandbox')
     .option('-u, --user <user>', "another user than the sandbox's own (not supported yet)")
     .option('--timeout <duration>', 'end the command after this time, such as 30s, 10m, 1h')
+    .addHelpText('after', EXEC_EXAMPLES)
     .action(async (name: string, flags: ExecFlags) => {
       if (command === null || command.length === 0) {
         throw new SallyportError(
@@ -51,7 +55,7 @@ export function addExecCommand(
           'There is no command. Write sallyport exec [options] NAME -- COMMAND [ARG...].',
         );
       }
-      const request: ExecCreate = {
+      const start: ExecCreate = {
         command: [...command],
         env: readVariables(flags.env ?? []),
         stdin: flags.interactive === true,
@@ -60,8 +64,14 @@ export function addExecCommand(
         ...(flags.timeout === undefined ? {} : { timeoutMs: parseDuration(flags.timeout) }),
         ...(flags.tty === true ? { terminal: terminalSize() } : {}),
       };
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      settle(await execute(await connectDaemon(process.env), name, request));
+      const status = await followCommand(await connect(), {
+        sandboxPath: sandboxPath(name),
+        command: { start },
+        passesInput: flags.interactive === true,
+        passesSignals: true,
+        canDetach: false,
+      });
+      settle(status ?? 0);
     });
 }
 
@@ -80,103 +90,4 @@ function readVariables(texts: readonly string[]): Record<string, string> {
     if (value !== undefined) variables[name] = value;
   }
   return variables;
-}
-
-function terminalSize(): { columns: number; rows: number } {
-  return { columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 };
-}
-
-/** Runs a command and passes its streams on; a daemon that is restarted meanwhile is waited for. */
-async function execute(client: DaemonClient, name: string, request: ExecCreate): Promise<number> {
-  const base = `/v1/sandboxes/${encodeURIComponent(name)}/execs`;
-  let exec: string | undefined;
-  let after: string | undefined;
-  let cleanUp: () => void = () => undefined;
-  let events = client.events({ method: 'POST', path: base, body: request });
-  try {
-    for (;;) {
-      try {
-        for await (const { data, id } of events) {
-          const event = JSON.parse(data) as ExecEvent;
-          if (id !== undefined) after = id;
-          switch (event.type) {
-            case 'started':
-              exec = event.exec.id;
-              cleanUp = connectStreams(client, `${base}/${exec}`, request);
-              break;
-            case 'stdout':
-            case 'stderr':
-              await write(event.type === 'stdout' ? process.stdout : process.stderr, Buffer.from(event.data, 'base64'));
-              break;
-            case 'gap':
-              process.stderr.write('sallyport: some of the output is no longer kept\n');
-              break;
-            case 'exit':
-              if (event.outOfMemory) process.stderr.write('sallyport: the memory limit was reached\n');
-              if (event.timedOut) process.stderr.write('sallyport: the time limit has passed\n');
-              return event.exitCode;
-            case 'error':
-              throw new SallyportError(event.problem.code, event.problem.detail);
-            default:
-              event satisfies never;
-          }
-        }
-        if (exec === undefined) throw new SallyportError('PROTOCOL_FAILED', 'The daemon did not start the command.');
-      } catch (error) {
-        const isBroken = error instanceof SallyportError && error.code === 'DAEMON_UNREACHABLE';
-        if (!isBroken || exec === undefined) throw error;
-      }
-      await waitForDaemon(client);
-      const position = after === undefined ? '' : `?after=${encodeURIComponent(after)}`;
-      events = client.events({ method: 'GET', path: `${base}/${exec}/events${position}` });
-    }
-  } finally {
-    cleanUp();
-  }
-}
-
-async function waitForDaemon(client: DaemonClient): Promise<void> {
-  const { findDaemon } = await import('../client/start-daemon.ts');
-  const endMs = performance.now() + RECONNECT_MS;
-  while ((await findDaemon(client)) === undefined) {
-    if (performance.now() > endMs) {
-      throw new SallyportError(
-        'DAEMON_UNREACHABLE',
-        'The daemon has ended, and the command goes on without it. Start it again: sallyport daemon start.',
-      );
-    }
-    await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
-  }
-}
-
-/** Passes input, signals and sizes on. Returns what undoes it. */
-function connectStreams(client: DaemonClient, path: string, request: ExecCreate): () => void {
-  const send = (request_: { path: string; body: unknown }): void =>
-    void client.ask({ method: 'POST', ...request_ }).catch(() => undefined);
-  const undo: (() => void)[] = [];
-  for (const signal of FORWARDED_SIGNALS) {
-    const listener = (): void => send({ path: `${path}/signal`, body: { signal } });
-    process.on(signal, listener);
-    undo.push(() => process.removeListener(signal, listener));
-  }
-  if (request.terminal !== undefined) {
-    const onResize = (): void => send({ path: `${path}/resize`, body: terminalSize() });
-    process.stdout.on('resize', onResize);
-    undo.push(() => process.stdout.removeListener('resize', onResize));
-    if (request.stdin === true && isatty(0)) {
-      process.stdin.setRawMode(true);
-      undo.push(() => void process.stdin.setRawMode(false));
-    }
-  }
-  if (request.stdin === true) {
-    void client.ask({ method: 'POST', path: `${path}/stdin`, content: process.stdin }).catch(() => undefined);
-    undo.push(() => void process.stdin.destroy());
-  }
-  return () => {
-    for (const each of undo) each();
-  };
-}
-
-async function write(stream: NodeJS.WriteStream, bytes: Buffer): Promise<void> {
-  await new Promise<void>((resolve) => stream.write(bytes, () => resolve()));
 }

@@ -1,13 +1,9 @@
 import type { SandboxInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import { parseDuration } from '../sandbox/limits.ts';
-
-const pathOf = (name: string): string => `/v1/sandboxes/${encodeURIComponent(name)}`;
-
-async function connect() {
-  const { connectDaemon } = await import('../client/start-daemon.ts');
-  return await connectDaemon(process.env);
-}
+import { connect, forEachName, sandboxPath } from './connection.ts';
+import { withProgress } from './progress.ts';
+import { createReporter } from './report.ts';
 
 /** Adds `start`, `stop` and `rm`: each for one sandbox or many, one after the other. */
 export function addLifeCommands(program: Command): void {
@@ -17,10 +13,14 @@ export function addLifeCommands(program: Command): void {
     .argument('<name...>', 'the sandboxes')
     .action(async (names: readonly string[]) => {
       const client = await connect();
-      for (const name of names) {
-        const { name: started } = await client.ask<SandboxInfo>({ method: 'POST', path: `${pathOf(name)}/start` });
-        process.stdout.write(`${started}\n`);
-      }
+      await forEachName(names, async (name) => {
+        const started = await withProgress(
+          `starting ${JSON.stringify(name.slice(0, 63))}`,
+          client.ask<SandboxInfo>({ method: 'POST', path: `${sandboxPath(name)}/start` }),
+        );
+        for (const notice of started.notices) createReporter({ quiet: false, verbose: false }).notice(notice);
+        process.stdout.write(`${started.name}\n`);
+      });
     });
   program
     .command('stop')
@@ -28,15 +28,18 @@ export function addLifeCommands(program: Command): void {
       'Stop sandboxes: close their gates, end their commands. Their files are lost, but for the workspace and volumes.',
     )
     .argument('<name...>', 'the sandboxes')
-    .option('--timeout <duration>', 'how long commands have after SIGTERM (default: 10s)')
+    .option('--timeout <duration>', 'how long commands have after SIGTERM, 0 for none (default: 10s)')
     .action(async (names: readonly string[], flags: { readonly timeout?: string }) => {
       const body =
         flags.timeout === undefined ? {} : { timeoutMs: flags.timeout === '0' ? 0 : parseDuration(flags.timeout) };
       const client = await connect();
-      for (const name of names) {
-        const { name: stopped } = await client.ask<SandboxInfo>({ method: 'POST', path: `${pathOf(name)}/stop`, body });
-        process.stdout.write(`${stopped}\n`);
-      }
+      await forEachName(names, async (name) => {
+        const stopped = await withProgress(
+          `stopping ${JSON.stringify(name.slice(0, 63))}`,
+          client.ask<SandboxInfo>({ method: 'POST', path: `${sandboxPath(name)}/stop`, body }),
+        );
+        process.stdout.write(`${stopped.name}\n`);
+      });
     });
   program
     .command('rm')
@@ -45,9 +48,10 @@ export function addLifeCommands(program: Command): void {
     .option('-f, --force', 'also those that run')
     .action(async (names: readonly string[], flags: { readonly force?: boolean }) => {
       const client = await connect();
-      for (const name of names) {
-        await client.ask({ method: 'DELETE', path: `${pathOf(name)}${flags.force === true ? '?force=true' : ''}` });
+      await forEachName(names, async (name) => {
+        const path = `${sandboxPath(name)}${flags.force === true ? '?force=true' : ''}`;
+        await withProgress(`removing ${JSON.stringify(name.slice(0, 63))}`, client.ask({ method: 'DELETE', path }));
         process.stdout.write(`${name}\n`);
-      }
+      });
     });
 }

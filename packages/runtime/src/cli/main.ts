@@ -3,13 +3,13 @@ import { Milestones } from '../engine/milestones.ts';
 /**
  * Runs the command line, and then ends the process, whatever a library has left open: the command is over, its status is known.
  *
- * Only what a sandbox needs first is loaded first. A word `--` after `run` means that one is wanted; if the options before it turn out to
- * be wrong, it is given up again.
+ * Only what a sandbox needs first is loaded first. A word `--` after `run` means that one is wanted, but for one that is kept, which is the
+ * daemon's to make; if the options before it turn out to be wrong, it is given up again.
  */
 async function main(argv: readonly string[]): Promise<number> {
   const milestones = new Milestones();
   milestones.mark('node start');
-  const runsSandbox = argv[0] === 'run' && argv.includes('--');
+  const runsSandbox = argv[0] === 'run' && argv.includes('--') && !argv.slice(0, argv.indexOf('--')).includes('--keep');
   const headStart = runsSandbox ? (await import('../engine/head-start.ts')).takeHeadStart(milestones) : null;
   try {
     // In parts: what the first processes have to say is heard in between.

@@ -28,6 +28,11 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'SANDBOX_EXISTS':
     case 'SANDBOX_RUNNING':
     case 'SANDBOX_NOT_RUNNING':
+    case 'SANDBOX_BUSY':
+    case 'EXEC_NOT_FOUND':
+    case 'EXEC_ENDED':
+    case 'FILE_NOT_FOUND':
+    case 'COPY_REFUSED':
       return 2;
     default:
       return 125;

@@ -46,6 +46,7 @@ export interface RunFlags {
   readonly timings?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
+  readonly keep?: boolean;
 }
 
 /** What the plan takes from the host, as an argument so that tests can give their own. */

@@ -11,6 +11,7 @@ Examples:
   sallyport run --secret GITHUB_TOKEN@api.github.com -- curl -s https://api.github.com/user
   sallyport run --secret TOKEN@github.com --secret-in basic -- sh -c 'git clone https://x:$TOKEN@github.com/me/repo'
   sallyport run --allow packages.example.com --memory 2g --timeout 10m -- npm test
+  sallyport run --name worker --keep -- npm ci      # "sallyport exec worker -- …" goes on in the same sandbox
 
 Exit status: the command's own; 128+n when signal n ended it; 126 when it cannot be executed, 127 when it is not found;
 125 when Sallyport failed; 2 for bad usage.`;
@@ -30,18 +31,24 @@ export function addRunCommand(
     )
     .argument('[command...]', 'the command and its arguments, after --')
     .option('--timeout <duration>', 'end the command after this time, such as 30s, 10m, 1h')
+    .option('--keep', 'leave the sandbox behind, running; the daemon keeps it')
     .option('--timings', 'print what share each phase of the run had')
     .option('-q, --quiet', 'no notices')
     .option('--verbose', 'tell what happens')
     .addHelpText('after', RUN_EXAMPLES)
     .action(async (words: readonly string[], given: Partial<RunFlags> & Pick<RunFlags, 'workspace'>) => {
       if (words[0] !== undefined) throw refuseBareWord(words[0]);
-      if (command === null || command.length === 0 || headStart === null) {
+      if (command === null || command.length === 0 || (headStart === null && given.keep !== true)) {
         throw new SallyportError('USAGE', 'There is no command. Write sallyport run [options] -- COMMAND [ARG...].');
       }
       const flags: RunFlags = { ...REPEATABLE, ...given };
       const reporter = createReporter({ quiet: flags.quiet === true, verbose: flags.verbose === true });
       const plan = planRun(flags, command, { environment: process.env, cwd: process.cwd() }, reporter);
+      if (headStart === null || flags.keep === true) {
+        const { runKept } = await import('./run-kept.ts');
+        settle(await runKept(plan, flags.name, reporter));
+        return;
+      }
       // Loaded late: bad usage is told without loading the engine.
       await import('../sandbox/sandbox.ts');
       const { runPlan } = await import('../engine/run.ts');

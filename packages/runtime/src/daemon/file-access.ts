@@ -72,7 +72,7 @@ exec mv -f -T -- "$1" "$2"
 
 const PACK_PROGRAM = `
 [ -e "$1" ] || [ -L "$1" ] || exit ${STATUS.missing}
-cd -- "$(dirname -- "$1")" && exec tar --create --file - -- "$(basename -- "$1")"
+cd -- "$(dirname -- "$1")" && exec tar --create --hard-dereference --file - -- "$(basename -- "$1")"
 `;
 
 const UNPACK_PROGRAM = `

@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { isatty } from 'node:tty';
 import { SallyportError, type ExecCreate, type ExecEvent, type ExecInfo, type SignalName } from '@sallyport/sdk';
+import { findTool, TOOL_ENVIRONMENT } from '../airlock/required-tools.ts';
 import type { DaemonClient } from '../client/daemon-client.ts';
 import { writeOut } from './connection.ts';
 import { StandardInput } from './standard-input.ts';
@@ -97,6 +99,16 @@ export async function followCommand(client: DaemonClient, options: FollowOptions
   }
 }
 
+/**
+ * Takes the terminal's own handling away, which is the inner terminal's. Node leaves the one of output on, so that a bare line feed, by which
+ * programs move the cursor down, would go to the line's beginning as well.
+ */
+function makeRaw(): void {
+  process.stdin.setRawMode(true);
+  const stty = findTool('stty');
+  if (stty !== undefined) spawnSync(stty, ['-opost'], { stdio: [0, 'ignore', 'ignore'], env: TOOL_ENVIRONMENT });
+}
+
 async function waitForDaemon(client: DaemonClient): Promise<void> {
   const { findDaemon } = await import('../client/start-daemon.ts');
   const endMs = performance.now() + RECONNECT_MS;
@@ -158,7 +170,7 @@ class CommandConnection {
       // The terminal of a command that was there before may have another size.
       if (process.stdout.isTTY) onResize();
       if (this.#input !== null && isatty(0)) {
-        process.stdin.setRawMode(true);
+        makeRaw();
         this.#undo.push(() => void process.stdin.setRawMode(false));
       }
     }

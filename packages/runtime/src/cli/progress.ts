@@ -26,7 +26,7 @@ export function showProgress(text: () => string, stream: NodeJS.WriteStream = pr
     isShown = true;
     const line = `sallyport: ${text()} … ${Math.floor(elapsedMs / 1000)} s`;
     // Cut to the terminal's width: a line that wraps could not be taken back.
-    stream.write(`\r\x1b[2K${line.slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
+    stream.write(`\r\x1b[2K${line.slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
   };
   const timer = setInterval(write, REFRESH_MS);
   timer.unref();

@@ -289,6 +289,11 @@ export class Http2Exchange implements UpstreamAnswer {
 
   #lease(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
     const { pool } = this.#client.context;
+    const upstream = this.#offer === null ? pool.takeStream(verdict.authority) : null;
+    if (upstream !== null) {
+      this.#send({ outcome: 'connected', protocol: 'h2', upstream }, verdict);
+      return;
+    }
     const leased = this.#offer === null ? pool.lease(verdict.authority) : pool.leaseForTunnel(verdict.authority);
     void leased.then((lease) => this.#send(lease, verdict));
   }
@@ -467,8 +472,15 @@ export class Http2Exchange implements UpstreamAnswer {
     if (head === null) throw new TypeError('a body is measured before its head came');
     if ((this.#body?.matches ?? 0) > 0) markChanged(head.fields);
     setFraming(head.fields, { kind: 'length', bytes: body.length });
-    this.#respond(head, false);
-    this.#write(body);
+    if (this.#trailers.length > 0 || this.#isGrpc) {
+      this.#respond(head, false);
+      this.#write(body);
+      return;
+    }
+    // Without trailers to wait for, head and body leave together.
+    this.#responseBytes += body.length;
+    this.#stream.respond(responseHeaderList(head), { endStream: false });
+    this.#stream.end(body);
   }
 
   #finish(): void {

@@ -1,10 +1,11 @@
 /**
  * `npm run bench`: our gate against none and against other gates, in one run, on two pinned cores. docs/performance.md tells how and why.
  *
- *     npm run bench -- [--quick] [--rows ID,…] [--gates NAME,…] [--rounds N] [--seconds N] [--output DIRECTORY]
+ *     npm run bench -- [--quick] [--rows ID,…] [--gates NAME,…] [--rounds N] [--seconds N] [--output DIRECTORY] [--docs]
+ *
+ * `--output` writes JSON and charts there; `--docs` writes them, and the tables, into docs/.
  */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measureRow } from './lab/campaign.ts';
@@ -12,13 +13,15 @@ import type { MeasuredRow } from './lab/campaign.ts';
 import { DIRECT } from './lab/direct.ts';
 import type { GateKind } from './lab/gate.ts';
 import { HAPROXY } from './lab/haproxy.ts';
-import { Lab } from './lab/lab.ts';
+import { CORES, Lab, pinToClients } from './lab/lab.ts';
+import { fillDocumentFile, writeReport } from './lab/document.ts';
 import { describeMachine } from './lab/machine.ts';
 import { MITMPROXY } from './lab/mitmproxy.ts';
 import { MOCKTTP } from './lab/mockttp.ts';
 import { GateYard } from './lab/row.ts';
 import { ROWS } from './lab/rows.ts';
 import { sallyport } from './lab/sallyport.ts';
+import { select } from './lab/selection.ts';
 import { provideTools } from './lab/setup.ts';
 import { SQUID } from './lab/squid.ts';
 import { formatTable } from './lab/table.ts';
@@ -26,7 +29,9 @@ import { formatTable } from './lab/table.ts';
 const OURS = sallyport();
 const GATES: readonly GateKind[] = [DIRECT, HAPROXY, SQUID, MITMPROXY, MOCKTTP, OURS];
 const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
-const CORES = { gate: 0, client: 1 };
+const DOCUMENTS = join(import.meta.dirname, '..', 'docs');
+/** A load above this is somebody else's. */
+const BUSY_LOAD = 0.5;
 const FULL_EFFORT = { rounds: 5, seconds: 2 };
 const QUICK_EFFORT = { rounds: 3, seconds: 1 };
 
@@ -38,21 +43,9 @@ const { values: options } = parseArgs({
     rounds: { type: 'string' },
     seconds: { type: 'string' },
     output: { type: 'string' },
+    docs: { type: 'boolean', default: false },
   },
 });
-
-/** Those that the option names, or whose names begin so where none is called exactly that; all without it. @throws Error for a strange name. */
-function select<T>(all: readonly T[], nameOf: (each: T) => string, option: string | undefined): readonly T[] {
-  if (option === undefined) return all;
-  const wanted = option.split(',').flatMap((word) => {
-    const text = word.toLowerCase();
-    const exact = all.filter((each) => nameOf(each).toLowerCase() === text);
-    const found = exact.length > 0 ? exact : all.filter((each) => nameOf(each).toLowerCase().startsWith(text));
-    if (found.length > 0) return found;
-    throw new Error(`There is no ${JSON.stringify(word)}. There are: ${all.map(nameOf).join(', ')}`);
-  });
-  return all.filter((each) => wanted.includes(each));
-}
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
@@ -71,9 +64,10 @@ async function main(): Promise<void> {
     options.gates,
   );
   const startedAt = new Date();
+  const [loadAtStart = 0] = loadavg();
+  if (loadAtStart > BUSY_LOAD) say(`this machine is busy (load ${loadAtStart.toFixed(1)}): figures will be noisy`);
   provideTools(say, { peers: gates.map(({ name }) => name) });
-  // What this process does itself, event streams above all, is work of the clients' core.
-  execFileSync('taskset', ['-apc', String(CORES.client), String(process.pid)], { stdio: 'ignore' });
+  pinToClients();
   const lab = await Lab.open(CORES, say);
   const close = (): void => void lab.close().finally(() => process.exit(130));
   process.once('SIGINT', close).once('SIGTERM', close);
@@ -95,15 +89,17 @@ async function main(): Promise<void> {
     const report = {
       startedAt: startedAt.toISOString(),
       machine,
+      loadAtStart,
       versions,
       cores: CORES,
       rounds,
       seconds,
       rows: measured,
     };
-    if (options.output !== undefined) {
-      mkdirSync(options.output, { recursive: true });
-      writeFileSync(join(options.output, 'bench.json'), `${JSON.stringify(report, null, 2)}\n`);
+    if (options.output !== undefined) writeReport(report, options.output);
+    if (options.docs) {
+      writeReport(report, join(DOCUMENTS, 'charts'));
+      fillDocumentFile(join(DOCUMENTS, 'performance.md'), report, 'charts');
     }
     say(`took ${((Date.now() - startedAt.getTime()) / 1000).toFixed(0)} s`);
   } finally {

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,6 +22,7 @@ import { fileURLToPath } from 'node:url';
 import { openAirlock } from '../packages/runtime/src/airlock/airlock.ts';
 import type { Airlock } from '../packages/runtime/src/airlock/airlock.ts';
 import { explainForbiddenNamespaces } from '../packages/runtime/src/airlock/namespace-diagnosis.ts';
+import { systemCalls } from '../packages/runtime/src/airlock/system-calls.ts';
 import { findTool, requireTools } from '../packages/runtime/src/airlock/required-tools.ts';
 import { answerWithDestination, findTraces, isRoot, repeatAsOrdinaryUser, until } from './isolation-harness.ts';
 
@@ -111,6 +123,39 @@ test('openAirlock() serves the same doors where a second Node opens them', async
     await airlock.close();
   }
 });
+
+test(
+  'withinMountNamespace() comes back, also from work that fails',
+  { skip: !isRoot && 'only root may enter and leave' },
+  async () => {
+    const place = () => ({
+      namespace: readlinkSync('/proc/thread-self/ns/mnt'),
+      root: statSync('/').ino,
+      cwd: readlinkSync('/proc/thread-self/cwd'),
+      relative: statSync('.').ino,
+    });
+    const airlock = await openAirlock({ ports: [] });
+    const namespace = openSync(`/proc/${airlock.holderPid}/ns/mnt`, 'r');
+    try {
+      const before = place();
+      assert.equal(
+        systemCalls().withinMountNamespace(namespace, () => existsSync('/run/stage')),
+        true,
+      );
+      assert.deepEqual(place(), before);
+      const fail = () =>
+        systemCalls().withinMountNamespace(namespace, () => {
+          throw new RangeError('no');
+        });
+      assert.throws(fail, RangeError);
+      assert.deepEqual(place(), before);
+      assert.equal(existsSync('/run/stage'), false);
+    } finally {
+      closeSync(namespace);
+      await airlock.close();
+    }
+  },
+);
 
 test('an airlock starts no second Node where its sockets can be taken over', async (t) => {
   if (findTool('perl') === undefined) {

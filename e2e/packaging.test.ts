@@ -81,6 +81,11 @@ describe('npm pack', () => {
       for (const name of ['package/LICENSE', 'package/README.md', 'package/dist/index.js', 'package/dist/index.d.ts']) {
         assert.ok(files.includes(name), `${tarball} lacks ${name}`);
       }
+      const isRuntime = files.includes('package/bin/sallyport');
+      assert.deepEqual(
+        files.filter((name) => isRuntime && name.startsWith('package/dist/cli/')),
+        isRuntime ? ['package/dist/cli/main.cjs', 'package/dist/cli/THIRD-PARTY-NOTICES.txt'] : [],
+      );
       const strangers = files.filter((name) => /\.test\.|^package\/src\/|(?<!\.d)\.ts$/.test(name));
       assert.deepEqual(strangers, []);
     }
@@ -104,6 +109,15 @@ describe('the installed packages', () => {
       version: string;
     };
     const command = join(consumer, 'node_modules/.bin/sallyport');
+    const notices = readFileSync(join(consumer, 'node_modules/sallyport/dist/cli/THIRD-PARTY-NOTICES.txt'), 'utf8');
+    for (const name of ['commander', 'ipaddr.js', 'tldts']) {
+      assert.match(
+        notices,
+        new RegExp(`^${name.replace('.', '\\.')} \\d+\\.\\d+\\.\\d+\n[^]*?[Cc]opyright`, 'm'),
+        name,
+      );
+      assert.equal(existsSync(join(consumer, 'node_modules', name)), false, `${name} is a part of the bundle`);
+    }
     assert.match(run('/', command, '--version'), new RegExp(`\\b${version.replaceAll('.', '\\.')}\\b`));
   });
 

@@ -22,6 +22,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { KEYLESS_AUTHORITY_PEM } from './harness/certificates.ts';
 import { findTool } from '../packages/runtime/src/airlock/required-tools.ts';
 import { planCgroups } from '../packages/runtime/src/sandbox/cgroup.ts';
 import { findCgroups, findTraces, isRoot, repeatAsOrdinaryUser, run, shell, until } from './isolation-harness.ts';
@@ -393,30 +394,16 @@ test('the environment is what was given, the trust variables, and nothing of the
   );
 });
 
-/** A certificate of nobody: its key was never kept. */
-const CA_PEM = `-----BEGIN CERTIFICATE-----
-MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
-HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
-MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
-EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
-0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
-VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
-lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
-C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
-l+AK734cuPb7XMF1Qdo6AVqBBA==
------END CERTIFICATE-----
-`;
-
 test("clients are told of the sandbox's CA, and Java's trust stores are replaced", async () => {
   const jvms = existsSync('/usr/lib/jvm') ? readdirSync('/usr/lib/jvm') : [];
   const stores = jvms.map((name) => `/usr/lib/jvm/${name}/lib/security/cacerts`).filter((path) => existsSync(path));
   const { stdout, stderr } = await shell(
     'tail -n 12 "$SSL_CERT_FILE"; echo "==="; cmp "$SSL_CERT_FILE" "$CURL_CA_BUNDLE" && cmp "$GIT_SSL_CAINFO" /etc/pki/tls/certs/ca-bundle.crt && echo same; ' +
       `for store in /etc/ssl/certs/java/cacerts ${stores.join(' ')}; do cat $store; done; (echo x > "$SSL_CERT_FILE") 2>/dev/null || echo kept`,
-    { trust: { caPem: CA_PEM, javaTrustStore: Buffer.from('a trust store\n') } },
+    { trust: { caPem: KEYLESS_AUTHORITY_PEM, javaTrustStore: Buffer.from('a trust store\n') } },
   );
   const [tail = '', rest] = stdout.split('===\n');
-  assert.ok(CA_PEM.endsWith(tail) || tail.endsWith(CA_PEM), stderr);
+  assert.ok(KEYLESS_AUTHORITY_PEM.endsWith(tail) || tail.endsWith(KEYLESS_AUTHORITY_PEM), stderr);
   assert.equal(rest, `same\n${'a trust store\n'.repeat(stores.length + 1)}kept\n`, stderr);
 });
 

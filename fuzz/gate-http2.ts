@@ -244,7 +244,7 @@ export async function openTarget(): Promise<FuzzTarget<Case>> {
       if (!data.streams.every(isWhole)) return null;
       const host = data.isBound ? BOUND_HOST : FREE_HOST;
       const upstream = upstreams.get(host, data.toHttp1 ? 'http/1.1' : 'h2');
-      upstream.begin();
+      await upstream.begin();
       form = data.form;
       serial += 1;
       const socket = await upstream.gate.connectTls(host, 443, { ALPNProtocols: ['h2'] });

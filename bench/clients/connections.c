@@ -39,7 +39,7 @@ struct connection {
 
 static struct sockaddr_storage address;
 static socklen_t address_length;
-static const char *host;
+static const char *host, *host_field;
 static SSL_CTX *context;
 static SSL_SESSION *latest;
 static int resumes;
@@ -126,7 +126,7 @@ static int new_socket(int flags) {
 static void write_request(const char *path, const char *authorization, const char *connection) {
   snprintf(request, sizeof request,
            "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAuthorization: %s\r\nConnection: %s\r\n\r\n",
-           path, host, authorization, connection);
+           path, host_field, authorization, connection);
 }
 
 static void watch(struct connection *c, uint32_t events, int operation) {
@@ -311,7 +311,12 @@ int main(int count, char **arguments) {
   samples = malloc(MAX_SAMPLES * sizeof *samples);
   if (count < 5) return 2;
   const char *mode = arguments[1];
-  host = arguments[2];
+  host = host_field = arguments[2];
+  if (strcmp(arguments[3], "443") != 0) {
+    static char with_port[300];
+    snprintf(with_port, sizeof with_port, "%s:%s", host, arguments[3]);
+    host_field = with_port;
+  }
   resolve(arguments[3]);
   if (strcmp(mode, "echo") == 0) { echo(atof(arguments[4])); return 0; }
   if (count < 6) return 2;

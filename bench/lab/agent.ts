@@ -75,7 +75,10 @@ export class Agent {
     const found = pattern.exec(this.#output);
     const output = this.#output.slice(0, found?.index);
     this.#output = '';
-    if (found?.[1] !== '0') throw new Error(`${this.#name}: ${command}: exit status ${found?.[1]}: ${output.trim()}`);
+    if (found?.[1] !== '0') {
+      const lines = output.trim().split('\n');
+      throw new Error(`${this.#name}: exit status ${found?.[1]}: ${lines.at(-1)}\n${command}\n${output.trim()}`);
+    }
     const total = cpuMsOfStat(found[2] ?? '', 'children');
     const cpuMs = total - this.#cpuMs;
     this.#cpuMs = total;

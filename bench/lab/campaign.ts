@@ -1,5 +1,5 @@
 import type { Figures } from './measure.ts';
-import type { Metric, Row, Setting } from './row.ts';
+import type { Contender, Metric, Row, Setting } from './row.ts';
 
 /** What one contender did in one row. */
 export interface RowResult {
@@ -28,9 +28,23 @@ export interface Effort {
 
 const WARM_UP_SECONDS = 1;
 
+/** A machine that is busy with something else for a second shall not cost a contender its row: the second failure counts. */
+async function measureTwice(contender: Contender, seconds: number, say: (line: string) => void): Promise<Figures> {
+  try {
+    return await contender.measure(seconds);
+  } catch (error) {
+    say(`${contender.name}, once more after: ${firstLine(error)}`);
+    return contender.measure(seconds);
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+}
+
 /**
  * Measures one row: every contender once a round, each round beginning with another one, after a warm-up that does not count. A contender
- * that fails is left out from there on, and the row says why.
+ * that fails twice is left out from there on, and the row says why.
  */
 export async function measureRow(
   row: Row,
@@ -49,7 +63,7 @@ export async function measureRow(
     for (const each of [...contenders.slice(start), ...contenders.slice(0, start)]) {
       if (each.missing !== undefined) continue;
       try {
-        const figures = await each.contender.measure(round < 0 ? WARM_UP_SECONDS : seconds);
+        const figures = await measureTwice(each.contender, round < 0 ? WARM_UP_SECONDS : seconds, say);
         if (round >= 0) each.figures.push(figures);
       } catch (error) {
         each.missing = error instanceof Error ? error.message : String(error);

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,6 +41,14 @@ export const BODY_CREDENTIAL = 'bench-value-body-Hd7sPq2XnV6';
 export interface Cores {
   readonly gate: number;
   readonly client: number;
+}
+
+/** The gate alone on the first core, everything else on the second. */
+export const CORES: Cores = { gate: 0, client: 1 };
+
+/** Puts this process on the clients' core: what it does itself, event streams above all, is part of their work. */
+export function pinToClients(): void {
+  execFileSync('taskset', ['-apc', String(CORES.client), String(process.pid)], { stdio: 'ignore' });
 }
 
 /** Directories, certificates and processes of one run of the benchmark. */

@@ -59,8 +59,8 @@ export function readH2load({ output }: ClientResult): Work {
   const rate = Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(output)?.[1]);
   const [, succeeded = '0', failed = '0'] = /(\d+) succeeded, (\d+) failed/.exec(output) ?? [];
   const allFine = / 0 3xx, 0 4xx, 0 5xx$/m.test(output);
-  if (Number(failed) > 0 || !allFine) throw new Error(`requests failed: ${output}`);
-  if (!/^Application protocol: h2$/m.test(output)) throw new Error(`HTTP/2 was not spoken: ${output}`);
+  if (Number(failed) > 0 || !allFine) throw new Error(`${failed} requests failed, or not all were answered with 200`);
+  if (!/^Application protocol: h2$/m.test(output)) throw new Error('HTTP/2 was not spoken');
   return { count: Number(succeeded), figures: { rate, meanUs: readH2Duration(output) } };
 }
 
@@ -77,7 +77,7 @@ export function readConnections({
   const line = output.split('\n').findLast((each) => each.startsWith('{'));
   const report = JSON.parse(line ?? '{}') as Record<string, number>;
   const { count = 0, durationUs = 0, failures = 0, resumed = 0, p50Us = 0, p99Us = 0, firstUs = 0 } = report;
-  if (failures > 0 || count === 0) throw new Error(`${failures} failures, ${count} connections: ${output.trim()}`);
+  if (failures > 0 || count === 0) throw new Error(`${failures} failures, ${count} connections\n${output.trim()}`);
   return { count, resumed, firstUs, figures: { rate: count / (durationUs / 1e6), p50Us, p99Us } };
 }
 
@@ -94,7 +94,7 @@ export function readCurl({ output }: ClientResult): Work {
     const [, status, speed] = TRANSFERRED.exec(line) ?? [];
     return status === undefined ? [] : [{ isFine: status.startsWith('2'), speed: Number(speed) }];
   });
-  if (found.length < 2 || found.some(({ isFine }) => !isFine)) throw new Error(`transfers failed: ${output.trim()}`);
+  if (found.length < 2 || found.some(({ isFine }) => !isFine)) throw new Error(`transfers failed\n${output.trim()}`);
   const speeds = found.slice(1).map(({ speed }) => speed / BYTES_PER_MB);
   return { count: found.length * MIB_A_TRANSFER, figures: { rate: quantile(speeds, 0.5) } };
 }

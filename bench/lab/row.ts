@@ -70,13 +70,9 @@ export class GateYard {
 
   /** Ends all gates but those that other rows need. */
   async closeAllBut(kept: readonly GateKind[]): Promise<void> {
-    for (const [kind, opened] of [...this.#gates].filter(([kind]) => !kept.includes(kind))) {
-      this.#gates.delete(kind);
-      await opened.then(
-        (gate) => gate.close(),
-        () => undefined,
-      );
-    }
+    const ended = [...this.#gates].filter(([kind]) => !kept.includes(kind));
+    for (const [kind] of ended) this.#gates.delete(kind);
+    await Promise.allSettled(ended.map(async ([, opened]) => (await opened).close()));
   }
 }
 

@@ -21,7 +21,7 @@ export const SQUID: GateKind = {
   version: () => /Version (\S+)/.exec(execFileSync('squid', ['-v'], { encoding: 'utf8' }))?.[1] ?? '',
   async open(lab) {
     const port = await findFreePort();
-    const directory = lab.path('squid');
+    const directory = lab.path(`squid-${port}`);
     mkdirSync(directory);
     makeAuthority(directory);
     execFileSync(CERTIFICATE_PROGRAM, ['-c', '-s', `${directory}/certificates`, '-M', '4MB'], { stdio: 'ignore' });

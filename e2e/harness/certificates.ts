@@ -27,6 +27,20 @@ export interface TestAuthority {
   issueClient(commonName: string, kind?: 'valid' | 'expired' | 'not-yet-valid' | 'intermediate'): Promise<Identity>;
 }
 
+/** The certificate of an authority whose key was never kept, where nothing has to be issued. */
+export const KEYLESS_AUTHORITY_PEM = `-----BEGIN CERTIFICATE-----
+MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
+MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
+0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
+VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
+lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
+C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
+l+AK734cuPb7XMF1Qdo6AVqBBA==
+-----END CERTIFICATE-----
+`;
+
 const DAY_MS = 86_400_000;
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 

@@ -94,7 +94,7 @@ export type Missing = Readonly<Partial<Record<'npm' | 'python' | 'go' | 'rust' |
 const MISSING_FILE = join(CACHE, 'missing.json');
 const IS_SET_UP = 'SALLYPORT_CLIENTS_SET_UP';
 
-/** No set-up takes longer: what is not there by then is missing. A cold one took about four minutes on two cores. */
+/** No set-up takes longer: what is not there by then is missing. A cold one took six minutes on two busy cores. */
 const SET_UP_LIMIT_MS = 15 * 60 * 1000;
 
 /** What could not be had from a registry, in words. Everything else that goes wrong in a set-up is a fault of ours. */
@@ -114,7 +114,7 @@ class Installer {
     try {
       this.#run(program, args, options);
     } catch (cause) {
-      throw new FetchFailure(this.#isOver() ? 'the time was up' : lastWords(cause), { cause });
+      throw new FetchFailure(this.#isOver() ? 'the time was up' : wordsOf(cause), { cause });
     }
   }
 
@@ -124,7 +124,7 @@ class Installer {
       this.#run(program, args, options);
     } catch (cause) {
       if (this.#isOver()) throw new FetchFailure('the time was up', { cause });
-      throw new Error(`real clients: ${program} ${args.join(' ')} failed: ${lastWords(cause)}`, { cause });
+      throw new Error(`real clients: ${program} ${args.join(' ')} failed: ${wordsOf(cause)}`, { cause });
     }
   }
 
@@ -139,9 +139,11 @@ class Installer {
   }
 }
 
-function lastWords(cause: unknown): string {
-  const stderr = (cause as { readonly stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1) ?? '';
-  return stderr === '' ? String(cause) : stderr;
+/** What a program said of its failure: its first line about an error, else its last one. */
+function wordsOf(cause: unknown): string {
+  const lines = ((cause as { readonly stderr?: Buffer }).stderr?.toString() ?? '').trim().split('\n');
+  const line = lines.find((text) => /error/i.test(text)) ?? lines.at(-1) ?? '';
+  return line === '' ? String(cause) : line;
 }
 
 /** The system's own programs that only this machine's administrator may install. */

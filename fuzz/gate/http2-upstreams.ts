@@ -26,8 +26,8 @@ export interface Arrived {
 /** An upstream behind a gate of its own, for connections over TLS. */
 export interface Upstream {
   readonly gate: LoopbackGate;
-  /** Forgets what the case before left behind. */
-  begin(): void;
+  /** Waits for the connections of the case before, whose events may come late, and forgets what it left behind. */
+  begin(): Promise<void>;
   /** The whole requests; or in words what two parsers of the upstream's bytes do not agree on. */
   arrived(): Promise<Arrived[] | string>;
   /** All that reached it, for the search. */
@@ -48,6 +48,8 @@ interface H2StreamingReading {
   readonly unfinished: readonly H2Request[];
   readonly refused: string | null;
 }
+
+const MAX_QUIET_TURNS = 500;
 
 /** How an upstream answers. */
 type Answering = (request: IncomingMessage, response: ServerResponse) => void;
@@ -88,6 +90,11 @@ function watched(socket: tls.TLSSocket, see: (chunk: Buffer) => void): Duplex {
 
 function essence({ method, target, body }: Arrived): string {
   return JSON.stringify([method, target, body]);
+}
+
+async function untilQuiet({ open }: LoopbackGate): Promise<void> {
+  for (let turn = 0; turn < MAX_QUIET_TURNS && open.gate.connectionCount > 0; turn += 1)
+    await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
 function essenceOfH2({ fields, body, trailers }: H2Request): string {
@@ -149,7 +156,8 @@ async function openHttp2(authority: TestAuthority, host: string, answer: Answeri
   const gate = await listen(server, authority, host);
   return {
     gate,
-    begin() {
+    async begin() {
+      await untilQuiet(gate);
       arrived = [];
       text = '';
       byH2Before = byH2;
@@ -215,7 +223,8 @@ async function openHttp1(authority: TestAuthority, host: string, answer: Answeri
   const gate = await listen(server, authority, host);
   return {
     gate,
-    begin() {
+    async begin() {
+      await untilQuiet(gate);
       reached.clear();
       gate.events.length = 0;
     },

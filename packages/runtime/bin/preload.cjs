@@ -30,7 +30,9 @@ function isPrivate(directory) {
 function enableCompileCache() {
   const { XDG_STATE_HOME: state, HOME: home } = process.env;
   const base = state && path.isAbsolute(state) ? state : path.join(home || os.homedir(), '.local', 'state');
-  const directory = path.join(base, 'sallyport', 'compile-cache');
+  // Node keeps what the first process had compiled, and never adds to it: `run` must not find what little `--help` needed.
+  const kind = process.argv[2] === 'run' ? 'run' : 'other';
+  const directory = path.join(base, 'sallyport', 'compile-cache', kind);
   try {
     let existing = directory;
     while (!fs.existsSync(existing)) existing = path.dirname(existing);

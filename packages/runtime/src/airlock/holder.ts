@@ -17,8 +17,6 @@ export interface EnterOptions {
   readonly detached?: boolean;
   /** `cgroup.procs` files that the process writes itself into before it enters, so that its whole life counts there. */
   readonly cgroupProcs?: readonly string[];
-  /** Real root inside the holder's mount namespace only: for mounts that the holder's user namespace may not make. */
-  readonly mountNamespaceOnly?: boolean;
 }
 
 /** A set of namespaces, kept by a process that ends when this process does. */
@@ -159,12 +157,9 @@ function enterNamespaces(
   argv: readonly string[],
   options: EnterOptions,
 ): ChildProcess {
-  const command = [nsenter, '-t', String(holderPid), '-m'];
-  if (options.mountNamespaceOnly !== true) {
-    command.push('-U', '-n', '-p', '-i', '-u', '-C');
-    // Without privilege over the namespace's parent, setgroups(2) is denied; with it, the caller's groups are dropped.
-    if (!isRoot) command.push('--preserve-credentials');
-  }
+  const command = [nsenter, '-t', String(holderPid), '-m', '-U', '-n', '-p', '-i', '-u', '-C'];
+  // Without privilege over the namespace's parent, setgroups(2) is denied; with it, the caller's groups are dropped.
+  if (!isRoot) command.push('--preserve-credentials');
   command.push('--', ...argv);
   const procs = options.cgroupProcs ?? [];
   const [file, ...rest] =

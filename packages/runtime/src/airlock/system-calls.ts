@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
 import { parseAddress } from '../policy/ip-address.ts';
@@ -10,18 +11,39 @@ export interface SystemCalls {
   copyDescriptor(process: number, descriptor: number): number;
   /** Binds a socket to an address, or to every one of its family where `address` is `::` (which is IPv4 as well) or `0.0.0.0`. */
   bind(socket: number, address: string, port: number): void;
+  /**
+   * Does `work` in another mount namespace, and comes back before anything else runs: `work` must not wait for anything.
+   *
+   * Only the calling thread goes there; from the first call on it has a working directory of its own. Privilege over both namespaces
+   * is needed. A thread that could not come back would be lost in a sandbox's files, so the process ends then.
+   */
+  withinMountNamespace<T>(namespace: number, work: () => T): T;
+  /** A copy of the mounts at and below a path, attached nowhere (open_tree(2)). A symbolic link anywhere in the path is refused. */
+  copyMounts(path: string): number;
+  /** Sets attributes of all mounts of a copy (mount_setattr(2)); `owners` is a descriptor of the user namespace that maps owners. */
+  setMountAttributes(mounts: number, attributes: readonly MountAttribute[], owners?: number): void;
+  /** Attaches a copy at a path (move_mount(2)). */
+  attachMounts(mounts: number, path: string): void;
 }
+
+/** What a mount does not let through. */
+export type MountAttribute = keyof typeof MOUNT_ATTRIBUTES;
 
 /** A refusal of the kernel. */
 export class SystemCallError extends Error {
   override readonly name = 'SystemCallError';
   /** Such as `EPERM`. */
   readonly code: string;
+  /** The system call, by its name. */
+  readonly call: string;
+  readonly errno: number;
 
   constructor(call: string, errno: number) {
     const code = getSystemErrorName(-errno);
     super(`${call}: ${code}`);
     this.code = code;
+    this.call = call;
+    this.errno = errno;
   }
 }
 
@@ -34,8 +56,26 @@ interface ForeignFunctions {
 }
 
 // Calls above 423 have the same number on every architecture.
+const OPEN_TREE = 428;
+const MOVE_MOUNT = 429;
 const PIDFD_OPEN = 434;
+const OPENAT2 = 437;
 const PIDFD_GETFD = 438;
+const MOUNT_SETATTR = 442;
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const AT_RECURSIVE = 0x8000;
+const OPEN_TREE_CLONE = 1;
+const MOVE_MOUNT_F_EMPTY_PATH = 4;
+const CLOSE_ON_EXEC = 0o2000000;
+const O_PATH = 0o10000000;
+const RESOLVE_NO_MAGICLINKS = 0x02n;
+const RESOLVE_NO_SYMLINKS = 0x04n;
+const MOUNT_ATTRIBUTES = { 'read-only': 0x1n, nosuid: 0x2n, nodev: 0x4n } as const;
+const MOUNT_ATTR_IDMAP = 0x10_0000n;
+const CLONE_FS = 0x200;
+const CLONE_NEWNS = 0x2_0000;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -79,6 +119,14 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
     if (result < 0) throw new SystemCallError(name, koffi.errno());
     return result;
   };
+  const unshareCall = library.func('unshare', 'int', ['int']);
+  const setnsCall = library.func('setns', 'int', ['int', 'int']);
+  const fchdirCall = library.func('fchdir', 'int', ['int']);
+  const chrootCall = library.func('chroot', 'int', ['str']);
+  const openCall = library.func('syscall', 'long', ['long', 'int', 'str', 'void *', 'size_t']);
+  const treeCall = library.func('syscall', 'long', ['long', 'int', 'str', 'uint']);
+  const attributeCall = library.func('syscall', 'long', ['long', 'int', 'str', 'uint', 'void *', 'size_t']);
+  const moveCall = library.func('syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'uint']);
   const setOption = (socket: number, level: number, option: number, value: number): void => {
     const bytes = Buffer.alloc(4);
     bytes.writeInt32LE(value);
@@ -93,7 +141,53 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
       if (bytes.length === SOCKADDR_IN6_BYTES) setOption(socket, IPPROTO_IPV6, IPV6_V6ONLY, address === '::' ? 0 : 1);
       check('bind', bindCall(socket, bytes, bytes.length));
     },
+    withinMountNamespace(namespace, work) {
+      const own = openSync('/proc/thread-self/ns/mnt', 'r');
+      const [root, directory] = [openSync('/', O_PATH), openSync('.', O_PATH)];
+      try {
+        check('unshare', unshareCall(CLONE_FS));
+        check('setns', setnsCall(namespace, CLONE_NEWNS));
+        try {
+          return work();
+        } finally {
+          const isBack =
+            setnsCall(own, CLONE_NEWNS) === 0 &&
+            // The root and the working directory are those of the namespace's own root by then.
+            fchdirCall(root) === 0 &&
+            chrootCall('.') === 0 &&
+            fchdirCall(directory) === 0;
+          if (!isBack) process.abort();
+        }
+      } finally {
+        for (const descriptor of [own, root, directory]) closeSync(descriptor);
+      }
+    },
+    copyMounts(path) {
+      const how = longs(BigInt(O_PATH | CLOSE_ON_EXEC), 0n, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+      const opened = check('open', openCall(OPENAT2, AT_FDCWD, path, how, how.length));
+      try {
+        const flags = OPEN_TREE_CLONE | CLOSE_ON_EXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+        return check('open_tree', treeCall(OPEN_TREE, opened, '', flags));
+      } finally {
+        closeSync(opened);
+      }
+    },
+    setMountAttributes(mounts, attributes, owners) {
+      const set = attributes.reduce((flags, name) => flags | MOUNT_ATTRIBUTES[name], 0n);
+      const attr = longs(owners === undefined ? set : set | MOUNT_ATTR_IDMAP, 0n, 0n, BigInt(owners ?? 0));
+      check('mount_setattr', attributeCall(MOUNT_SETATTR, mounts, '', AT_EMPTY_PATH | AT_RECURSIVE, attr, attr.length));
+    },
+    attachMounts(mounts, path) {
+      check('move_mount', moveCall(MOVE_MOUNT, mounts, '', AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
+    },
   };
+}
+
+/** A struct of 64-bit fields. */
+function longs(...values: readonly bigint[]): Buffer {
+  const buffer = Buffer.alloc(values.length * 8);
+  for (const [index, value] of values.entries()) buffer.writeBigUInt64LE(value, index * 8);
+  return buffer;
 }
 
 /** `struct sockaddr_in` or `struct sockaddr_in6`. */

@@ -4,7 +4,7 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import type net from 'node:net';
 import { before, describe, test } from 'node:test';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import {
   brotliCompressSync,
   constants,
@@ -23,6 +23,7 @@ import {
   type LoopbackGate,
   type LoopbackOptions,
 } from './loopback.testing.ts';
+import { startRawUpstream, type RawUpstream } from './raw-upstream.testing.ts';
 
 const VALUE = 'canary"value\\4711';
 const JSON_VALUE = JSON.stringify(VALUE).slice(1, -1);
@@ -88,33 +89,24 @@ async function startServer(answer: Answer = OK): Promise<Upstream> {
 async function startRaw(
   wire: Buffer | ((head: string) => Buffer),
   closes = false,
-): Promise<Upstream & { heads: string[] }> {
+): Promise<RawUpstream & { heads: string[] }> {
   const heads: string[] = [];
-  const sockets = new Set<net.Socket>();
-  const server = tls.createServer(await authority.issue([HOST, OTHER]), (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      const head = chunk.toString('latin1');
-      heads.push(head);
-      const bytes = typeof wire === 'function' ? wire(head) : wire;
-      if (closes) socket.end(bytes);
-      else socket.write(bytes);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    port: (server.address() as net.AddressInfo).port,
-    seen: [],
-    heads,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
+  const upstream = await startRawUpstream(
+    (socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        const head = chunk.toString('latin1');
+        heads.push(head);
+        const bytes = typeof wire === 'function' ? wire(head) : wire;
+        if (closes) socket.end(bytes);
+        else socket.write(bytes);
+      });
     },
-  };
+    await authority.issue([HOST, OTHER]),
+  );
+  return Object.assign(upstream, { heads });
 }
 
-async function open(upstream: Upstream, options: LoopbackOptions = {}): Promise<LoopbackGate> {
+async function open(upstream: { readonly port: number }, options: LoopbackOptions = {}): Promise<LoopbackGate> {
   return openLoopbackGate({
     secrets: [`TOKEN=${VALUE}@${HOST}`],
     secretIn: ['header,body'],

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import http2 from 'node:http2';
 import type net from 'node:net';
 import { before, test } from 'node:test';
@@ -171,4 +172,59 @@ test('that an upstream wants HTTP/1.1 is told to the client by the same reset, w
   assert.match(await receive(again, '\r\n\r\n'), /^HTTP\/1\.1 200 [^]*x-over: http\/1\.1/i);
   again.destroy();
   client.destroy();
+});
+
+test('a request that an upstream has not begun is refused by the same reset, so that the client can ask again', async () => {
+  let asked = 0;
+  await using upstream = await startUpstream((stream) => {
+    asked += 1;
+    if (asked === 1) stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+    else stream.respond({ ':status': 200, 'x-over': 'h2' }, { endStream: true });
+  });
+  await upstream.speak('h2');
+  await using gate = await openGate(upstream);
+  const client = await connectHttp2(gate);
+  assert.equal(await ask(client), `reset ${http2.constants.NGHTTP2_REFUSED_STREAM}`);
+  assert.equal(await ask(client), 'h2');
+  client.destroy();
+});
+
+test('a connection of HTTP/1.1 that was closed while it rested is found out, and the request sent on another', async () => {
+  const identity = await authority.issue([HOST]);
+  let connections = 0;
+  const received: string[] = [];
+  const server = tls.createServer({ ...identity, ALPNProtocols: ['http/1.1'] }, (socket) => {
+    connections += 1;
+    let answered = 0;
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      received.push(chunk.toString('latin1').split(' ')[0] ?? '');
+      answered += 1;
+      // As a server does whose time for an idle connection is over at the very moment that a request comes.
+      if (answered === 2) socket.destroy();
+      else socket.write('HTTP/1.1 200 OK\r\nx-over: http/1.1\r\ncontent-length: 0\r\n\r\n');
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as net.AddressInfo;
+  {
+    await using gate = await openLoopbackGate({
+      secrets: [`TOKEN=canary-value-4711@${HOST}`],
+      resolve: [`${HOST}:443:127.0.0.1:${port}`],
+      upstreamCa: authority.certificatePem,
+    });
+    const client = await connectHttp2(gate);
+    assert.equal(await ask(client), 'http/1.1');
+    assert.equal(await ask(client), 'http/1.1');
+    assert.equal(connections, 2);
+    assert.deepEqual(received, ['GET', 'GET', 'GET']);
+    assert.equal(gate.events.length, 2);
+    // What may have been done is not done twice.
+    const post = client.request({ ':method': 'POST', ':path': '/' }, { endStream: true });
+    const [headers] = (await once(post, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
+    assert.equal(headers[':status'], 502);
+    assert.deepEqual(received, ['GET', 'GET', 'GET', 'POST']);
+    client.destroy();
+  }
+  server.close();
 });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import net from 'node:net';
+import type net from 'node:net';
 import { before, describe, test } from 'node:test';
-import tls from 'node:tls';
 import { deflateRawSync } from 'node:zlib';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
 import { OPCODE, type MessageOpcode } from '../websocket/frame.ts';
@@ -14,6 +13,7 @@ import {
   type LoopbackGate,
   type LoopbackOptions,
 } from './loopback.testing.ts';
+import { startRawUpstream } from './raw-upstream.testing.ts';
 
 const VALUE = 'canary"value-4711';
 const PLACEHOLDER = placeholderOf('TOKEN');
@@ -64,20 +64,15 @@ const DEFLATE = 'Sec-WebSocket-Extensions: permessage-deflate\r\n';
 async function openGate(
   handler: (socket: net.Socket) => void,
   { secure = true, ...options }: SessionOptions = {},
-): Promise<LoopbackGate & { closeServer: () => void }> {
-  const server = secure
-    ? tls.createServer({ ...(await authority.issue([HOST])), allowHalfOpen: true }, handler)
-    : net.createServer({ allowHalfOpen: true }, handler);
-  server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
+): Promise<LoopbackGate & { closeServer: () => PromiseLike<void> }> {
+  const upstream = await startRawUpstream(handler, secure ? await authority.issue([HOST]) : null);
   const gate = await openLoopbackGate({
     secrets: [`TOKEN=${VALUE}@${HOST}`],
     upstreamCa: authority.certificatePem,
-    resolve: [`${HOST}:${secure ? 443 : 80}:127.0.0.1:${port}`],
+    resolve: [`${HOST}:${secure ? 443 : 80}:127.0.0.1:${upstream.port}`],
     ...options,
   });
-  return Object.assign(gate, { closeServer: () => server.close() });
+  return Object.assign(gate, { closeServer: () => upstream[Symbol.asyncDispose]() });
 }
 
 /** Opens a WebSocket from a client through the gate to a server, both of which are the test's. */
@@ -117,7 +112,7 @@ async function open(options: SessionOptions = {}): Promise<Session> {
     async [Symbol.asyncDispose]() {
       client.socket.destroy();
       server.socket.destroy();
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     },
   };
@@ -205,7 +200,7 @@ describe('the handshake', () => {
       socket.end(request);
       assert.match(await receive(socket), /^HTTP\/1\.1 400 .*MALFORMED_REQUEST/s);
       assert.equal(asked, 0);
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     });
   }
@@ -228,7 +223,7 @@ describe('the handshake', () => {
       assert.match(await receive(socket), /^HTTP\/1\.1 200 .*ok$/s);
       assert.doesNotMatch(seen, /\r\nupgrade:/i);
       assert.doesNotMatch(seen, /\r\nconnection:/i);
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     }
   });
@@ -243,7 +238,7 @@ describe('the handshake', () => {
     socket.write(handshake());
     assert.match(await receive(socket, PLACEHOLDER), /^HTTP\/1\.1 401 No\r\n/);
     socket.destroy();
-    gate.closeServer();
+    await gate.closeServer();
     await gate[Symbol.asyncDispose]();
   });
 
@@ -264,7 +259,7 @@ describe('the handshake', () => {
       socket.end(handshake());
       assert.match(await receive(socket), /^HTTP\/1\.1 502 .*UPSTREAM_MALFORMED/s);
       assert.equal(gate.events.at(-1)?.code, 'UPSTREAM_MALFORMED');
-      gate.closeServer();
+      await gate.closeServer();
       await gate[Symbol.asyncDispose]();
     });
   }
@@ -274,7 +269,7 @@ describe('the handshake', () => {
     const socket = await gate.connectTls(HOST, 443);
     socket.end(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
     assert.match(await receive(socket), /^HTTP\/1\.1 502 .*UPSTREAM_MALFORMED/s);
-    gate.closeServer();
+    await gate.closeServer();
     await gate[Symbol.asyncDispose]();
   });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import net from 'node:net';
+import type net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { duplexPair } from 'node:stream';
 import tls from 'node:tls';
@@ -12,46 +12,23 @@ import {
   type LoopbackGate,
   type LoopbackOptions,
 } from './loopback.testing.ts';
+import { startRawUpstream, type RawUpstream } from './raw-upstream.testing.ts';
 
 const VALUE = 'canary-value-4711';
 const PLACEHOLDER = placeholderOf('TOKEN');
 const HOST = 'api.example.com';
-
-/** An upstream that hands each connection's socket to the test. */
-interface Upstream extends AsyncDisposable {
-  readonly port: number;
-  readonly connections: number;
-}
 
 let authority: TestAuthority;
 before(async () => {
   authority = await createAuthority();
 });
 
-async function startUpstream(handler: (socket: net.Socket) => void, names = [HOST], secure = true): Promise<Upstream> {
-  let connections = 0;
-  const sockets = new Set<net.Socket>();
-  const onConnection = (socket: net.Socket): void => {
-    connections += 1;
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    handler(socket);
-  };
-  const server = secure
-    ? tls.createServer({ ...(await authority.issue(names)), allowHalfOpen: true } as tls.TlsOptions, onConnection)
-    : net.createServer(onConnection);
-  server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    port: (server.address() as net.AddressInfo).port,
-    get connections() {
-      return connections;
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
+async function startUpstream(
+  handler: (socket: net.Socket) => void,
+  names = [HOST],
+  secure = true,
+): Promise<RawUpstream> {
+  return startRawUpstream(handler, secure ? await authority.issue(names) : null);
 }
 
 /** Answers each request head with what `answer` says; keeps what it saw. */
@@ -75,7 +52,7 @@ function ok(body: string | Buffer, fields = ''): Buffer {
   return Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\ncontent-length: ${bytes.length}\r\n${fields}\r\n`), bytes]);
 }
 
-async function open(upstream: Upstream, options: LoopbackOptions = {}): Promise<LoopbackGate> {
+async function open(upstream: RawUpstream, options: LoopbackOptions = {}): Promise<LoopbackGate> {
   return openLoopbackGate({
     secrets: [`TOKEN=${VALUE}@${HOST}`],
     resolve: [`${HOST}:443:127.0.0.1:${upstream.port}`],
@@ -411,7 +388,7 @@ describe('authority', () => {
     { name: 'WebSocket without a key', request: GET.replace('\r\nAuth', '\r\nUpgrade: websocket\r\nConnection: upgrade\r\nAuth'), status: 400, code: 'MALFORMED_REQUEST' },
   ]; // prettier-ignore
   const seen: string[] = [];
-  let upstream: Upstream;
+  let upstream: RawUpstream;
   let gate: LoopbackGate;
   before(async () => {
     upstream = await startUpstream(answering(seen, () => ok('fine')));

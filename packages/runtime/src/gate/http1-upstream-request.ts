@@ -23,6 +23,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
   readonly #heads = new HeadReader('response', MAX_HEAD_BYTES);
   #body: BodyDecoder | null = null;
   #interim = 0;
+  #hasReceived = false;
   #reusable = false;
   #requestEnded = false;
   #done = false;
@@ -77,6 +78,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
   }
 
   upstreamData(chunk: Buffer): void {
+    this.#hasReceived = true;
     try {
       let offset = 0;
       while (offset < chunk.length && !this.#done) {
@@ -103,12 +105,11 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     try {
       if (this.#body === null || !clean) {
         this.#done = true;
-        this.#answer.fail(
-          explainEnd(this.#connection.socket, {
-            code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
-            detail: 'The upstream closed the connection before its answer was complete.',
-          }),
-        );
+        const fault = explainEnd(this.#connection.socket, {
+          code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
+          detail: 'The upstream closed the connection before its answer was complete.',
+        });
+        this.#answer.fail({ ...fault, isStale: this.#connection.used && !this.#hasReceived });
         return;
       }
       this.#body.end();

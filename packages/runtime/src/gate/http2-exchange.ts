@@ -1,7 +1,6 @@
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
-import { hostFieldFor } from '../http/authority.ts';
 import { removeField } from '../http/fields.ts';
 import type { Framing } from '../http/framing.ts';
 import { responseFraming } from '../http/framing.ts';
@@ -11,8 +10,8 @@ import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
 import type { DialFailure, Protocol } from './dialer.ts';
-import { Http1UpstreamRequest } from './http1-upstream-request.ts';
-import { readRequestHead, readTrailers, requestHeaderList, responseHeaderList, sendTrailers } from './http2-fields.ts';
+import { readRequestHead, readTrailers, responseHeaderList, sendTrailers } from './http2-fields.ts';
+import { forwardRequest, type ForwardVerdict } from './http2-forward.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { BROKEN_CALL_TRAILERS, isGrpcCall, isPlainGrpc, respondGrpcProblem, respondProblem } from './http2-problem.ts';
 import { Http2WebSocket, readTunnelRequest } from './http2-websocket.ts';
@@ -25,8 +24,20 @@ import { ResponseBody } from './response-body.ts';
 import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
-import { removeHandshakeFields, type WebSocketOffer } from './websocket-handshake.ts';
+import type { WebSocketOffer } from './websocket-handshake.ts';
 import { breakOff } from './websocket-relay.ts';
+
+/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/**
+ * Resets of an upstream by which it says that it has done nothing yet (RFC 9113 section 8.7). Told so, a client asks again, and over
+ * HTTP/1.1 where that is asked for, on a connection of its own.
+ */
+const ASK_AGAIN_CODES: ReadonlySet<number> = new Set([
+  http2.constants.NGHTTP2_REFUSED_STREAM,
+  http2.constants.NGHTTP2_HTTP_1_1_REQUIRED,
+]);
 
 /**
  * One HTTP/2 stream of a client and its answer: steps 5 to 10, as `Exchange` does them for HTTP/1.
@@ -54,6 +65,8 @@ export class Http2Exchange implements UpstreamAnswer {
   #offer: WebSocketOffer | null = null;
   #upstreamProtocol: Protocol = 'http/1.1';
   #webSocket: Http2WebSocket | null = null;
+  /** Sends the request once more; null where it must not be. */
+  #repeat: (() => void) | null = null;
   #isMeasured = false;
   #trailers: string[] = [];
   #sent = false;
@@ -206,8 +219,11 @@ export class Http2Exchange implements UpstreamAnswer {
     if (this.#ended) return;
     this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
     this.#upstream = null;
-    if (fault.resetCode === http2.constants.NGHTTP2_HTTP_1_1_REQUIRED && !this.#stream.headersSent) {
-      // A client that is told so asks again over HTTP/1.1 (RFC 9113 section 7), on a connection of its own.
+    if (fault.isStale === true && this.#repeat !== null) {
+      this.#repeat();
+      return;
+    }
+    if (fault.resetCode !== undefined && ASK_AGAIN_CODES.has(fault.resetCode) && !this.#stream.headersSent) {
       this.#conclude('error', fault.code);
       this.#stream.close(fault.resetCode);
       return;
@@ -257,7 +273,7 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   /** Prepares for a body into which values may be put; false when it is refused. */
-  #openBody(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): boolean {
+  #openBody(verdict: ForwardVerdict): boolean {
     const plan = verdict.body;
     if (plan.kind === 'verbatim') return true;
     const opened = openRequestBody(this.#client.context, plan, {
@@ -287,7 +303,7 @@ export class Http2Exchange implements UpstreamAnswer {
     return true;
   }
 
-  #lease(verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
+  #lease(verdict: ForwardVerdict): void {
     const { pool } = this.#client.context;
     const upstream = this.#offer === null ? pool.takeStream(verdict.authority) : null;
     if (upstream !== null) {
@@ -298,7 +314,7 @@ export class Http2Exchange implements UpstreamAnswer {
     void leased.then((lease) => this.#send(lease, verdict));
   }
 
-  #send(lease: Lease, verdict: Extract<RequestVerdict, { verdict: 'forward' }>): void {
+  #send(lease: Lease, verdict: ForwardVerdict): void {
     if (this.#ended) {
       if (lease.outcome === 'connected' && lease.protocol === 'http/1.1')
         this.#client.context.pool.release(lease.connection);
@@ -311,59 +327,25 @@ export class Http2Exchange implements UpstreamAnswer {
     this.#guard(() => {
       this.#sent = true;
       this.#upstreamProtocol = lease.protocol;
-      if (lease.protocol === 'h2') this.#sendHttp2(lease, verdict);
-      else this.#sendHttp1(lease, verdict);
+      const isBodyless = this.#clientEnded && this.#requestBody === null;
+      const isRepeatable = isBodyless && REPEATABLE_METHODS.has(verdict.head.method);
+      this.#repeat = isRepeatable ? () => this.#lease(verdict) : null;
+      this.#upstream = forwardRequest(
+        this.#client.context,
+        lease,
+        {
+          verdict,
+          original: this.#original,
+          kind: this.#offer !== null ? 'websocket' : this.#isGrpc ? 'grpc' : 'plain',
+          clientEnded: this.#clientEnded,
+          isBodyless,
+        },
+        this,
+      );
       if (this.#offer !== null) this.#wait('response');
       else if (this.#requestBody?.gathers === true) this.#requestBody.send();
       else this.#pumpRequest();
     });
-  }
-
-  #sendHttp2(
-    lease: Extract<Lease, { protocol: 'h2' }>,
-    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
-  ): void {
-    const head = verdict.head;
-    if (this.#isGrpc && this.#client.context.redactor !== null) {
-      // A compressed message could hide a value; an uncompressed one cannot.
-      removeField(head.fields, 'grpc-accept-encoding');
-      head.fields.push('grpc-accept-encoding', 'identity');
-    }
-    const host = hostFieldFor(verdict.authority);
-    if (this.#offer !== null) {
-      removeHandshakeFields(head.fields);
-      const headers = requestHeaderList(head, verdict.authority, host, this.#original, 'websocket');
-      this.#upstream = lease.upstream.request(headers, false, this, true);
-      return;
-    }
-    const headers = requestHeaderList(head, verdict.authority, host, this.#original);
-    this.#upstream = lease.upstream.request(headers, this.#clientEnded && this.#requestBody === null, this);
-  }
-
-  #sendHttp1(
-    lease: Extract<Lease, { protocol: 'http/1.1' }>,
-    verdict: Extract<RequestVerdict, { verdict: 'forward' }>,
-  ): void {
-    const { pool } = this.#client.context;
-    // HTTP/2 needs no length to delimit a body; HTTP/1 does.
-    const hasOpenBody = verdict.framing.kind === 'none' && !this.#clientEnded && this.#offer === null;
-    const framing: Framing = hasOpenBody ? { kind: 'chunked' } : verdict.framing;
-    const head = { ...verdict.head, fields: [...verdict.head.fields] };
-    setFraming(head.fields, framing);
-    try {
-      this.#upstream = new Http1UpstreamRequest(
-        lease.connection,
-        head,
-        framing,
-        this,
-        (connection) => pool.release(connection),
-        this.#offer !== null,
-      );
-    } catch (error) {
-      pool.release(lease.connection);
-      throw error;
-    }
-    if ((this.#clientEnded && this.#requestBody === null) || this.#offer !== null) this.#upstream.end([]);
   }
 
   #pumpRequest(): void {

@@ -8,6 +8,8 @@ export interface UpstreamFault {
   readonly detail: string;
   /** The HTTP/2 error code that ended the stream, where there was one (RFC 9113 section 7). */
   readonly resetCode?: number;
+  /** Not a byte came, on a connection that had served before: it was closed while it rested, most likely. */
+  readonly isStale?: boolean;
 }
 
 /** Receives the answer to one request, whatever protocol it comes by. After `end`, `switched` or `fail` nothing more is called. */

@@ -13,7 +13,7 @@ const home = join(root, 'home/ann');
 const state = join(home, '.local/state/sallyport');
 for (const folder of [`${home}/.ssh/keys`, `${home}/project/src`, state, `${root}/elsewhere`])
   mkdirSync(folder, { recursive: true });
-writeFileSync(`${home}/.netrc`, '');
+for (const file of [`${home}/.netrc`, `${home}/.ssh/keys/client.key`, `${state}/audit.jsonl`]) writeFileSync(file, '');
 writeFileSync(`${home}/project/file`, '');
 symlinkSync(`${home}/.ssh`, `${home}/project/link`);
 symlinkSync('/etc', `${root}/etc`);
@@ -54,7 +54,16 @@ test('checkMountSources() refuses workspaces that are too much', () => {
 });
 
 test('checkMountSources() hides credentials in a workspace that was forced, and forces nothing else', () => {
-  const [source] = check(home, [], true);
+  const [source] = checkMountSources(
+    // Two of them lie in what is hidden as a whole.
+    {
+      workspace: home,
+      volumes: [],
+      forceWorkspace: true,
+      protectedPaths: [`${home}/.ssh/keys/client.key`, state, `${state}/audit.jsonl`],
+    },
+    host,
+  );
   assert.deepEqual(source?.hidden.map(({ path }) => path).toSorted(), [
     `${home}/.local/state/sallyport`,
     `${home}/.netrc`,

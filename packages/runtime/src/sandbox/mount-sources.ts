@@ -106,7 +106,10 @@ function checkWorkspace(
       `${elsewhere}; --force-workspace mounts it and hides that`,
     );
   }
-  const hidden = contained.map((folder) => ({ path: folder, isDirectory: statSync(folder).isDirectory() }));
+  // What lies in something hidden is hidden with it; there is nothing left to mount over.
+  const hidden = contained
+    .filter((path) => !contained.some((other) => other !== path && isWithin(path, other)))
+    .map((path) => ({ path, isDirectory: statSync(path).isDirectory() }));
   for (const system of ['/usr', '/bin', '/sbin', '/lib', '/tmp', '/var/tmp', '/opt', '/var']) {
     if (found.source === system) throw refuse('is a folder of the system', elsewhere);
   }

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { KEYLESS_AUTHORITY_PEM } from '../../../../e2e/harness/certificates.ts';
 import { layOutTrust } from './ca-trust.ts';
 import { planCgroups } from './cgroup.ts';
 import { baseEnvironment } from './environment.ts';
@@ -196,20 +197,6 @@ test('planStreams() gives a terminal only where all three streams are, and hands
   assert.deepEqual(pipes, { terminal: false, stdio: ['ignore', 'pipe', 'pipe'], relayed: new Map() });
 });
 
-/** A certificate of nobody: its key was never kept. */
-const CA_PEM = `-----BEGIN CERTIFICATE-----
-MIIBjzCCATWgAwIBAgIUXNZvQtMv6xbdcEQywpBNigz/Xe8wCgYIKoZIzj0EAwIw
-HDEaMBgGA1UEAwwRU2FsbHlwb3J0IHRlc3QgQ0EwIBcNMjYxMTIyMTAxMzM2WhgP
-MjEyNjEwMjkxMDEzMzZaMBwxGjAYBgNVBAMMEVNhbGx5cG9ydCB0ZXN0IENBMFkw
-EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhUvqBww1xWHCJ9mfT8lEavW/+zB2Ncr1
-0WafPg7AmrWYM92K7ZFUkJBG1h3KHzuByGPdoxYShUwnLWB1482ybaNTMFEwHQYD
-VR0OBBYEFJoUKpenQFp/lXk3+FDfIto+TCJDMB8GA1UdIwQYMBaAFJoUKpenQFp/
-lXk3+FDfIto+TCJDMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
-C+ccjjXwEjrQn5Lgql8GbXN/I1LqeMXHJpQcZsmN0/4CIQD93Lu6MVXAoAaznLa/
-l+AK734cuPb7XMF1Qdo6AVqBBA==
------END CERTIFICATE-----
-`;
-
 test('layOutTrust() adds the certificate to the bundle and refuses anything that is not one', () => {
   const host = {
     bundle: Buffer.from('SYSTEM'),
@@ -217,9 +204,9 @@ test('layOutTrust() adds the certificate to the bundle and refuses anything that
     javaTrustStores: ['/usr/j'],
   };
   assert.deepEqual(layOutTrust(undefined, host).environment, {});
-  const trust = layOutTrust({ caPem: CA_PEM, javaTrustStore: Buffer.from('JKS') }, host);
+  const trust = layOutTrust({ caPem: KEYLESS_AUTHORITY_PEM, javaTrustStore: Buffer.from('JKS') }, host);
   const bundle = trust.files.find(({ path }) => path === '/etc/ssl/certs/ca-certificates.crt');
-  assert.equal(bundle?.kind === 'file' && bundle.content.toString(), `SYSTEM\n${CA_PEM}`);
+  assert.equal(bundle?.kind === 'file' && bundle.content.toString(), `SYSTEM\n${KEYLESS_AUTHORITY_PEM}`);
   assert.deepEqual(trust.javaTrustStores, ['/usr/j']);
   for (const name of ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'CURL_CA_BUNDLE']) {
     assert.equal(trust.environment[name], '/etc/ssl/certs/ca-certificates.crt');
@@ -227,8 +214,10 @@ test('layOutTrust() adds the certificate to the bundle and refuses anything that
   const policy = trust.files.find(({ path }) => path === '/etc/chromium/policies/managed/sallyport.json');
   const roots = (JSON.parse(policy?.kind === 'file' ? policy.content.toString() : '') as { CACertificates: string[] })
     .CACertificates;
-  assert.deepEqual(roots, [CA_PEM.replaceAll(/-----[A-Z ]+-----|\n/g, '')]);
-  assert.throws(() => layOutTrust({ caPem: CA_PEM + CA_PEM }, host), { code: 'SANDBOX_FAILED' });
+  assert.deepEqual(roots, [KEYLESS_AUTHORITY_PEM.replaceAll(/-----[A-Z ]+-----|\n/g, '')]);
+  assert.throws(() => layOutTrust({ caPem: KEYLESS_AUTHORITY_PEM + KEYLESS_AUTHORITY_PEM }, host), {
+    code: 'SANDBOX_FAILED',
+  });
   for (const caPem of [
     '',
     'x',

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import {
   closeSync,
   constants,
@@ -20,8 +19,8 @@ import { printable } from '../airlock/namespace-diagnosis.ts';
 import { STAGE_DIRECTORY } from '../airlock/network.ts';
 import { protectGit } from './git-protection.ts';
 import type { GuardFile } from './git-protection.ts';
-import { mappedMountSource } from './mapped-mount-program.ts';
-import type { MappedMountReport, MappedMountRequest } from './mapped-mount-program.ts';
+import { mountMapped } from './mapped-mounts.ts';
+import type { MappedMountReport, MappedMountRequest } from './mapped-mounts.ts';
 import type { MountSource } from './mount-sources.ts';
 import { hasSubmounts, lockedOptions } from './mount-table.ts';
 import type { MountEntry } from './mount-table.ts';
@@ -29,8 +28,6 @@ import type { ContainerMount } from './oci-config.ts';
 import { closeOwnerMaps, openOwnerMap } from './owner-map.ts';
 import { packFiles } from './staged-files.ts';
 import type { StagedFile } from './staged-files.ts';
-
-const require = createRequire(import.meta.url);
 
 /** The container's root directory, seen from the airlock's mount namespace. */
 export const STAGED_ROOT = `${STAGE_DIRECTORY}/rootfs`;
@@ -138,19 +135,20 @@ export async function layOutStage(
   tools: { readonly mount: string; readonly tar: string; readonly unshare: string },
 ): Promise<Stage> {
   const isRoot = isHostRoot();
-  const mapping = isRoot && plan.mounts.length > 0 ? beginMappedMounts(holder, plan.mounts, tools.unshare) : undefined;
+  const mapping =
+    isRoot && plan.mounts.length > 0 ? prepareMappedMounts(holder, plan.mounts, tools.unshare) : undefined;
   // Awaited below; a failure of the stage comes first.
   mapping?.catch(() => undefined);
   try {
     await unpack(holder, plan, await files, tools, isRoot);
   } catch (error) {
     await mapping?.then(
-      (helper) => helper.abandon(),
+      (prepared) => prepared.close(),
       () => undefined,
     );
     throw error;
   }
-  const reports = await (await mapping)?.finish();
+  const reports = (await mapping)?.mount();
   const notices = [...plan.notices];
   const mounts: ContainerMount[] = [];
   plan.mounts.forEach((mount, index) => {
@@ -225,70 +223,74 @@ async function unpack(
   );
 }
 
-/** Starts the helper that mounts with a map of owners; its second half waits until the stage exists. */
-async function beginMappedMounts(
+/** Mounts with maps of owners, prepared; one of both is to be called, once. */
+interface PreparedMounts {
+  /** Mounts; the targets must be there. */
+  mount(): readonly MappedMountReport[];
+  close(): void;
+}
+
+async function prepareMappedMounts(
   holder: Holder,
   mounts: readonly StagedMount[],
   unshare: string,
-): Promise<{ finish(): Promise<MappedMountReport[]>; abandon(): void }> {
-  const descriptors: number[] = [];
-  const owners: string[] = [];
-  const requests: MappedMountRequest[] = [];
+): Promise<PreparedMounts> {
+  const maps = new Map<string, number>();
+  const close = (): void => closeOwnerMaps([...maps.values()]);
   try {
-    for (const { source, target, readOnly, owner } of mounts) {
-      if (owner === undefined) {
-        requests.push({ source, target, readOnly });
-        continue;
-      }
-      const key = `${owner.uid}:${owner.gid}`;
-      if (!owners.includes(key)) {
-        descriptors.push(await openOwnerMap(unshare, owner, { uid: holder.hostUid, gid: holder.hostGid }));
-        owners.push(key);
-      }
-      requests.push({ source, target, readOnly, mapFd: FIRST_MAP_FD + owners.indexOf(key) });
+    for (const { owner } of mounts) {
+      const key = ownerKey(owner);
+      if (owner === undefined || key === undefined || maps.has(key)) continue;
+      maps.set(key, await openOwnerMap(unshare, owner, { uid: holder.hostUid, gid: holder.hostGid }));
     }
-    const koffiPath = require.resolve('koffi');
-    const helper = holder.enter(
-      [process.execPath, '--input-type=commonjs', '-e', mappedMountSource(koffiPath, requests)],
-      { stdio: ['pipe', 'pipe', 'pipe', ...descriptors], mountNamespaceOnly: true },
-    );
-    let output = '';
-    let toolSaid = '';
-    helper.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
-    helper.stderr?.setEncoding('latin1').on('data', (text: string) => (toolSaid = (toolSaid + text).slice(0, 4096)));
-    helper.stdin?.on('error', () => undefined);
-    const closed = new Promise<void>((resolve) => {
-      helper.once('close', () => resolve());
-      helper.once('error', () => resolve());
-    });
-    return {
-      async finish() {
-        helper.stdin?.write('mount\n');
-        await closed;
-        helper.stdin?.end();
-        const reports = output
-          .split('\n')
-          .filter((line) => line !== '')
-          .map((line) => JSON.parse(line) as MappedMountReport);
-        mounts.forEach((mount, index) => checkReport(mount, reports[index], toolSaid));
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return {
+    close,
+    mount() {
+      const requests = mounts.map(({ source, target, readOnly, owner }): MappedMountRequest => {
+        const owners = maps.get(ownerKey(owner) ?? '');
+        return { source, target, readOnly, ...(owners === undefined ? {} : { owners }) };
+      });
+      try {
+        const reports = mountInside(holder, requests);
+        mounts.forEach((mount, index) => checkReport(mount, reports[index]));
         return reports;
-      },
-      abandon: () => void helper.stdin?.end(),
-    };
+      } finally {
+        close();
+      }
+    },
+  };
+}
+
+function ownerKey(owner: StagedMount['owner']): string | undefined {
+  return owner === undefined ? undefined : `${owner.uid}:${owner.gid}`;
+}
+
+function mountInside(holder: Holder, requests: readonly MappedMountRequest[]): readonly MappedMountReport[] {
+  const namespace = openSync(`/proc/${holder.pid}/ns/mnt`, 'r');
+  try {
+    return mountMapped(namespace, requests);
+  } catch (cause) {
+    throw new SallyportError(
+      'SANDBOX_FAILED',
+      'Folders of the host could not be mounted for the sandbox: this process may not enter its mount namespace. ' +
+        'Start Sallyport with the full capabilities of root, or as an ordinary user.',
+      { cause },
+    );
   } finally {
-    closeOwnerMaps(descriptors);
+    closeSync(namespace);
   }
 }
 
-/** The helper's descriptors: the standard streams, then the maps. */
-const FIRST_MAP_FD = 3;
-
 const ELOOP = 40;
 
-function checkReport(mount: StagedMount, report: MappedMountReport | undefined, toolSaid: string): void {
+function checkReport(mount: StagedMount, report: MappedMountReport | undefined): void {
   if (report !== undefined && report.kind !== 'failed') return;
   if (report?.step === 'open' && report.errno === ELOOP) throw sourceChanged(mount.hostPath);
-  const detail = report === undefined ? printable(toolSaid) : `${report.step}, errno ${report.errno}`;
+  const detail = report === undefined ? 'an earlier one failed' : `${report.step}, errno ${report.errno}`;
   throw new SallyportError(
     'SANDBOX_FAILED',
     `${JSON.stringify(mount.hostPath)} could not be mounted for the sandbox (${detail}). ` +

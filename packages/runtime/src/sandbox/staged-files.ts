@@ -98,6 +98,7 @@ function writeHeader(block: Buffer, { name, type, mode, content, target }: Entry
   block.write(target, 157, MAX_NAME_BYTES);
   block.write('ustar\x0000', 257, 'latin1');
   let sum = 0;
-  for (const byte of block) sum += byte;
+  // By index: an iterator over hundreds of headers is what a start would spend 10 ms on.
+  for (let index = 0; index < BLOCK_BYTES; index += 1) sum += block[index] ?? 0;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
 }

@@ -361,6 +361,8 @@ export class Http2Exchange implements UpstreamAnswer {
       });
     });
     stream.on('end', () => {
+      // node:http2 ends the body of a stream that was reset as well: what was cut off must not arrive as a whole. 'close' follows.
+      if (stream.closed && !this.#ended) return;
       this.#clientEnded = true;
       if (this.#ended) return;
       this.#guard(() => {

@@ -6,7 +6,7 @@ import { DIRECT } from './direct.ts';
 import type { GateKind, RunningGate } from './gate.ts';
 import { sleep } from './lab.ts';
 import type { Lab } from './lab.ts';
-import { readConnections, readWrk, measureClient } from './measure.ts';
+import { readConnections, readIdleWrk, measureClient } from './measure.ts';
 import type { Figures } from './measure.ts';
 import { COSTS, GATE_COSTS, P50, P99, RATE } from './metrics.ts';
 import { childrenCpuMs, cpuMsOf, peakBytesOf, residentBytesOf, resetPeaks } from './processes.ts';
@@ -22,7 +22,7 @@ const SETTLE_MS = 1500;
 const TOTAL_CONNECTIONS = 100;
 const SANDBOXES_STARTED_AT_ONCE = 4;
 /** Until the last of a hundred gates on one core has made its connections. */
-const MIN_SANDBOXES_SECONDS = 5;
+const MIN_SANDBOXES_SECONDS = 10;
 /** What a sandbox's gate may need; a machine with less for all of them leaves the row out. */
 const BYTES_PER_SANDBOX = 160 * 1024 * 1024;
 const ECHO_PORT = 7777;
@@ -147,15 +147,21 @@ async function measureSandboxes({ yard }: Setting, kinds: readonly GateKind[], s
   const before = cpuMsOf(pids);
   const connections = Math.max(1, Math.round(TOTAL_CONNECTIONS / gates.length));
   const duration = Math.max(seconds, MIN_SANDBOXES_SECONDS);
-  const results = await Promise.all(
-    gates.map(async (gate) => readWrk(await gate.client.run(sandboxLoad(gate, connections, duration)))),
+  // All have to come back, or the next measurement would find clients still at work.
+  const settled = await Promise.allSettled(
+    gates.map(async (gate) => readIdleWrk(await gate.client.run(sandboxLoad(gate, connections, duration)))),
   );
+  const results = settled.map((each) => {
+    if (each.status === 'rejected') throw each.reason;
+    return each.value;
+  });
   const count = results.reduce((total, work) => total + work.count, 0);
+  if (count === 0) throw new Error('no request was answered in time');
   const rate = results.reduce((total, { figures }) => total + (figures['rate'] ?? 0), 0);
   return {
     rate,
     p50Us: quantile(
-      results.map(({ figures }) => figures['p50Us'] ?? 0),
+      results.flatMap((work) => (work.count === 0 ? [] : (work.figures['p50Us'] ?? []))),
       0.5,
     ),
     gateCpuUs: ((cpuMsOf(pids) - before) * 1000) / count,

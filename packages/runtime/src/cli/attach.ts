@@ -2,7 +2,7 @@ import { SallyportError, type ExecInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { DaemonClient } from '../client/daemon-client.ts';
 import { followCommand } from './command-streams.ts';
-import { connect, sandboxPath } from './connection.ts';
+import { connect, sandboxPath } from './daemon-connection.ts';
 
 /** Adds `sallyport attach`. */
 export function addAttachCommand(program: Command, settle: (status: number) => void): void {

@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { SallyportError, type ExecCreate, type ExecEvent, type ExecInfo, type SignalName } from '@sallyport/sdk';
 import { findTool, TOOL_ENVIRONMENT } from '../airlock/required-tools.ts';
 import type { DaemonClient } from '../client/daemon-client.ts';
-import { writeOut } from './connection.ts';
+import { writeOut } from './daemon-connection.ts';
 import { StandardInput } from './standard-input.ts';
 
 /** Signals that are the command's, not ours. */
@@ -48,7 +48,7 @@ export async function followCommand(client: DaemonClient, options: FollowOptions
   if ('start' in command) events = client.events({ method: 'POST', path: base, body: command.start, signal });
   else {
     exec = command.attach.id;
-    connection.open(`${base}/${exec}`);
+    connection.open(`${base}/${exec}`, true);
     events = client.events({ method: 'GET', path: `${base}/${exec}/events`, signal });
   }
   try {
@@ -59,7 +59,7 @@ export async function followCommand(client: DaemonClient, options: FollowOptions
           switch (event.type) {
             case 'started':
               exec = event.exec.id;
-              connection.open(`${base}/${exec}`);
+              connection.open(`${base}/${exec}`, false);
               break;
             case 'stdout':
             case 'stderr':
@@ -159,16 +159,15 @@ class CommandConnection {
     }
   }
 
-  /** There is a command. */
-  open(path: string): void {
+  /** There is a command. @param isOther whether its terminal was another one before, perhaps of another size. */
+  open(path: string, isOther: boolean): void {
     this.#path = path;
     for (const signal of this.#early.splice(0)) this.#send('signal', { signal });
     if (this.#hasTerminal) {
       const onResize = (): void => this.#send('resize', terminalSize());
       process.stdout.on('resize', onResize);
       this.#undo.push(() => process.stdout.removeListener('resize', onResize));
-      // The terminal of a command that was there before may have another size.
-      if (process.stdout.isTTY) onResize();
+      if (isOther && process.stdout.isTTY) onResize();
       if (this.#input !== null && isatty(0)) {
         makeRaw();
         this.#undo.push(() => void process.stdin.setRawMode(false));

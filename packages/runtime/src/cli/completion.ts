@@ -1,6 +1,6 @@
 import { SallyportError, type SandboxInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import { connectIfThere } from './connection.ts';
+import { connectIfThere } from './daemon-connection.ts';
 import { describeCommands, formatCompletion, SHELLS } from './completion-script.ts';
 
 /** Adds `sallyport completion bash|zsh|fish`. */

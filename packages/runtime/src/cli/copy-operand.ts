@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { SallyportError, type FileEntry } from '@sallyport/sdk';
 import type { DaemonClient } from '../client/daemon-client.ts';
-import { sandboxPath } from './connection.ts';
+import { sandboxPath } from './daemon-connection.ts';
 
 /** `NAME:PATH`. What stands before the colon is for the daemon to judge. */
 export const SANDBOX_OPERAND = /^([^/:]+):([^]*)$/;

@@ -5,7 +5,7 @@ import { SallyportError } from '@sallyport/sdk';
 import { HostDirectory } from '../archive/host-directory.ts';
 import { explainFailure, unpack } from '../archive/unpack.ts';
 import type { DaemonClient } from '../client/daemon-client.ts';
-import { writeOut } from './connection.ts';
+import { writeOut } from './daemon-connection.ts';
 import { filesPath, findEntry, plainPlace, type CopyWatch, type Operand, type SandboxPlace } from './copy-operand.ts';
 
 /** Copies a file or a directory out of a sandbox. @throws SallyportError FILE_NOT_FOUND, COPY_REFUSED, FILE_FAILED */

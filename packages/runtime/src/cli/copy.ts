@@ -1,7 +1,7 @@
 import { SallyportError } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import { SANDBOX_OPERAND, type Operand } from './copy-operand.ts';
-import { connect } from './connection.ts';
+import { connect } from './daemon-connection.ts';
 import { showProgress } from './progress.ts';
 import { formatBytes, showText } from './table.ts';
 

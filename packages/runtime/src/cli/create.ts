@@ -6,7 +6,7 @@ import { formatHostAndPort } from '../policy/host-name.ts';
 import { handOverValue } from '../secrets/secret-set-sealing.ts';
 import { formatLocation, formatSecretHost } from '../secrets/secret-spec.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
-import { connect } from './connection.ts';
+import { connect } from './daemon-connection.ts';
 import { withProgress } from './progress.ts';
 import { createReporter } from './report.ts';
 import { planRun, type RunFlags } from './run-plan.ts';

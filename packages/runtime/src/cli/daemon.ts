@@ -2,7 +2,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { SallyportError, type DaemonStatus } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import { connect } from './connection.ts';
+import { connect } from './daemon-connection.ts';
 import { withProgress } from './progress.ts';
 import { readVersion } from './version.ts';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { CheckResult } from './doctor-checks.ts';
-import { writeOut } from './connection.ts';
+import { writeOut } from './daemon-connection.ts';
 import { showText } from './table.ts';
 
 const SIGNS = { pass: 'ok  ', warn: 'note', fail: 'FAIL' } as const;

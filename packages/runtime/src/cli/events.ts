@@ -1,7 +1,7 @@
 import { SallyportError, type DaemonEvent } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import { connect, writeOut } from './connection.ts';
-import { streamFailure } from './listing.ts';
+import { connect, writeOut } from './daemon-connection.ts';
+import { streamFailure } from './logs.ts';
 import { formatMoment, showText } from './table.ts';
 
 /** Adds `sallyport events`. */

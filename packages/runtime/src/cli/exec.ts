@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { parseDuration } from '../sandbox/limits.ts';
 import { isEnvironmentName } from '../secrets/secret-spec.ts';
 import { followCommand, terminalSize } from './command-streams.ts';
-import { connect, sandboxPath } from './connection.ts';
+import { connect, sandboxPath } from './daemon-connection.ts';
 
 interface ExecFlags {
   readonly interactive?: boolean;

@@ -4,7 +4,7 @@ import { SallyportError, type SandboxInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { DaemonClient } from '../client/daemon-client.ts';
 import { daemonPaths, type DaemonPaths } from '../daemon/paths.ts';
-import { connect, sandboxPath } from './connection.ts';
+import { connect, sandboxPath } from './daemon-connection.ts';
 import { stopDaemon } from './daemon.ts';
 import { withProgress } from './progress.ts';
 

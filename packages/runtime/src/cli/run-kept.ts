@@ -2,7 +2,7 @@ import { isatty } from 'node:tty';
 import { SallyportError, type SandboxInfo } from '@sallyport/sdk';
 import type { RunPlan } from '../engine/plan.ts';
 import { followCommand, terminalSize } from './command-streams.ts';
-import { connect, sandboxPath } from './connection.ts';
+import { connect, sandboxPath } from './daemon-connection.ts';
 import { createRequestOf } from './create.ts';
 import { withProgress } from './progress.ts';
 import type { Reporter } from './report.ts';

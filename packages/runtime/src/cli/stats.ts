@@ -1,7 +1,7 @@
 import { SallyportError, type SandboxInfo, type SandboxStats } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { DaemonClient } from '../client/daemon-client.ts';
-import { connect, sandboxPath, writeOut } from './connection.ts';
+import { connect, sandboxPath, writeOut } from './daemon-connection.ts';
 import { formatBytes, formatTable } from './table.ts';
 
 /** Between two looks with `--follow`, in ms. */

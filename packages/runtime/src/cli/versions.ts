@@ -1,6 +1,6 @@
 import type { DaemonStatus } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import { connectIfThere } from './connection.ts';
+import { connectIfThere } from './daemon-connection.ts';
 import { readVersion } from './version.ts';
 
 /** Adds `sallyport version`. */

@@ -226,7 +226,7 @@ export class ManagedExec implements OutputSource {
       void signalExec(holder, this.directory, 'SIGTERM').catch(() => undefined);
       this.#timers.push(setTimeout(kill, KILL_AFTER_MS).unref());
     };
-    const delayMs = Math.min(Math.max(0, deadlineAt - Date.now()), MAX_TIMER_MS);
+    const delayMs = Math.min(Math.max(0, deadlineAt - monotonicMs()), MAX_TIMER_MS);
     this.#timers.push(setTimeout(end, delayMs).unref());
   }
 
@@ -264,6 +264,14 @@ export class ManagedExec implements OutputSource {
     this.#input = null;
     this.#live = null;
   }
+}
+
+/**
+ * The kernel's monotonic clock, in ms, which all processes of a machine share until it is started anew, and so do sandboxes end with it: unlike
+ * the time of day nobody sets it.
+ */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 /** Control-D. */

@@ -33,7 +33,7 @@ import {
   type SecretValues,
 } from './definition.ts';
 import { nextState, recoveredState } from './lifecycle.ts';
-import { execDirectory, ManagedExec } from './managed-exec.ts';
+import { execDirectory, ManagedExec, monotonicMs } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
@@ -534,7 +534,7 @@ export class ManagedSandbox {
       command: asked.command,
       terminal: asked.terminal !== undefined,
       createdAt: nowMs,
-      deadlineAt: asked.timeoutMs === undefined ? null : nowMs + asked.timeoutMs,
+      deadlineAt: asked.timeoutMs === undefined ? null : monotonicMs() + asked.timeoutMs,
       endedAt: null,
       exitCode: null,
       timedOut: false,

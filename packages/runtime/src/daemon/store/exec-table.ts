@@ -10,7 +10,7 @@ export interface ExecRow {
   readonly command: readonly string[];
   readonly terminal: boolean;
   readonly createdAt: number;
-  /** When its time limit passes. */
+  /** When its time limit passes, by the monotonic clock. */
   readonly deadlineAt: number | null;
   readonly endedAt: number | null;
   readonly exitCode: number | null;
@@ -33,7 +33,7 @@ export class ExecTable {
       'UPDATE execs SET state = ?, ended_at = ?, exit_code = ?, timed_out = ?, reason = ? WHERE id = ?',
     );
     this.#remove = database.prepare('DELETE FROM execs WHERE id = ?');
-    this.#ofSandbox = database.prepare('SELECT * FROM execs WHERE sandbox_id = ? ORDER BY created_at, rowid');
+    this.#ofSandbox = database.prepare('SELECT * FROM execs WHERE sandbox_id = ? ORDER BY rowid');
   }
 
   insert(row: ExecRow): void {

@@ -24,6 +24,8 @@ import { SYSTEM_PATH } from './harness/tools.ts';
 const PRESENT = findPresentCaller();
 const NEEDS_ROOT = PRESENT.kind !== 'root' && 'needs root';
 const EXECS = '/v1/sandboxes/worker/execs';
+/** Nothing here may wait forever. */
+const LIMIT = { timeout: 120_000 };
 
 async function until(isSo: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<boolean> {
   const endMs = performance.now() + timeoutMs;
@@ -110,7 +112,7 @@ const HOSTILE_NAMES = [
   '\u202eabc',
 ];
 
-test('names that are none are refused by every command, in words and with status 2', async () => {
+test('names that are none are refused by every command, in words and with status 2', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   for (const name of HOSTILE_NAMES) {
     const created = await scene.cli(['create', '--no-workspace', `--name=${name}`]);
@@ -129,7 +131,7 @@ test('names that are none are refused by every command, in words and with status
   assert.equal((await scene.cli(['ls', '--json'])).stdout, '[]\n');
 });
 
-test('over the wire: 409 for a name that is taken, 400 with the path of each field, 404, 405, 413', async () => {
+test('over the wire: 409 for a name that is taken, 400 with the path of each field, 404, 405, 413', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   await scene.create({ name: 'worker', start: false });
   const post = async (path: string, body: unknown) => await raw(scene, 'POST', path, JSON.stringify(body));
@@ -170,7 +172,7 @@ test('over the wire: 409 for a name that is taken, 400 with the path of each fie
   assert.match(viaExec.stderr, /does not run \(it is created\). Start it first/);
 });
 
-test('of two clients that remove one sandbox, one is told that it is gone', async () => {
+test('of two clients that remove one sandbox, one is told that it is gone', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   await scene.create({ name: 'worker' });
   const results = await Promise.all([scene.cli(['rm', '-f', 'worker']), scene.cli(['rm', '-f', 'worker'])]);
@@ -181,7 +183,7 @@ test('of two clients that remove one sandbox, one is told that it is gone', asyn
   await scene.create({ name: 'worker', start: false });
 });
 
-test('what is killed from outside is told of: a command, its supervisor, a whole sandbox', async () => {
+test('what is killed from outside is told of: a command, its supervisor, a whole sandbox', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   await scene.create({ name: 'worker' });
   const markers = [0, 1, 2].map((index) => String(70_000 + index + process.pid / 1_000_000));
@@ -219,7 +221,7 @@ test('what is killed from outside is told of: a command, its supervisor, a whole
   assert.equal((await scene.exec('worker', ['echo', 'again'])).stdout, 'again\n');
 });
 
-test('a runtime that fails to start leaves a sandbox that says why, and starts when it is mended', async () => {
+test('a runtime that fails to start leaves a sandbox that says why, and starts when it is mended', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   const runtime = join(scene.tmp, 'runc');
   const runc = spawnSync('sh', ['-c', 'command -v runc'], {
@@ -241,7 +243,7 @@ test('a runtime that fails to start leaves a sandbox that says why, and starts w
   assert.equal((await scene.exec('worker', ['echo', 'mended'])).stdout, 'mended\n');
 });
 
-test('a full disk refuses what is new, keeps what is there, and is no end', { skip: NEEDS_ROOT }, async () => {
+test('a full disk refuses what is new, keeps what is there, and is no end', { ...LIMIT, skip: NEEDS_ROOT }, async () => {
   await using scene = await createDaemonScene(PRESENT);
   assert.equal((await scene.cli(['daemon', 'stop'])).status, 0);
   const state = join(scene.tmp, 'state');
@@ -281,7 +283,7 @@ test('a full disk refuses what is new, keeps what is there, and is no end', { sk
   }
 });
 
-test('clocks that jump end no command early and none late, also where the daemon is restarted in between', async () => {
+test('clocks that jump end no command early and none late, also where the daemon is restarted in between', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   const offset = join(scene.tmp, 'clock-offset');
   /** The daemon, with a time of day that the test sets. */
@@ -382,7 +384,7 @@ test(
   },
 );
 
-test('a client that vanishes in the middle of its own request leaves nothing half done', async () => {
+test('a client that vanishes in the middle of its own request leaves nothing half done', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   await scene.create({ name: 'worker' });
   const send = async (method: string, path: string, part: string): Promise<void> => {

@@ -137,6 +137,20 @@ export class ManagedExec implements OutputSource {
     if (status !== undefined) this.#end({ state: 'exited', exitCode: status, reason: null });
   }
 
+  /** Its supervisor has said something, or is gone: without a word where somebody has killed it. Then the command ends as well. */
+  noteSupervisor(): void {
+    this.check();
+    const live = this.#live;
+    if (this.isOver || live === null) return;
+    const giveUp = (): void => {
+      this.check();
+      if (this.isOver || this.#live !== live) return;
+      void signalExec(live.airlock.holder, this.directory, 'SIGKILL').catch(() => undefined);
+      this.endWithSandbox(live.record.container.container);
+    };
+    this.#timers.push(setTimeout(giveUp, SUPERVISOR_TIME_MS).unref());
+  }
+
   /** It never started. */
   fail(reason: string): void {
     this.#end({ state: 'failed', exitCode: null, reason });

@@ -219,8 +219,8 @@ export class ManagedSandbox {
         stdin: asked.stdin ?? false,
       };
       await live.named;
-      if (parked === null) await live.startCommand(spec, () => exec.check());
-      else input = await parked.become(spec, () => exec.check());
+      if (parked === null) await live.startCommand(spec, () => exec.noteSupervisor());
+      else input = await parked.become(spec, () => exec.noteSupervisor());
     } catch (error) {
       if (parked !== null && error instanceof SallyportError && error.code === 'EXEC_ENDED') {
         // Somebody in the sandbox has ended what was parked.

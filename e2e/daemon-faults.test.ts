@@ -231,6 +231,8 @@ test('a runtime that fails to start leaves a sandbox that says why, and starts w
   const breaks = () => writeFileSync(runtime, '#!/bin/sh\necho "out of order" >&2\nexit 1\n');
   breaks();
   chmodSync(runtime, 0o755);
+  // The sandbox's user executes it.
+  for (const folder of [scene.root, scene.tmp]) chmodSync(folder, 0o755);
   await scene.create({ name: 'worker', runtime, start: false });
   const failed = await scene.cli(['start', 'worker']);
   assert.deepEqual([failed.status, failed.stdout], [125, ''], describeRun(failed));
@@ -239,90 +241,101 @@ test('a runtime that fails to start leaves a sandbox that says why, and starts w
   assert.deepEqual([info.state, info.gate], ['failed', 'closed']);
   assert.ok((info.reason ?? '').length > 10);
   writeFileSync(runtime, `#!/bin/sh\nexec ${runc} "$@"\n`);
-  assert.equal((await scene.cli(['start', 'worker'])).status, 0);
+  const mended = await scene.cli(['start', 'worker']);
+  assert.equal(mended.status, 0, describeRun(mended));
   assert.equal((await scene.exec('worker', ['echo', 'mended'])).stdout, 'mended\n');
 });
 
-test('a full disk refuses what is new, keeps what is there, and is no end', { ...LIMIT, skip: NEEDS_ROOT }, async () => {
-  await using scene = await createDaemonScene(PRESENT);
-  assert.equal((await scene.cli(['daemon', 'stop'])).status, 0);
-  const state = join(scene.tmp, 'state');
-  mkdirSync(state);
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=700', 'tmpfs', state], { encoding: 'utf8' });
-  assert.equal(mounted.status, 0, mounted.stderr);
-  const env = { XDG_STATE_HOME: state };
-  const cli = async (...args: readonly string[]) => await scene.cli(args, { env });
-  try {
-    const made = await cli('create', '--name', 'worker', '--no-workspace');
-    assert.equal(made.status, 0, describeRun(made));
-    const filler = join(state, 'filler');
-    spawnSync('sh', ['-c', `head -c 64m /dev/zero > ${filler}; while echo x >> ${filler}; do :; done`], {
-      stdio: 'ignore',
-    });
-    for (let round = 0; round < 3; round += 1) {
-      const refused = await cli('create', '--name', 'another', '--no-workspace');
-      assert.equal(refused.status, 125, describeRun(refused));
-      assert.match(refused.stderr, /\[(?:STATE_FAILED|SANDBOX_FAILED|AUDIT_FAILED|AIRLOCK_FAILED)\]\n$/);
-    }
-    const exec = await cli('exec', 'worker', '--', 'echo', 'out');
-    assert.ok(exec.status === 0 ? exec.stdout === 'out\n' : exec.status === 125, describeRun(exec));
-    const listed = await cli('ls');
-    assert.match(listed.stdout, /^worker +running/m, 'the daemon goes on');
-    rmSync(filler);
-    const after = await cli('exec', 'worker', '--', 'echo', 'room again');
-    assert.equal(after.stdout, 'room again\n', describeRun(after));
-    const another = await cli('create', '--name', 'another', '--no-workspace');
-    assert.equal(another.status, 0, describeRun(another));
-    const restarted = await cli('daemon', 'restart');
-    assert.equal(restarted.status, 0, describeRun(restarted));
-    assert.equal((await cli('ls', '-q')).stdout, 'worker\nanother\n');
-  } finally {
-    const stopped = await cli('daemon', 'stop', '--sandboxes');
-    spawnSync('umount', ['--lazy', state]);
-    assert.equal(stopped.status, 0, describeRun(stopped));
-  }
-});
-
-test('clocks that jump end no command early and none late, also where the daemon is restarted in between', LIMIT, async () => {
-  await using scene = await createDaemonScene(PRESENT);
-  const offset = join(scene.tmp, 'clock-offset');
-  /** The daemon, with a time of day that the test sets. */
-  const restart = async (): Promise<void> => {
+test(
+  'a full disk refuses what is new, keeps what is there, and is no end',
+  { ...LIMIT, skip: NEEDS_ROOT },
+  async () => {
+    await using scene = await createDaemonScene(PRESENT);
     assert.equal((await scene.cli(['daemon', 'stop'])).status, 0);
-    const child = spawn(
+    const state = join(scene.tmp, 'state');
+    mkdirSync(state);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=700', 'tmpfs', state], {
+      encoding: 'utf8',
+    });
+    assert.equal(mounted.status, 0, mounted.stderr);
+    const env = { XDG_STATE_HOME: state };
+    const cli = async (...args: readonly string[]) => await scene.cli(args, { env });
+    try {
+      const made = await cli('create', '--name', 'worker', '--no-workspace');
+      assert.equal(made.status, 0, describeRun(made));
+      const filler = join(state, 'filler');
+      spawnSync('sh', ['-c', `head -c 64m /dev/zero > ${filler}; while echo x >> ${filler}; do :; done`], {
+        stdio: 'ignore',
+      });
+      for (let round = 0; round < 3; round += 1) {
+        const refused = await cli('create', '--name', 'another', '--no-workspace');
+        assert.equal(refused.status, 125, describeRun(refused));
+        assert.match(refused.stderr, /\[(?:STATE_FAILED|SANDBOX_FAILED|AUDIT_FAILED|AIRLOCK_FAILED)\]\n$/);
+      }
+      const exec = await cli('exec', 'worker', '--', 'echo', 'out');
+      assert.ok(exec.status === 0 ? exec.stdout === 'out\n' : exec.status === 125, describeRun(exec));
+      const listed = await cli('ls');
+      assert.match(listed.stdout, /^worker +running/m, 'the daemon goes on');
+      rmSync(filler);
+      const after = await cli('exec', 'worker', '--', 'echo', 'room again');
+      assert.equal(after.stdout, 'room again\n', describeRun(after));
+      const another = await cli('create', '--name', 'another', '--no-workspace');
+      assert.equal(another.status, 0, describeRun(another));
+      const restarted = await cli('daemon', 'restart');
+      assert.equal(restarted.status, 0, describeRun(restarted));
+      assert.equal((await cli('ls', '-q')).stdout, 'worker\nanother\n');
+    } finally {
+      const stopped = await cli('daemon', 'stop', '--sandboxes');
+      spawnSync('umount', ['--lazy', state]);
+      assert.equal(stopped.status, 0, describeRun(stopped));
+    }
+  },
+);
+
+test(
+  'clocks that jump end no command early and none late, also where the daemon is restarted in between',
+  LIMIT,
+  async () => {
+    await using scene = await createDaemonScene(PRESENT);
+    const offset = join(scene.tmp, 'clock-offset');
+    /** The daemon, with a time of day that the test sets. */
+    const restart = async (): Promise<void> => {
+      assert.equal((await scene.cli(['daemon', 'stop'])).status, 0);
+      const child = spawn(
       process.execPath,
       ['--conditions=sallyport-source', '--import', join(import.meta.dirname, 'harness/fake-clock.mjs'), '--', join(CHECKOUT, 'packages/runtime/src/cli/main.ts'), 'daemon', 'run'],
       { cwd: '/', detached: true, stdio: 'ignore', env: { PATH: SYSTEM_PATH, HOME: scene.home, TMPDIR: scene.tmp, SALLYPORT_WARM: '0' } },
     ); // prettier-ignore
-    child.unref();
-    assert.ok(await until(async () => await scene.status().then(() => true, () => false)), 'the daemon answers'); // prettier-ignore
-  };
-  await restart();
-  await scene.create({ name: 'worker' });
-  const DAY_MS = 86_400_000;
-  const first = await begin(scene, ['sleep', '600'], { timeoutMs: 600_000 });
-  const soon = await begin(scene, ['sleep', '600'], { timeoutMs: 4_000 });
-  for (const jump of [DAY_MS, -3 * DAY_MS]) {
-    writeFileSync(offset, String(jump));
+      child.unref();
+      assert.ok(await until(async () => await scene.status().then(() => true, () => false)), 'the daemon answers'); // prettier-ignore
+    };
     await restart();
-    assert.equal((await execInfo(scene, first.id)).state, 'running', `after a jump of ${jump} ms`);
-    assert.equal((await scene.exec('worker', ['echo', 'fine'], { timeoutMs: 30_000 })).stdout, 'fine\n');
-  }
-  assert.ok(await until(async () => (await execInfo(scene, soon.id)).timedOut), 'its time passes all the same');
-  const { execs } = await scene.client.ask<{ execs: ExecInfo[] }>({ method: 'GET', path: EXECS });
-  assert.deepEqual(
-    execs.slice(0, 2).map(({ id }) => id),
-    [first.id, soon.id],
-    'the order is that of their beginning',
-  );
-  const events: number[] = [];
-  for await (const { data } of scene.client.events({ method: 'GET', path: '/v1/events' }))
-    events.push((JSON.parse(data) as { id: number }).id);
-  assert.deepEqual(
-    events,
-    events.toSorted((a, b) => a - b),
-  );
-});
+    await scene.create({ name: 'worker' });
+    const DAY_MS = 86_400_000;
+    const first = await begin(scene, ['sleep', '600'], { timeoutMs: 600_000 });
+    const soon = await begin(scene, ['sleep', '600'], { timeoutMs: 4_000 });
+    for (const jump of [DAY_MS, -3 * DAY_MS]) {
+      writeFileSync(offset, String(jump));
+      await restart();
+      assert.equal((await execInfo(scene, first.id)).state, 'running', `after a jump of ${jump} ms`);
+      assert.equal((await scene.exec('worker', ['echo', 'fine'], { timeoutMs: 30_000 })).stdout, 'fine\n');
+    }
+    assert.ok(await until(async () => (await execInfo(scene, soon.id)).timedOut), 'its time passes all the same');
+    const { execs } = await scene.client.ask<{ execs: ExecInfo[] }>({ method: 'GET', path: EXECS });
+    assert.deepEqual(
+      execs.slice(0, 2).map(({ id }) => id),
+      [first.id, soon.id],
+      'the order is that of their beginning',
+    );
+    const events: number[] = [];
+    for await (const { data } of scene.client.events({ method: 'GET', path: '/v1/events' }))
+      events.push((JSON.parse(data) as { id: number }).id);
+    assert.deepEqual(
+      events,
+      events.toSorted((a, b) => a - b),
+    );
+  },
+);
 
 test('a thousand commands, many at a time', { timeout: 600_000 }, async (context) => {
   await using scene = await createDaemonScene(PRESENT);

@@ -65,8 +65,10 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
   // The namespaces are made while this process loads certificates and opens the log.
-  const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
-  milestones.mark('CA');
+  const authority = milestones.after(
+    'CA',
+    CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` }),
+  );
   const trust = milestones.after('trust', loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles }));
   const trustFiles = makeTrustFiles(authority, trust);
   // Awaited late, or not at all where the launch fails first.
@@ -92,7 +94,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       'audit log',
       openAudit(plan, auditFile, () => gate?.close()),
     );
-    const [parts, airlock] = await Promise.all([Promise.all([trust, audit]), launch.airlock]);
+    const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
     const room = new WaitingRoom(airlock);
     waitingRoom = room;
     const running = await launch.start();
@@ -102,15 +104,15 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       gate = openGate({
         policy,
         secrets: plan.secrets,
-        authority,
-        trust: parts[0],
+        authority: parts[0],
+        trust: parts[1],
         clientCertificates,
-        audit: parts[1],
+        audit: parts[2],
       });
       gate.serve(airlock);
       room.open();
       // Blocks for 10 ms, better here than at the first request.
-      if (hasDestinations(plan)) setImmediate(() => parts[0].context());
+      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
     });
     attached.catch(() => undefined);
     for (const notice of running.notices) reporter.notice(notice);
@@ -135,7 +137,10 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       (log) => log.close(),
       () => undefined, // Why it could not be opened is what this function throws.
     );
-    authority.close();
+    await authority.then(
+      (made) => made.close(),
+      () => undefined,
+    );
     await Promise.allSettled([trust]);
     milestones.mark('clean-up');
   }
@@ -203,11 +208,10 @@ async function openAudit(plan: RunPlan, file: string, onFailure: () => void): Pr
 }
 
 async function makeTrustFiles(
-  authority: CertificateAuthority,
+  authority: Promise<CertificateAuthority>,
   trust: Promise<UpstreamTrust>,
 ): Promise<SandboxSpec['trust']> {
-  const { certificatePem, certificateDer } = authority;
-  const { systemPem } = await trust;
+  const [{ certificatePem, certificateDer }, { systemPem }] = await Promise.all([authority, trust]);
   if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
   return {
     caPem: certificatePem,

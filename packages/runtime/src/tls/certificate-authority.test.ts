@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { before, test } from 'node:test';
 
 import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
@@ -11,8 +12,8 @@ import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
 let authority: CertificateAuthority;
 const NOW = Date.UTC(2026, 10, 22, 9, 30, 0);
 
-before(() => {
-  authority = CertificateAuthority.create({ commonName: 'Sallyport  Test CA', now: () => NOW });
+before(async () => {
+  authority = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA', now: () => NOW });
 });
 
 const LONG = `${'a'.repeat(60)}.${'b'.repeat(60)}.example.com`;
@@ -29,7 +30,7 @@ test('CertificateAuthority.create() makes an authority that signs leaves only', 
   assert.ok(!JSON.stringify(authority).includes('PRIVATE'));
 });
 
-test('issueLeaf() names the host', () => {
+test('issueLeaf() names the host', async () => {
   const root = new X509Certificate(authority.certificatePem);
   for (const [host, names, subject] of [
     ['api.example.com', 'DNS:api.example.com', 'CN=api.example.com'],
@@ -38,7 +39,7 @@ test('issueLeaf() names the host', () => {
     ['192.0.2.7', 'IP Address:192.0.2.7', 'CN=192.0.2.7'],
     ['2001:db8::1', 'IP Address:2001:DB8:0:0:0:0:0:1', 'CN=2001:db8::1'],
   ] as const) {
-    const leaf = authority.issueLeaf(host);
+    const leaf = await authority.issueLeaf(host);
     const certificate = new X509Certificate(leaf.certPem);
     assert.equal(certificate.subjectAltName, names);
     assert.equal(certificate.subject, subject);
@@ -53,10 +54,10 @@ test('issueLeaf() names the host', () => {
   }
 });
 
-test('issueLeaf() draws serial numbers that are positive, long and different', () => {
+test('issueLeaf() draws serial numbers that are positive, long and different', async () => {
   const serials = new Set<string>();
   for (let index = 0; index < 64; index += 1) {
-    serials.add(new X509Certificate(authority.issueLeaf('a.example').certPem).serialNumber);
+    serials.add(new X509Certificate((await authority.issueLeaf('a.example')).certPem).serialNumber);
   }
   assert.equal(serials.size, 64);
   for (const serial of serials) {
@@ -64,22 +65,23 @@ test('issueLeaf() draws serial numbers that are positive, long and different', (
   }
 });
 
-test('OpenSSL accepts the leaves in its strict mode and finds the authority by its file name', (t) => {
+test('OpenSSL accepts the leaves in its strict mode', async (t) => {
   if (spawnSync('openssl', ['version']).status !== 0) {
     t.skip('openssl is not installed');
     return;
   }
-  const fresh = CertificateAuthority.create({ commonName: 'Sallyport  Test CA' });
+  const fresh = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA' });
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-ca-'));
   t.after(() => rmSync(directory, { recursive: true }));
-  writeFileSync(join(directory, fresh.opensslFileName), fresh.certificatePem);
+  const file = join(directory, 'ca.pem');
+  writeFileSync(file, fresh.certificatePem);
   for (const [host, option] of [
     ['api.example.com', '-verify_hostname'],
     [LONG, '-verify_hostname'],
     ['2001:db8::1', '-verify_ip'],
   ] as const) {
-    const { certPem } = fresh.issueLeaf(host);
-    const args = ['verify', '-x509_strict', '-purpose', 'sslserver', '-no-CAfile', '-CApath', directory, option, host];
+    const { certPem } = await fresh.issueLeaf(host);
+    const args = ['verify', '-x509_strict', '-purpose', 'sslserver', '-no-CApath', '-CAfile', file, option, host];
     const result = spawnSync('openssl', args, { input: certPem, encoding: 'utf8' });
     assert.equal(result.stdout, 'stdin: OK\n', result.stderr);
     const wrong = spawnSync('openssl', [...args.slice(0, -1), host === '2001:db8::1' ? '::2' : 'b.example'], {
@@ -89,8 +91,16 @@ test('OpenSSL accepts the leaves in its strict mode and finds the authority by i
   }
 });
 
-test('close() ends the authority', () => {
-  const closed = CertificateAuthority.create({ commonName: 'Test CA' });
-  closed.close();
-  assert.throws(() => closed.issueLeaf('b.example'), { code: 'INTERNAL' });
+test('an authority keeps the process alive while an answer is due, and no longer', () => {
+  const module = pathToFileURL(join(import.meta.dirname, 'certificate-authority.ts'));
+  const program = `
+    import { CertificateAuthority } from ${JSON.stringify(module.href)};
+    const authority = await CertificateAuthority.create({ commonName: 'Test CA' });
+    const leaf = await authority.issueLeaf('a.example');
+    authority.close();
+    const refused = await authority.issueLeaf('b.example').catch((error) => error.code);
+    console.log(leaf.certPem.split('\\n', 1)[0], refused);`;
+  const args = ['--conditions=sallyport-source', '--input-type=module', '-e', program];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
+  assert.deepEqual([status, stdout, stderr], [0, '-----BEGIN CERTIFICATE----- INTERNAL\n', '']);
 });

@@ -84,7 +84,9 @@ describe('npm pack', () => {
       const isRuntime = files.includes('package/bin/sallyport');
       assert.deepEqual(
         files.filter((name) => isRuntime && name.startsWith('package/dist/cli/')),
-        isRuntime ? ['package/dist/cli/main.cjs', 'package/dist/cli/THIRD-PARTY-NOTICES.txt'] : [],
+        isRuntime
+          ? ['certificate-worker.cjs', 'main.cjs', 'THIRD-PARTY-NOTICES.txt'].map((name) => `package/dist/cli/${name}`)
+          : [],
       );
       const strangers = files.filter((name) => /\.test\.|^package\/src\/|(?<!\.d)\.ts$/.test(name));
       assert.deepEqual(strangers, []);
@@ -110,15 +112,35 @@ describe('the installed packages', () => {
     };
     const command = join(consumer, 'node_modules/.bin/sallyport');
     const notices = readFileSync(join(consumer, 'node_modules/sallyport/dist/cli/THIRD-PARTY-NOTICES.txt'), 'utf8');
-    for (const name of ['commander', 'ipaddr.js', 'tldts']) {
+    const { dependencies } = JSON.parse(
+      readFileSync(join(consumer, 'node_modules/sallyport/package.json'), 'utf8'),
+    ) as { dependencies: object };
+    for (const name of ['@peculiar/x509', 'commander', 'ipaddr.js', 'reflect-metadata', 'tldts']) {
       assert.match(
         notices,
         new RegExp(`^${name.replace('.', '\\.')} \\d+\\.\\d+\\.\\d+\n[^]*?[Cc]opyright`, 'm'),
         name,
       );
-      assert.equal(existsSync(join(consumer, 'node_modules', name)), false, `${name} is a part of the bundle`);
+      assert.equal(name in dependencies, false, `${name} is a part of the bundles`);
     }
     assert.match(run('/', command, '--version'), new RegExp(`\\b${version.replaceAll('.', '\\.')}\\b`));
+  });
+
+  test('the thread for certificates works by what is in its package', () => {
+    const away = join(base, 'thread.cjs');
+    cpSync(join(consumer, 'node_modules/sallyport/dist/cli/certificate-worker.cjs'), away);
+    const program = `
+      import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+      import { Worker } from 'node:worker_threads';
+      const thread = new Worker(${JSON.stringify(away)});
+      thread.on('message', ({ certPem }) => {
+        console.log(new X509Certificate(certPem).subject);
+        thread.terminate();
+      });
+      const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const request = { kind: 'authority', commonName: 'A', notBeforeMs: 0, notAfterMs: Date.now(), ...keys };
+      thread.postMessage({ call: 1, request });`;
+    assert.equal(run(base, process.execPath, '--input-type=module', '-e', program), 'O=Sallyport\nCN=A\n');
   });
 
   test('the command says what is wrong with a Node that is too old', () => {

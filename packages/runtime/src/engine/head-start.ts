@@ -1,5 +1,4 @@
 import { SandboxOpening } from '../sandbox/sandbox-opening.ts';
-import { certificateThread } from '../tls/certificate-thread.ts';
 import type { Milestones } from './milestones.ts';
 
 /** What a run has begun before its command line was even read. */
@@ -9,13 +8,11 @@ export interface HeadStart {
 }
 
 /**
- * Begins what takes longest and depends on no option, the airlock and the thread for the sandbox's CA, so that the rest of the program
- * loads meanwhile. This module has as little behind it as can be.
+ * Begins what takes longest and depends on no option, the airlock, so that the rest of the program loads meanwhile. This module has as little behind it as can be.
  */
 export function takeHeadStart(milestones: Milestones): HeadStart {
   milestones.mark('first modules loaded');
   const opening = new SandboxOpening();
-  certificateThread();
   milestones.mark('first processes started');
   return { opening, milestones };
 }

@@ -62,7 +62,7 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     tunnel: (options.tunnel ?? []).map((text) => parseNetworkRule('--tunnel', text)),
     resolve: (options.resolve ?? []).map((text) => parseResolve(text)),
   });
-  const authority = await CertificateAuthority.create({ commonName: 'test' });
+  const authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'test' });
   const events: AuditRecord[] = [];
   const open = openGate({
     policy,

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { requireTools } from '../airlock/required-tools.ts';
 import { AuditLog } from '../audit/audit-log.ts';
 import { createNetworkPolicy, listeningPorts, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
@@ -64,10 +65,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   // The default place is in the state directory, which is refused or hidden as a whole.
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
+  const { openssl } = requireTools(['openssl']);
   // The namespaces are made while this process loads certificates and opens the log.
   const authority = milestones.after(
     'CA',
-    CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` }),
+    CertificateAuthority.create({ openssl, commonName: `Sallyport sandbox ${plan.name}` }),
   );
   const trust = milestones.after('trust', loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles }));
   const trustFiles = makeTrustFiles(authority, trust);
@@ -111,6 +113,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       });
       gate.serve(airlock);
       room.open();
+      if (opensTls(plan)) parts[0].prepare();
       // Blocks for 10 ms, better here than at the first request.
       if (hasDestinations(plan)) setImmediate(() => parts[1].context());
     });
@@ -149,6 +152,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
 /** Whether the command may reach anything at all. */
 function hasDestinations({ secrets, network }: RunPlan): boolean {
   return secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0;
+}
+
+/** Whether TLS is opened as a rule, and not only to say what is denied. */
+function opensTls({ secrets, network }: RunPlan): boolean {
+  return secrets.secrets.length + network.clientCertificates.length > 0;
 }
 
 /** Nothing of TLS is loaded for runs without one. */

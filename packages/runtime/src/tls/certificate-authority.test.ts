@@ -10,10 +10,16 @@ import { before, test } from 'node:test';
 import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
 
 let authority: CertificateAuthority;
-const NOW = Date.UTC(2026, 10, 22, 9, 30, 0);
+/** Certificates know whole seconds. */
+const NOW = Math.floor(Date.now() / 1000) * 1000;
+const DAY_MS = 86_400_000;
 
 before(async () => {
-  authority = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA', now: () => NOW });
+  authority = await CertificateAuthority.create({
+    openssl: 'openssl',
+    commonName: 'Sallyport  Test CA',
+    now: () => NOW,
+  });
 });
 
 const LONG = `${'a'.repeat(60)}.${'b'.repeat(60)}.example.com`;
@@ -25,9 +31,36 @@ test('CertificateAuthority.create() makes an authority that signs leaves only', 
   assert.equal(certificate.issuer, certificate.subject);
   assert.ok(certificate.verify(certificate.publicKey));
   assert.equal(certificate.publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
-  assert.ok(certificate.validFromDate.getTime() === NOW - 86_400_000);
+  assert.deepEqual(certificate.validToDate.getTime() - certificate.validFromDate.getTime(), 3650 * DAY_MS);
+  assert.ok(Math.abs(certificate.validFromDate.getTime() - Date.now()) < DAY_MS);
   assert.deepEqual(certificate.raw, authority.certificateDer);
   assert.ok(!JSON.stringify(authority).includes('PRIVATE'));
+});
+
+test('CertificateAuthority.create() puts any name into the certificate as it is, up to 64 characters', async () => {
+  for (const commonName of ['run-0123', 'a/CN=b+O=c,d=e\\f', '/', '+', 'é "ü"\n$HOME', `-x${'y'.repeat(62)}`]) {
+    const made = await CertificateAuthority.create({ openssl: 'openssl', commonName });
+    const { subject } = new X509Certificate(made.certificatePem).toLegacyObject();
+    assert.deepEqual({ ...subject }, { O: 'Sallyport', CN: commonName });
+    const leaf = new X509Certificate((await made.issueLeaf('a.example')).certPem);
+    assert.ok(leaf.checkIssued(new X509Certificate(made.certificatePem)), commonName);
+    made.close();
+    await assert.rejects(made.issueLeaf('b.example'), { code: 'INTERNAL' });
+  }
+  const long = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'y'.repeat(65) });
+  assert.match(new X509Certificate(long.certificatePem).subject, /CN=y{64}$/);
+});
+
+test('CertificateAuthority.create() says what is wrong with the command', async () => {
+  for (const [openssl, reason] of [
+    ['/nonexistent/openssl', /ENOENT/],
+    ['/bin/false', /"1"/],
+    ['/bin/true', /not understood/],
+    ['/bin/ls', /unrecognized option|invalid option/],
+  ] as const) {
+    const message = new RegExp(`^The command "openssl" made no .*(?:${reason.source}).* 3\\.0 or newer is needed\\.$`);
+    await assert.rejects(CertificateAuthority.create({ openssl, commonName: 'x' }), { code: 'INTERNAL', message });
+  }
 });
 
 test('issueLeaf() names the host', async () => {
@@ -70,7 +103,7 @@ test('OpenSSL accepts the leaves in its strict mode', async (t) => {
     t.skip('openssl is not installed');
     return;
   }
-  const fresh = await CertificateAuthority.create({ commonName: 'Sallyport  Test CA' });
+  const fresh = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Sallyport  Test CA' });
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-ca-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'ca.pem');
@@ -95,7 +128,7 @@ test('an authority keeps the process alive while an answer is due, and no longer
   const module = pathToFileURL(join(import.meta.dirname, 'certificate-authority.ts'));
   const program = `
     import { CertificateAuthority } from ${JSON.stringify(module.href)};
-    const authority = await CertificateAuthority.create({ commonName: 'Test CA' });
+    const authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Test CA' });
     const leaf = await authority.issueLeaf('a.example');
     authority.close();
     const refused = await authority.issueLeaf('b.example').catch((error) => error.code);

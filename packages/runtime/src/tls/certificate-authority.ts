@@ -1,16 +1,14 @@
-import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
+import { makeAuthorityCertificate } from './authority-certificate.ts';
+import type { AuthorityCertificate } from './authority-certificate.ts';
 import { certificateThread } from './certificate-thread.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** How long a leaf is valid from its issue, in ms. */
 export const LEAF_LIFE_MS = 30 * DAY_MS;
-/** Both kinds start this long ago: the clock of a VM or a container's image may be behind. */
-const BACKDATE_MS = DAY_MS;
-/** The authority outlives every sandbox; its key dies with the process. */
-const AUTHORITY_LIFE_MS = 3650 * DAY_MS;
 
 /** A leaf certificate and its private key, for a TLS server. */
 export interface Leaf {
@@ -23,6 +21,16 @@ export interface Leaf {
 interface KeyPair {
   readonly publicKey: KeyObject;
   readonly privateKey: KeyObject;
+}
+
+/** What {@link CertificateAuthority.create} needs. */
+export interface CertificateAuthorityOptions {
+  /** The path of OpenSSL's command, version 3 or newer. */
+  readonly openssl: string;
+  /** What people see in their client's certificate dialogs; cut to 64 characters. */
+  readonly commonName: string;
+  /** The clock of the leaves, ms since 1970; default `Date.now`. */
+  readonly now?: () => number;
 }
 
 /**
@@ -39,14 +47,16 @@ export class CertificateAuthority {
   /** The same as DER. */
   readonly certificateDer: Buffer;
 
+  readonly #notBeforeMs: number;
   readonly #leafPublicKey: KeyObject;
   readonly #leafKeyPem: string;
   readonly #now: () => number;
   #key: KeyObject | null;
 
-  private constructor(certificatePem: string, key: KeyObject, leafKeys: KeyPair, now: () => number) {
-    this.certificatePem = certificatePem;
-    this.certificateDer = new X509Certificate(certificatePem).raw;
+  private constructor({ certificate, key }: AuthorityCertificate, leafKeys: KeyPair, now: () => number) {
+    this.certificatePem = certificate.toString();
+    this.certificateDer = certificate.raw;
+    this.#notBeforeMs = certificate.validFromDate.getTime();
     this.#key = key;
     this.#leafPublicKey = leafKeys.publicKey;
     // SEC1 is what OpenSSL decodes fastest; it is decoded again for every host's context.
@@ -55,24 +65,20 @@ export class CertificateAuthority {
   }
 
   /**
-   * Makes an authority with fresh keys. It waits for the certificate thread, which had better been started before.
+   * Makes an authority with fresh keys, by OpenSSL's command: 10 ms, which this thread does not spend. The thread that issues leaves is
+   * not started.
    *
-   * @param options.commonName what people see in their client's certificate dialogs; cut to 64 characters
-   * @param options.now the clock, ms since 1970; default `Date.now`
-   * @throws SallyportError INTERNAL when that thread fails
+   * @throws SallyportError INTERNAL when that command fails
    */
-  static async create(options: { commonName: string; now?: () => number }): Promise<CertificateAuthority> {
-    const now = options.now ?? Date.now;
-    const keys = generateKeys();
-    const nowMs = now();
-    const certPem = await certificateThread().certify({
-      kind: 'authority',
-      commonName: options.commonName,
-      notBeforeMs: nowMs - BACKDATE_MS,
-      notAfterMs: nowMs + AUTHORITY_LIFE_MS,
-      ...keys,
-    });
-    return new CertificateAuthority(certPem, keys.privateKey, generateKeys(), now);
+  static async create(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
+    const made = makeAuthorityCertificate(options.openssl, options.commonName);
+    const leafKeys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    return new CertificateAuthority(await made, leafKeys, options.now ?? Date.now);
+  }
+
+  /** Starts the thread that issues leaves, for which the first one would wait some 60 ms. */
+  prepare(): void {
+    certificateThread();
   }
 
   /**
@@ -86,13 +92,11 @@ export class CertificateAuthority {
     if (this.#key === null) {
       throw new SallyportError('INTERNAL', 'The sandbox has ended: its certificate authority issues nothing any more.');
     }
-    const nowMs = this.#now();
-    const notAfterMs = nowMs + LEAF_LIFE_MS;
-    const certPem = await certificateThread().certify({
-      kind: 'leaf',
+    const notAfterMs = this.#now() + LEAF_LIFE_MS;
+    const certPem = await certificateThread().certifyLeaf({
       host,
       isAddress: isIP(host) !== 0,
-      notBeforeMs: nowMs - BACKDATE_MS,
+      notBeforeMs: this.#notBeforeMs,
       notAfterMs,
       publicKey: this.#leafPublicKey,
       authorityPem: this.certificatePem,
@@ -105,8 +109,4 @@ export class CertificateAuthority {
   close(): void {
     this.#key = null;
   }
-}
-
-function generateKeys(): KeyPair {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
 }

@@ -3,7 +3,8 @@ import { dirname, extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { SallyportError } from '@sallyport/sdk';
-import type { CertificateCall, CertificateRequest, CertificateResponse } from './certificate-worker.ts';
+import type { LeafRequest } from './certificate-program.ts';
+import type { CertificateCall, CertificateResponse } from './certificate-worker.ts';
 
 interface Waiter {
   readonly resolve: (certPem: string) => void;
@@ -28,7 +29,7 @@ function startWorker(): Worker {
 /**
  * The thread that makes certificates. It keeps the process alive only while an answer is due.
  *
- * Starting it takes another processor some 40 ms, the first certificate 20 more, and this thread 3: begin early.
+ * Starting it takes another processor some 40 ms, the first certificate 20 more, and this thread 3.
  */
 export class CertificateThread {
   readonly #worker: Worker;
@@ -56,11 +57,11 @@ export class CertificateThread {
   }
 
   /**
-   * Has a certificate made, PEM.
+   * Has the certificate of a server made, PEM.
    *
    * @throws SallyportError INTERNAL when the thread has failed
    */
-  async certify(request: CertificateRequest): Promise<string> {
+  async certifyLeaf(request: LeafRequest): Promise<string> {
     if (this.#failure !== null) throw this.#failure;
     const call = (this.#calls += 1);
     return await new Promise((resolve, reject) => {

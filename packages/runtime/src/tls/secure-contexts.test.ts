@@ -11,7 +11,7 @@ import { LeafContexts, TICKET_KEY_LIFE_MS } from './secure-contexts.ts';
 
 let authority: CertificateAuthority;
 before(async () => {
-  authority = await CertificateAuthority.create({ commonName: 'Test CA' });
+  authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Test CA' });
 });
 
 /** Counts issued leaves. */

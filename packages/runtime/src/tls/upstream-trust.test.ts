@@ -17,7 +17,7 @@ let directory: string;
 let authority: CertificateAuthority;
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'sallyport-trust-'));
-  authority = await CertificateAuthority.create({ commonName: 'Upstream CA' });
+  authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Upstream CA' });
 });
 after(() => rmSync(directory, { recursive: true }));
 

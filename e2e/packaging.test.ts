@@ -130,17 +130,31 @@ describe('the installed packages', () => {
     const away = join(base, 'thread.cjs');
     cpSync(join(consumer, 'node_modules/sallyport/dist/cli/certificate-worker.cjs'), away);
     const program = `
-      import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+      import { execFileSync } from 'node:child_process';
+      import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
       import { Worker } from 'node:worker_threads';
+      const key = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -config /dev/null -subj /CN=A';
+      const made = execFileSync('openssl', ['req', '-x509', ...key.split(' ')], { stdio: 'pipe' });
+      const authorityKey = createPrivateKey(made);
       const thread = new Worker(${JSON.stringify(away)});
       thread.on('message', ({ certPem }) => {
-        console.log(new X509Certificate(certPem).subject);
+        const { issuer, subject } = new X509Certificate(certPem);
+        console.log(issuer, subject);
         thread.terminate();
       });
-      const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      const request = { kind: 'authority', commonName: 'A', notBeforeMs: 0, notAfterMs: Date.now(), ...keys };
-      thread.postMessage({ call: 1, request });`;
-    assert.equal(run(base, process.execPath, '--input-type=module', '-e', program), 'O=Sallyport\nCN=A\n');
+      thread.postMessage({
+        call: 1,
+        request: {
+          host: 'a.example',
+          isAddress: false,
+          notBeforeMs: 0,
+          notAfterMs: Date.now(),
+          publicKey: createPublicKey(authorityKey),
+          authorityPem: new X509Certificate(made).toString(),
+          authorityKey,
+        },
+      });`;
+    assert.equal(run(base, process.execPath, '--input-type=module', '-e', program), 'CN=A CN=a.example\n');
   });
 
   test('the command says what is wrong with a Node that is too old', () => {

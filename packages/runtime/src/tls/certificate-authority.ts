@@ -60,7 +60,7 @@ export class CertificateAuthority {
     this.#key = key;
     this.#leafPublicKey = leafKeys.publicKey;
     // SEC1 is what OpenSSL decodes fastest; it is decoded again for every host's context.
-    this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' }).toString();
+    this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' });
     this.#now = now;
   }
 

@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { CHECKOUT, createScene } from '../harness/caller.ts';
@@ -218,6 +228,42 @@ family.attack(
   },
   { skip: python ?? (findProgram('script') === undefined ? '"script" is not installed' : undefined) },
 );
+
+family.attacks('the pipes of the caller', async (caller, judge) => {
+  using scene = createScene(caller);
+  const runc = findProgram('runc') ?? assert.fail('runc is not installed');
+  // By another name: a runtime of which nothing is known, so that nothing is left to it.
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-runtime-'));
+  using stack = new DisposableStack();
+  stack.defer(() => rmSync(directory, { recursive: true, force: true }));
+  chmodSync(directory, 0o755);
+  const unknown = join(directory, 'some-runtime');
+  symlinkSync(runc, unknown);
+  const attempts = { control: '', default: '', unknown: `--runtime ${unknown}` };
+  const run = `${join(CHECKOUT, 'sallyport')} run -q --no-workspace --audit ${scene.auditFile}`;
+  for (const [name, option] of Object.entries(attempts)) {
+    // A shell that reads its script from a pipe, as those of CI runners do; the command is given that pipe as its standard input.
+    const write = `sh -c 'echo "touch ${join(scene.tmp, name)}" >/proc/self/fd/0; echo ran'`;
+    const script = join(scene.tmp, `${name}.sh`);
+    writeFileSync(script, name === 'control' ? `${write}\n` : `${run} ${option} -- ${write}\n`, { mode: 0o644 });
+    const { stdout, stderr } = spawnSync('sh', ['-c', `cat ${script} | sh | cat`], {
+        cwd: scene.workspace, encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'pipe'],
+        env: { PATH: process.env['PATH'], HOME: scene.home, TMPDIR: scene.tmp },
+        ...(process.getuid?.() === caller.uid ? {} : { uid: caller.uid, gid: caller.gid }),
+      }); // prettier-ignore
+    assert.equal(stdout, 'ran\n', stderr);
+    const isWritten = existsSync(join(scene.tmp, name));
+    if (name === 'control') {
+      assert.ok(isWritten, 'the shell of the test runs nothing that is written into its script');
+      continue;
+    }
+    const what = {
+      name: `a script that the caller’s shell reads from a pipe, written to by /proc/self/fd (${name} runtime)`,
+      leaks: 'the host: its shell runs what was written',
+    };
+    await judge(what, () => assert.ok(!isWritten, 'the shell ran it'));
+  }
+});
 
 /** What a terminal acts upon: ESC, CSI, OSC, DCS, DEL, bells and returns, raw and by C1. */
 const ESCAPES = '\x1b]52;c;ZWNobyBvd25lZAo=\x07\x1b[2J\x9b31m\x7f\r';

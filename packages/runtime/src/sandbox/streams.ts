@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
-import { fstatSync } from 'node:fs';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { constants, createReadStream, createWriteStream, fstatSync, openSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
 import type { SandboxSpec, StreamChoice } from './backend.ts';
 
@@ -20,8 +21,9 @@ export interface StreamPlan {
  * Decides how to connect streams.
  *
  * The command gets a terminal where all three streams are one: a redirected standard error has to stay apart, which a
- * terminal cannot. Otherwise it gets pipes, and never one of the host's terminals or files, which it could open again by
- * `/proc/self/fd` with other rights: some runtimes see to that; for the others this process copies.
+ * terminal cannot. Otherwise it gets pipes, and never one of the host's terminals, files or pipes, which it could open again by
+ * `/proc/self/fd` with other rights (to write into a script that the caller's shell reads from its standard input): some
+ * runtimes see to that; for the others this process copies. A socket cannot be opened again.
  */
 export function planStreams(
   streams: Streams,
@@ -34,16 +36,38 @@ export function planStreams(
   }
   const relayed = new Map<number, number>();
   const stdio = all.map((choice, index): StreamChoice => {
-    if (typeof choice !== 'number' || copiesStreams || isPipe(choice)) return choice;
+    if (typeof choice !== 'number' || copiesStreams || fstatSync(choice).isSocket()) return choice;
     relayed.set(index, choice);
     return 'pipe';
   });
   return { terminal: false, stdio, relayed };
 }
 
-function isPipe(fd: number): boolean {
-  const status = fstatSync(fd);
-  return status.isFIFO() || status.isSocket();
+/**
+ * A pipe of the host's as an open file of our own: waiting for it blocks no thread, which would keep this process from its end,
+ * and the flag for that is not set for the others who have it. Undefined where it is no pipe, or another account's.
+ */
+function openPipe(fd: number, direction: 'read' | 'write'): Socket | undefined {
+  if (!fstatSync(fd).isFIFO()) return undefined;
+  const isRead = direction === 'read';
+  try {
+    const own = openSync(
+      `/proc/self/fd/${fd}`,
+      (isRead ? constants.O_RDONLY : constants.O_WRONLY) | constants.O_NONBLOCK,
+    );
+    return new Socket({ fd: own, readable: isRead, writable: !isRead });
+  } catch {
+    return undefined;
+  }
+}
+
+function openSource(fd: number): Readable {
+  if (isatty(fd)) return new ReadStream(fd);
+  return openPipe(fd, 'read') ?? createReadStream('', { fd, autoClose: false });
+}
+
+function openSink(fd: number): Writable {
+  return openPipe(fd, 'write') ?? createWriteStream('', { fd, autoClose: false });
 }
 
 /** Copies between this process's descriptors and the runtime's pipes; resolves when all output has been passed on. */
@@ -51,20 +75,20 @@ export async function relayStreams(child: ChildProcess, plan: StreamPlan): Promi
   const outputs: Promise<void>[] = [];
   for (const [index, fd] of plan.relayed) {
     if (index === 0 && child.stdin !== null) {
-      const source = isatty(fd) ? new ReadStream(fd) : createReadStream('', { fd, autoClose: false });
+      const source = openSource(fd);
       source.on('error', () => child.stdin?.end());
       child.stdin.on('error', () => source.unpipe());
       const sink = child.stdin;
       child.once('exit', () => {
         source.unpipe(sink);
         // Destroying a file stream would close a descriptor that is not ours; a terminal left open keeps this process.
-        if (source instanceof ReadStream) source.destroy();
+        if (source instanceof Socket) source.destroy();
       });
       source.pipe(child.stdin);
     }
     const from = index === 1 ? child.stdout : index === 2 ? child.stderr : null;
     if (from === null) continue;
-    const sink = createWriteStream('', { fd, autoClose: false });
+    const sink = openSink(fd);
     outputs.push(
       new Promise((resolve) => {
         // A reader that is gone closes the command's end as well, which then gets SIGPIPE.

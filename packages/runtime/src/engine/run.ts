@@ -61,11 +61,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       ...plan.network.clientCertificates.map(({ keyFile }) => keyFile),
     ],
   };
+  const { openssl } = requireTools(['openssl']);
   createStateDirectory(plan.stateDirectory);
   // The default place is in the state directory, which is refused or hidden as a whole.
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
-  const { openssl } = requireTools(['openssl']);
   // The namespaces are made while this process loads certificates and opens the log.
   const authority = milestones.after(
     'CA',

@@ -89,8 +89,6 @@ function compare(
     ),
     host,
   );
-  // Not yet held: what a client cuts off ends at an upstream of HTTP/1 as if it were whole.
-  const cutOff = essencesOf([...strict.unfinished, ...lenient.unfinished], host);
   for (const request of arrived) {
     const wanted = essenceOfArrived(request);
     if (take(byStrict, wanted)) {
@@ -99,10 +97,6 @@ function compare(
     }
     if (take(wholeByLength, wanted)) {
       note('forwarded whole by its length, before its end');
-      continue;
-    }
-    if (take(cutOff, wanted)) {
-      note('forwarded as a whole although it was cut off');
       continue;
     }
     const stream = Number(/\.(\d+)$/.exec(valuesOf(request.fields, 'x-case')[0] ?? '')?.[1] ?? 0);

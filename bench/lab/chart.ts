@@ -55,6 +55,7 @@ ${lines.join('\n')}
 `;
 }
 
-function escapeXml(text: string): string {
+/** Text as it may stand in XML, in quotes as well. */
+export function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

@@ -6,12 +6,12 @@ import { DIRECT } from './direct.ts';
 import type { GateKind, RunningGate } from './gate.ts';
 import { sleep } from './lab.ts';
 import type { Lab } from './lab.ts';
-import { readConnections, readWrk, measureClient } from './measure.ts';
+import { readConnections, readIdleWrk, measureClient } from './measure.ts';
 import type { Figures } from './measure.ts';
 import { COSTS, GATE_COSTS, P50, P99, RATE } from './metrics.ts';
 import { childrenCpuMs, cpuMsOf, peakBytesOf, residentBytesOf, resetPeaks } from './processes.ts';
 import { gateContenders } from './row.ts';
-import type { Contender, Row, Setting } from './row.ts';
+import type { Contender, GateYard, Row, Setting } from './row.ts';
 import { connectionsCommand, JSON_HEADERS, measureJson } from './small-rows.ts';
 import { CONNECTIONS_PROGRAM } from './setup.ts';
 import { quantile } from './statistics.ts';
@@ -22,7 +22,7 @@ const SETTLE_MS = 1500;
 const TOTAL_CONNECTIONS = 100;
 const SANDBOXES_STARTED_AT_ONCE = 4;
 /** Until the last of a hundred gates on one core has made its connections. */
-const MIN_SANDBOXES_SECONDS = 4;
+const MIN_SANDBOXES_SECONDS = 10;
 /** What a sandbox's gate may need; a machine with less for all of them leaves the row out. */
 const BYTES_PER_SANDBOX = 160 * 1024 * 1024;
 const ECHO_PORT = 7777;
@@ -119,6 +119,20 @@ function sandboxes(numbers: readonly number[]): Row {
   };
 }
 
+/** A gate's first requests load and compile what requests need: of a hundred at once on one core, nothing else would be measured. */
+async function openWarm(yard: GateYard, kind: GateKind): Promise<RunningGate> {
+  const isWarm = yard.isOpen(kind);
+  const gate = await yard.open(kind);
+  if (!isWarm) await gate.client.run(sandboxLoad(gate, 2, 1));
+  return gate;
+}
+
+function sandboxLoad(gate: RunningGate, connections: number, seconds: number): string {
+  // wrk counts an answer that comes later than its timeout as a failure; here it is only late.
+  const load = `-t1 -c${connections} -d${seconds}s --timeout 30s -s report.lua`;
+  return `wrk ${load} ${JSON_HEADERS} ${gate.origin('api')}/json`;
+}
+
 async function measureSandboxes({ yard }: Setting, kinds: readonly GateKind[], seconds: number): Promise<Figures> {
   const gates: RunningGate[] = [];
   for (let first = 0; first < kinds.length; first += SANDBOXES_STARTED_AT_ONCE) {
@@ -126,25 +140,28 @@ async function measureSandboxes({ yard }: Setting, kinds: readonly GateKind[], s
       throw new Error(`${kinds.length} sandboxes need more memory than is free`);
     }
     const some = kinds.slice(first, first + SANDBOXES_STARTED_AT_ONCE);
-    gates.push(...(await Promise.all(some.map(async (kind) => yard.open(kind)))));
+    gates.push(...(await Promise.all(some.map(async (kind) => openWarm(yard, kind)))));
   }
   const pids = gates.flatMap((gate) => gate.processes());
   resetPeaks(pids);
   const before = cpuMsOf(pids);
   const connections = Math.max(1, Math.round(TOTAL_CONNECTIONS / gates.length));
   const duration = Math.max(seconds, MIN_SANDBOXES_SECONDS);
-  const results = await Promise.all(
-    gates.map(async (gate) => {
-      const load = `-t1 -c${connections} -d${duration}s -s report.lua`;
-      return readWrk(await gate.client.run(`wrk ${load} ${JSON_HEADERS} ${gate.origin('api')}/json`));
-    }),
+  // All have to come back, or the next measurement would find clients still at work.
+  const settled = await Promise.allSettled(
+    gates.map(async (gate) => readIdleWrk(await gate.client.run(sandboxLoad(gate, connections, duration)))),
   );
+  const results = settled.map((each) => {
+    if (each.status === 'rejected') throw each.reason;
+    return each.value;
+  });
   const count = results.reduce((total, work) => total + work.count, 0);
+  if (count === 0) throw new Error('no request was answered in time');
   const rate = results.reduce((total, { figures }) => total + (figures['rate'] ?? 0), 0);
   return {
     rate,
     p50Us: quantile(
-      results.map(({ figures }) => figures['p50Us'] ?? 0),
+      results.flatMap((work) => (work.count === 0 ? [] : (work.figures['p50Us'] ?? []))),
       0.5,
     ),
     gateCpuUs: ((cpuMsOf(pids) - before) * 1000) / count,

@@ -112,7 +112,10 @@ function installMockttp(): void {
   writeFileSync(join(directory, 'package.json'), '{ "private": true, "type": "module" }\n');
   const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
   const argv = ['install', ...flags, `mockttp@${MOCKTTP_VERSION}`];
-  execFileSync('npm', argv, { cwd: directory, stdio: ['ignore', 2, 2] });
+  // npm may need the machine's own CA to reach its registry; see bench/run.sh.
+  const extraCa = process.env['SALLYPORT_NPM_EXTRA_CA_CERTS'] ?? '';
+  const env = { ...process.env, ...(extraCa === '' ? {} : { NODE_EXTRA_CA_CERTS: extraCa }) };
+  execFileSync('npm', argv, { cwd: directory, env, stdio: ['ignore', 2, 2] });
 }
 
 /** Compiles the clients into a directory; rows whose client is missing say so. */

@@ -49,7 +49,7 @@ interface H2StreamingReading {
   readonly refused: string | null;
 }
 
-const MAX_QUIET_TURNS = 500;
+const MAX_QUIET_TURNS = 50;
 
 /** How an upstream answers. */
 type Answering = (request: IncomingMessage, response: ServerResponse) => void;

@@ -149,13 +149,14 @@ function storedSecret(name: string): SallyportError {
 function defineSecret(asked: ValueSecret, nowMs: number) {
   const name = asked.name ?? asked.env;
   refuseViolationHandling(asked.onViolation, name);
-  const value = checkSecretValue(asked.value, name);
+  const locations = parseLocations(asked.locations ?? []);
+  const value = checkSecretValue(asked.value, name, locations);
   const definition: SecretDefinition = {
     name,
     env: asked.env,
     placeholder: makePlaceholder(asked.env, asked.placeholder),
     hosts: checkHosts(name, asked.allowHosts ?? [], asked.allowHostPatterns ?? []),
-    locations: parseLocations(asked.locations ?? []).map(formatLocation),
+    locations: locations.map(formatLocation),
     updatedAt: nowMs,
   };
   return { definition, value };
@@ -205,7 +206,8 @@ export function changeSecret(
 ): SecretChange {
   refuseViolationHandling(update.onViolation, name);
   const known = definition.secrets.find((secret) => secret.name === name);
-  const value = update.value === undefined ? undefined : checkSecretValue(update.value, name);
+  const locations = parseLocations(update.locations ?? known?.locations ?? []);
+  const value = update.value === undefined ? undefined : checkSecretValue(update.value, name, locations);
   const hasHosts = update.allowHosts !== undefined || update.allowHostPatterns !== undefined;
   if (known === undefined && (value === undefined || !hasHosts)) {
     throw new SallyportError(
@@ -225,10 +227,7 @@ export function changeSecret(
       known !== undefined && !hasHosts
         ? known.hosts
         : checkHosts(name, update.allowHosts ?? [], update.allowHostPatterns ?? []),
-    locations:
-      known !== undefined && update.locations === undefined
-        ? known.locations
-        : parseLocations(update.locations ?? []).map(formatLocation),
+    locations: locations.map(formatLocation),
     updatedAt: nowMs,
   };
   const next = new Map(values);

@@ -9,7 +9,7 @@ import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { UpstreamTrust } from '../tls/upstream-trust.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { bindCertificate } from './client-key.ts';
-import { openGate, type OpenGate } from './open-gate.ts';
+import { openGate, type GateRules, type OpenGate } from './open-gate.ts';
 
 /** The placeholder of a variable in these tests. */
 export function placeholderOf(env: string): string {
@@ -26,6 +26,7 @@ export interface LoopbackOptions {
   readonly upstreamCa?: string;
   readonly clientCertificates?: readonly ClientCertificate[];
   readonly timeLimits?: Partial<TimeLimits>;
+  readonly closed?: GateRules['closed'];
 }
 
 /** A gate without namespaces: connections come over loopback, and the test says where each wanted to go. */
@@ -33,13 +34,16 @@ export interface LoopbackGate extends AsyncDisposable {
   readonly open: OpenGate;
   readonly events: AuditRecord[];
   readonly caPem: string;
+  /** Takes other rules and secrets; what else the options say is left as it was. */
+  reconfigure(options: LoopbackOptions): void;
   /** Connects as the sandbox would to `host:port` by name (or literal address). */
   connect(host: string, port: number): Promise<net.Socket>;
   /** The same with TLS; `servername` defaults to the host. */
   connectTls(host: string, port: number, options?: tls.ConnectionOptions): Promise<tls.TLSSocket>;
 }
 
-export async function openLoopbackGate(options: LoopbackOptions): Promise<LoopbackGate> {
+/** Compiles what a gate goes by. */
+function compileRules(options: LoopbackOptions): GateRules {
   const locations = parseLocations(options.secretIn ?? []);
   const inputs = (options.secrets ?? []).map((text) => {
     const spec = parseSecretSpec(text, locations);
@@ -62,6 +66,11 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     tunnel: (options.tunnel ?? []).map((text) => parseNetworkRule('--tunnel', text)),
     resolve: (options.resolve ?? []).map((text) => parseResolve(text)),
   });
+  return { policy, secrets, closed: options.closed ?? null };
+}
+
+export async function openLoopbackGate(options: LoopbackOptions): Promise<LoopbackGate> {
+  const { policy, secrets, closed } = compileRules(options);
   const authority = CertificateAuthority.create({ commonName: 'test' });
   const events: AuditRecord[] = [];
   const open = openGate({
@@ -70,6 +79,7 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     authority,
     trust: new UpstreamTrust({ source: 'test', systemPem: '', extraPem: options.upstreamCa ?? '' }),
     clientCertificates: options.clientCertificates ?? [],
+    closed,
     audit: { record: (event) => events.push(event) },
     timeLimits: { ...TIME_LIMITS, ...options.timeLimits },
   });
@@ -93,6 +103,7 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     open,
     events,
     caPem: authority.certificatePem,
+    reconfigure: (changed) => open.reconfigure(compileRules(changed)),
     connect,
     async connectTls(host, port, tlsOptions = {}) {
       const raw = await connect(host, port);

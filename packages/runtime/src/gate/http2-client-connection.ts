@@ -22,11 +22,13 @@ export class Http2ClientConnection {
   /** For requests that begin from now on. */
   context: GateContext;
   readonly purpose: ConnectionPurpose;
+  readonly #socket: tls.TLSSocket;
   readonly #session: http2.ServerHttp2Session;
   readonly #exchanges = new Set<Http2Exchange>();
   #idleDeadlineMs: number;
 
   constructor(socket: tls.TLSSocket, context: GateContext, purpose: ConnectionPurpose) {
+    this.#socket = socket;
     this.context = context;
     this.purpose = purpose;
     this.#idleDeadlineMs = this.deadlineFor('head');
@@ -70,7 +72,9 @@ export class Http2ClientConnection {
   /** Ends what is overdue: streams in words, an idle connection with GOAWAY. */
   expire(): void {
     if (this.#exchanges.size === 0) {
-      this.#session.close();
+      // A session that is over can wait for ever for the end of a socket whose client has left.
+      if (this.#session.closed || this.#session.destroyed) this.#socket.destroy();
+      else this.#session.close();
       return;
     }
     for (const exchange of this.#exchanges) if (exchange.isOverdue(this.context.clock.nowMs)) exchange.expire();

@@ -310,6 +310,11 @@ export class Http2Exchange implements UpstreamAnswer {
 
   #lease(verdict: ForwardVerdict): void {
     const { pool } = this.#context;
+    const upstream = this.#offer === null ? pool.takeStream(verdict.authority) : null;
+    if (upstream !== null) {
+      this.#send({ outcome: 'connected', protocol: 'h2', upstream }, verdict);
+      return;
+    }
     const leased = this.#offer === null ? pool.lease(verdict.authority) : pool.leaseForTunnel(verdict.authority);
     void leased.then((lease) => this.#send(lease, verdict));
   }
@@ -360,6 +365,8 @@ export class Http2Exchange implements UpstreamAnswer {
       });
     });
     stream.on('end', () => {
+      // node:http2 ends the body of a stream that was reset as well: what was cut off must not arrive as a whole. 'close' follows.
+      if (stream.closed && !this.#ended) return;
       this.#clientEnded = true;
       if (this.#ended) return;
       this.#guard(() => {
@@ -453,8 +460,15 @@ export class Http2Exchange implements UpstreamAnswer {
     if (head === null) throw new TypeError('a body is measured before its head came');
     if ((this.#body?.matches ?? 0) > 0) markChanged(head.fields);
     setFraming(head.fields, { kind: 'length', bytes: body.length });
-    this.#respond(head, false);
-    this.#write(body);
+    if (this.#trailers.length > 0 || this.#isGrpc) {
+      this.#respond(head, false);
+      this.#write(body);
+      return;
+    }
+    // Without trailers to wait for, head and body leave together.
+    this.#responseBytes += body.length;
+    this.#stream.respond(responseHeaderList(head), { endStream: false });
+    this.#stream.end(body);
   }
 
   #finish(): void {

@@ -103,6 +103,20 @@ export class Http2Upstream {
   }
 }
 
+/**
+ * Tells whether END_STREAM came: `node:http2` ends the body of a stream that was reset with NO_ERROR just the same, and what was cut off
+ * must not pass for a whole. A reset behind END_STREAM changes nothing (RFC 9113 section 8.1).
+ */
+function watchEndOfStream(stream: http2.ClientHttp2Stream): () => boolean {
+  let isWhole = false;
+  const push = stream.push.bind(stream);
+  stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+    if (chunk === null && !stream.closed) isWhole = true;
+    return push(chunk, encoding);
+  };
+  return () => isWhole;
+}
+
 class Http2UpstreamRequest implements UpstreamRequest {
   readonly #stream: http2.ClientHttp2Stream;
   #trailersToSend: string[] = [];
@@ -113,6 +127,7 @@ class Http2UpstreamRequest implements UpstreamRequest {
 
   constructor(stream: http2.ClientHttp2Stream, socket: net.Socket, answer: UpstreamAnswer, switches: boolean) {
     this.#stream = stream;
+    const isWhole = watchEndOfStream(stream);
     stream.on('wantTrailers', () => sendTrailers(stream, this.#trailersToSend));
     stream.on('headers', (_, __, raw: string[]) => {
       this.#interim += 1;
@@ -137,7 +152,7 @@ class Http2UpstreamRequest implements UpstreamRequest {
       this.#trailers = readTrailers(raw);
     });
     stream.on('end', () => {
-      if (this.#done || stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR) return;
+      if (this.#done || !isWhole()) return;
       this.#done = true;
       answer.end(this.#trailers);
     });

@@ -84,7 +84,17 @@ export class ParkedExec {
   /** Gives it up. */
   close(): void {
     this.#input.close();
-    rmSync(join(this.#directory, this.id), { recursive: true, force: true });
+    // Its supervisor still writes there until it has ended.
+    this.#onEnd = () => this.#remove();
+    if (this.#isOver) this.#remove();
+  }
+
+  #remove(): void {
+    try {
+      rmSync(join(this.#directory, this.id), { recursive: true, force: true });
+    } catch {
+      // It goes with the sandbox.
+    }
   }
 
   #end(): void {

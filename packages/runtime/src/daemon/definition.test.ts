@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  changeSecret,
+  defineSandbox,
+  environmentOf,
+  fitsAny,
+  removeSecret,
+  rulesOf,
+  showSecret,
+} from './definition.ts';
+
+const VALUE = 'canary-value-4711';
+const secret = { source: 'value' as const, env: 'TOKEN', value: VALUE, allowHosts: ['api.example.com'] };
+const define = (asked: Parameters<typeof defineSandbox>[0]) => defineSandbox(asked, '/audit.jsonl', 1000);
+
+test('defineSandbox() keeps values apart from what is written down', () => {
+  const { definition, values } = define({ secrets: [{ ...secret, name: 'github', locations: ['header:X-Key'] }] });
+  assert.ok(!JSON.stringify(definition).includes(VALUE));
+  assert.ok(!JSON.stringify([...values]).includes(VALUE));
+  const [kept] = definition.secrets;
+  assert.ok(kept !== undefined);
+  assert.match(kept.placeholder, /^sp_TOKEN_[0-9A-Za-z]{22}$/);
+  assert.deepEqual([kept.name, kept.hosts, kept.locations], ['github', ['api.example.com'], ['header:x-key']]);
+  assert.deepEqual(environmentOf(definition, 'box'), { SALLYPORT_SANDBOX: 'box', TOKEN: kept.placeholder });
+  assert.equal(showSecret(kept, values).available, true);
+  assert.equal(rulesOf(definition, values).closed, null);
+});
+
+test('rulesOf() closes the gate where a value is lost, and says whose', () => {
+  const { definition } = define({ secrets: [secret] });
+  const { closed, secrets } = rulesOf(definition, new Map());
+  assert.deepEqual([closed?.status, closed?.code], [502, 'SECRET_VALUE_LOST']);
+  assert.match(closed?.detail ?? '', /TOKEN/);
+  assert.deepEqual(secrets.secrets, []);
+});
+
+test('changeSecret() rotates in place, and needs value and hosts for a new one', () => {
+  const made = define({ secrets: [secret] });
+  const rotated = changeSecret(made, 'TOKEN', { value: 'another-value-0815' }, 2000);
+  assert.deepEqual(
+    { ...rotated.definition.secrets[0], updatedAt: 0 },
+    { ...made.definition.secrets[0], updatedAt: 0 },
+    'placeholder, hosts and locations stay',
+  );
+  const [value] = rotated.values.values();
+  assert.equal(value?.equals([...made.values.values()][0]!), false);
+  for (const update of [{}, { value: VALUE }, { allowHosts: ['x.example'] }]) {
+    assert.throws(() => changeSecret(made, 'NEW', update, 0), { code: 'SECRET_NOT_FOUND' });
+  }
+  const added = changeSecret(made, 'NEW', { value: VALUE, allowHosts: ['x.example'] }, 0);
+  assert.deepEqual(
+    added.definition.secrets.map(({ name }) => name),
+    ['TOKEN', 'NEW'],
+  );
+  const removed = removeSecret(added, 'TOKEN');
+  assert.deepEqual([removed.definition.secrets.length, removed.values.size], [1, 1]);
+  assert.throws(() => removeSecret(removed, 'TOKEN'), { code: 'SECRET_NOT_FOUND' });
+});
+
+test('defineSandbox() refuses what cannot be', () => {
+  const cases: [Parameters<typeof define>[0], string][] = [
+    [{ image: 'python' }, 'NOT_SUPPORTED_YET'],
+    [{ runtime: './runc' }, 'RUNTIME_UNKNOWN'],
+    [{ secrets: [{ source: 'store', name: 'HF_TOKEN' }] }, 'NOT_SUPPORTED_YET'],
+    [{ secrets: [{ ...secret, onViolation: 'block' }] }, 'NOT_SUPPORTED_YET'],
+    [{ secrets: [{ ...secret, allowHosts: [] }] }, 'INVALID_SECRET_SPEC'],
+    [{ secrets: [{ ...secret, allowHosts: ['*.example.com'] }] }, 'INVALID_HOST_PATTERN'],
+    [{ secrets: [{ ...secret, allowHosts: ['exa mple.com'] }] }, 'INVALID_HOST_PATTERN'],
+    [{ secrets: [{ ...secret, placeholder: 'with space {rand}' }] }, 'INVALID_SECRET_SPEC'],
+    [{ secrets: [{ ...secret, value: 'short' }] }, 'SECRET_VALUE_TOO_SHORT'],
+    [{ secrets: [{ ...secret, locations: ['nowhere'] }] }, 'INVALID_LOCATION'],
+    [{ network: { resolve: { 'a.example:443': 'nowhere' } } }, 'INVALID_RESOLVE'],
+    [{ volumes: [{ source: '/x', destination: '/usr/x' }] }, 'INVALID_MOUNT'],
+    [{ volumes: [{ source: '/x:y', destination: '/z' }] }, 'INVALID_MOUNT'],
+  ];
+  for (const [asked, code] of cases) assert.throws(() => define(asked), { code }, JSON.stringify(asked));
+  const twice = define({ secrets: [secret, { ...secret, allowHosts: ['b.example.com'] }] });
+  assert.throws(() => rulesOf(twice.definition, twice.values), { code: 'SECRET_CONFLICT' });
+  const exposed = define({ env: { COPY: `x${VALUE}` }, secrets: [secret] });
+  assert.throws(() => rulesOf(exposed.definition, exposed.values), { code: 'SECRET_CONFLICT' });
+});
+
+test('a custom placeholder carries random characters where it says so', () => {
+  const { definition } = define({ secrets: [{ ...secret, placeholder: 'sk-ant-api03-{rand}' }] });
+  assert.match(definition.secrets[0]?.placeholder ?? '', /^sk-ant-api03-[0-9A-Za-z]{22}$/);
+});
+
+test('fitsAny() is for sandboxes whose container needs nothing of its own', () => {
+  assert.equal(
+    fitsAny(define({ secrets: [secret], env: { A: 'b' }, network: { allow: ['x.example'] } }).definition),
+    true,
+  );
+  for (const asked of [{ workspace: '/tmp/x' }, { limits: { cpus: 1 } }, { runtime: 'crun' }, { workdir: '/tmp' }]) {
+    assert.equal(fitsAny(define(asked).definition), false, JSON.stringify(asked));
+  }
+});

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KnownValues } from './known-values.ts';
+import { createSecretSet } from './secret-set.ts';
+import { sealValues, unsealValues } from './secret-set-sealing.ts';
+import { readSecretHosts } from './secret-spec.ts';
+import { SecretValue } from './secret-value.ts';
+
+function setOf(value: string) {
+  return createSecretSet({
+    inputs: [{ env: 'TOKEN', value: new SecretValue(value), hosts: readSecretHosts(['api.example.com'], 'TOKEN') }],
+    locations: [{ kind: 'header' }],
+    plainNames: [],
+    placeholderFor: (env) => `sp_${env}_0123456789`,
+  });
+}
+
+test('KnownValues forgets nothing, and has the present value first', () => {
+  const known = new KnownValues([]);
+  for (const value of ['value-one-1', 'value-two-2', 'value-one-1']) known.add(setOf(value));
+  const shown = sealValues(known.rules(), null, (text) => JSON.parse(text) as { values: { values: string[] }[] });
+  assert.deepEqual(
+    shown.values.map(({ values }) => values),
+    [['value-one-1', 'value-two-2']],
+  );
+  const { rules, attachment } = unsealValues(sealValues(known.rules(), { key: 'k' }, (text) => text));
+  assert.deepEqual(attachment, { key: 'k' });
+  const restored = new KnownValues(rules);
+  restored.add(setOf('value-new-3'));
+  assert.equal(restored.rules()[0]?.values.length, 3);
+  assert.ok(restored.rules()[0]?.values[0]?.equals(new SecretValue('value-new-3')));
+});
+
+test('unsealValues() tells nothing of what it cannot read', () => {
+  for (const text of ['', '{"secret-text":1}', 'null', '{"version":2,"values":[]}', '{"version":1}']) {
+    assert.throws(
+      () => unsealValues(text),
+      (error: Error) => !error.message.includes('secret-text'),
+    );
+  }
+});

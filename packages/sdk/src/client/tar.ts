@@ -122,10 +122,9 @@ export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
           yield piece;
         }
       };
-      const prefix = isUstar(block) ? textOf(block.subarray(345, 500)) : '';
-      const shortName = textOf(block.subarray(0, 100));
       yield {
-        name: attributes.get('path') ?? longName ?? (prefix === '' ? shortName : `${prefix}/${shortName}`),
+        // A long name is cut in its old field, perhaps within a character.
+        name: attributes.get('path') ?? longName ?? shortName(block),
         type,
         mode: readNumber(block.subarray(100, 108)) & 0o7777,
         size: isFile ? size : 0,
@@ -152,6 +151,12 @@ export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
 
 function padded(size: number): number {
   return Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
+function shortName(block: Uint8Array): string {
+  const prefix = isUstar(block) ? textOf(block.subarray(345, 500)) : '';
+  const name = textOf(block.subarray(0, 100));
+  return prefix === '' ? name : `${prefix}/${name}`;
 }
 
 /** GNU's own format has other fields where ustar has the prefix. */

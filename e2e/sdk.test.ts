@@ -1,5 +1,6 @@
 // The SDK against a real daemon, real sandboxes and a local upstream: what a program writes, and what a sandbox gets to see of it.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -17,10 +18,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { Connection, SallyportError, Sandbox, Secret, type ExecStreamEvent } from 'sallyport';
-import { eachCaller, findPresentCaller, type Caller } from './harness/caller.ts';
+import { CHECKOUT, createScene, eachCaller, findPresentCaller, type Caller } from './harness/caller.ts';
 import { assertNoCanary, newCanary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
 import { headerValues } from './harness/recording.ts';
+import { describeRun, sallyport } from './harness/sallyport.ts';
+import { SYSTEM_PATH } from './harness/tools.ts';
 import { startUpstream, type Upstream } from './harness/upstream.ts';
 
 const HOST = 'api.github.com';
@@ -41,7 +44,6 @@ async function createStage(caller: Caller = findPresentCaller()): Promise<Stage>
     connection,
     call: { connection },
     async [Symbol.asyncDispose]() {
-      connection.close();
       await scene[Symbol.asyncDispose]();
     },
   };
@@ -440,4 +442,30 @@ test('a daemon that is killed is waited for, and what a command wrote comes once
   const { exitCode, stdout } = await result;
   assert.equal(stdout, Array.from({ length: steps }, (_, index) => `step ${index + 1}\n`).join(''));
   assert.equal(exitCode, 5);
+});
+
+eachCaller('without a daemon one is started, by the first call', async (caller) => {
+  using scene = createScene(caller);
+  const program = `
+    import { Connection, Sandbox } from 'sallyport';
+    const connection = new Connection({ program: ${JSON.stringify(join(CHECKOUT, 'sallyport'))} });
+    const [one, two] = await Promise.all([Sandbox.run({}, { connection }), Sandbox.list({ connection })]);
+    const { stdout } = await one.exec('id', ['-u']);
+    await one[Symbol.asyncDispose]();
+    console.log(stdout.trim(), two.length <= 1, (await connection.status()).sandboxes, connection.socket);`;
+  const child = spawn(process.execPath, ['--conditions=sallyport-source', '--input-type=module', '-e', program], {
+    cwd: CHECKOUT,
+    env: { PATH: SYSTEM_PATH, HOME: scene.home, TMPDIR: scene.tmp, SALLYPORT_WARM: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(process.getuid?.() === caller.uid ? {} : { uid: caller.uid, gid: caller.gid }),
+  });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part));
+  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const stopped = await sallyport(['daemon', 'stop', '--sandboxes'], { scene, audit: false });
+  assert.equal(status, 0, output);
+  const [uid, couldList, left, socket] = output.trim().split(' ');
+  assert.match(uid ?? '', /^\d+$/);
+  assert.deepEqual([couldList, left, socket], ['true', '0', join(scene.home, '.local/state/sallyport/daemon/socket')]);
+  assert.equal(stopped.status, 0, describeRun(stopped));
 });

@@ -44,11 +44,6 @@ export class Connection {
     return await this.ask({ method: 'GET', path: '/v1/daemon' }, options);
   }
 
-  /** Lets go of idle connections. The daemon goes on, and further calls connect again. */
-  close(): void {
-    this.#client.close();
-  }
-
   /** @internal */
   async ask<T>(
     question: Question,

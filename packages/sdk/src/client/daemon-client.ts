@@ -24,7 +24,9 @@ export interface DaemonRequest {
 /** Talks HTTP to the daemon at a Unix socket. */
 export class DaemonClient {
   readonly #socketPath: string;
-  readonly #agent = new Agent({ keepAlive: true });
+  // A connection for each request: a Unix socket costs next to nothing, an idle one could break just when it is used again, and Deno does
+  // not end while one is open.
+  readonly #agent = new Agent({ keepAlive: false });
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
@@ -57,11 +59,6 @@ export class DaemonClient {
   /** Asks for bytes. They end early, with an error, when the daemon's answer does. */
   async bytes(request: DaemonRequest): Promise<AsyncGenerator<Uint8Array, void, undefined>> {
     return readBody(await this.#send(request, '*/*'), request.signal);
-  }
-
-  /** Closes idle connections. */
-  close(): void {
-    this.#agent.destroy();
   }
 
   async #send(request: DaemonRequest, accept: string): Promise<IncomingMessage> {

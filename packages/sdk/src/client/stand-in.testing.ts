@@ -45,7 +45,6 @@ export async function startStandIn(answer: Answer, early = false): Promise<Stand
     connection,
     asked,
     async [Symbol.asyncDispose]() {
-      connection.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
       rmSync(directory, { recursive: true, force: true });

@@ -80,7 +80,7 @@ const audit = {
 const context = createGateContext({
   policy,
   secrets,
-  authority: CertificateAuthority.create({ commonName: 'bench' }),
+  authority: await CertificateAuthority.create({ openssl: 'openssl', commonName: 'bench' }),
   trust: new UpstreamTrust({ source: 'bench', systemPem: '', extraPem: '' }),
   audit,
 });

@@ -113,7 +113,7 @@ test('an airlock lets nothing through but its ports and its DNS', async (t) => {
 });
 
 test('openAirlock() serves the same doors where a second Node opens them', async () => {
-  const airlock = await openAirlock({ ports: [80, 443], socketDonor: 'node' });
+  const airlock = await openAirlock({ ports: [80, 443], perl: null });
   try {
     answerWithDestination(airlock);
     assert.deepEqual([airlock.dnsUdp.length, airlock.dnsTcp.length], [2, 2]);
@@ -168,6 +168,44 @@ test('an airlock starts no second Node where its sockets can be taken over', asy
   assert.deepEqual([...airlock.servers.keys()], [80, 443]);
   await airlock.close();
 });
+
+test('a second Node opens the sockets where Perl does not work', async () => {
+  for (const perl of ['/nonexistent/perl', '/bin/false', '/bin/echo']) {
+    // It has ended before it is asked for anything.
+    const ports = new Promise<number[]>((resolve) => setTimeout(resolve, 200, [80]));
+    const airlock = await openAirlock({ ports, perl });
+    assert.deepEqual([...airlock.servers.keys()], [80], perl);
+    await airlock.close();
+    await assert.rejects(openAirlock({ ports: [80], perl, nodeBinary: '/nonexistent/node' }), { code: 'ENOENT' });
+  }
+});
+
+/** Runs a command with a filter by which pidfd_getfd(2) is refused, as a container's may. prctl(2) is number 157, on x64. */
+const WITHOUT_PIDFD_GETFD = `
+my $filter = pack('SCCL' x 4, 0x20, 0, 0, 0, 0x15, 0, 1, 438, 0x06, 0, 0, 0x00050001, 0x06, 0, 0, 0x7fff0000);
+syscall(157, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!";
+syscall(157, 22, 2, pack('S x6 P', 4, $filter)) == 0 or die "seccomp: $!";
+exec @ARGV;`;
+
+test(
+  'a second Node opens the sockets where they cannot be taken over',
+  { skip: (process.arch !== 'x64' || findTool('perl') === undefined) && 'needs perl on x86-64' },
+  () => {
+    const module = fileURLToPath(new URL('../packages/runtime/src/airlock/airlock.ts', import.meta.url));
+    const open = (options: object): string => {
+      const program = `import { openAirlock } from ${JSON.stringify(module)};
+        const airlock = await openAirlock(${JSON.stringify({ ports: [80], ...options })}).catch(({ code }) => console.log(code));
+        console.log(...(airlock?.servers.keys() ?? []));
+        await airlock?.close();`;
+      const node = [process.execPath, '--conditions=sallyport-source', '--input-type=module', '-e', program];
+      const { stdout, stderr } = spawnSync('perl', ['-e', WITHOUT_PIDFD_GETFD, ...node], { encoding: 'utf8' });
+      assert.equal(stderr, '');
+      return stdout.trim();
+    };
+    assert.equal(open({}), '80');
+    assert.equal(open({ nodeBinary: '/nonexistent/node' }), 'ENOENT');
+  },
+);
 
 test('openAirlock() serves port 53 to others beside its own DNS', async () => {
   const airlock = await openAirlock({ ports: [53] });
@@ -241,7 +279,7 @@ test(
       mkdirSync(join(folder, 'bin'), { mode: 0o700 });
       const nodeBinary = join(folder, 'bin/node');
       copyFileSync(process.execPath, nodeBinary);
-      const airlock = await openAirlock({ ports: [80], socketDonor: 'node', nodeBinary });
+      const airlock = await openAirlock({ ports: [80], perl: null, nodeBinary });
       assert.equal(airlock.servers.size, 1);
       await airlock.close();
     } finally {

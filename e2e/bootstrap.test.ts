@@ -291,7 +291,7 @@ describe('tools/bootstrap.mjs', () => {
   /** A system that has every core tool but those named. */
   function makeSystem(...without: string[]): string {
     const system = makeDirectory('system');
-    for (const name of ['runc', 'ip', 'unshare', 'nsenter', 'mount', 'tini', 'conmon']) {
+    for (const name of ['runc', 'ip', 'unshare', 'nsenter', 'mount', 'openssl', 'tini', 'conmon']) {
       if (!without.includes(name)) writeProgram(join(system, 'usr/bin', name), 'exit 0');
     }
     for (const file of ['usr/share/containers/seccomp.json', 'etc/ssl/certs/ca-certificates.crt']) {

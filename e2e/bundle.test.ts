@@ -13,6 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -91,6 +92,18 @@ test('./sallyport never runs an old bundle in place of a source that is wrong', 
   assert.notEqual(status, 0);
   assert.equal(stdout, '');
   assert.match(stderr, /command-line\.ts/);
+});
+
+test('the thread for certificates is a bundle with all that it needs, and the command line holds nothing of it', () => {
+  const directory = join(checkout, 'packages/runtime/dist/cli');
+  const worker = readFileSync(join(directory, 'certificate-worker.cjs'), 'utf8');
+  const required = [...worker.matchAll(/\brequire\("([^"]+)"\)/g)].map(([, name = '']) => name);
+  assert.deepEqual(
+    required.filter((name) => !isBuiltin(name)),
+    [],
+  );
+  assert.match(worker, /X509CertificateGenerator/);
+  assert.doesNotMatch(readFileSync(join(directory, 'main.cjs'), 'utf8'), /X509CertificateGenerator/);
 });
 
 test('the bundle loads neither schemas nor HTTP before they are needed', () => {

@@ -84,7 +84,9 @@ describe('npm pack', () => {
       const isRuntime = files.includes('package/bin/sallyport');
       assert.deepEqual(
         files.filter((name) => isRuntime && name.startsWith('package/dist/cli/')),
-        isRuntime ? ['package/dist/cli/main.cjs', 'package/dist/cli/THIRD-PARTY-NOTICES.txt'] : [],
+        isRuntime
+          ? ['certificate-worker.cjs', 'main.cjs', 'THIRD-PARTY-NOTICES.txt'].map((name) => `package/dist/cli/${name}`)
+          : [],
       );
       const strangers = files.filter((name) => /\.test\.|^package\/src\/|(?<!\.d)\.ts$/.test(name));
       assert.deepEqual(strangers, []);
@@ -110,15 +112,49 @@ describe('the installed packages', () => {
     };
     const command = join(consumer, 'node_modules/.bin/sallyport');
     const notices = readFileSync(join(consumer, 'node_modules/sallyport/dist/cli/THIRD-PARTY-NOTICES.txt'), 'utf8');
-    for (const name of ['commander', 'ipaddr.js', 'tldts']) {
+    const { dependencies } = JSON.parse(
+      readFileSync(join(consumer, 'node_modules/sallyport/package.json'), 'utf8'),
+    ) as { dependencies: object };
+    for (const name of ['@peculiar/x509', 'commander', 'ipaddr.js', 'reflect-metadata', 'tldts']) {
       assert.match(
         notices,
         new RegExp(`^${name.replace('.', '\\.')} \\d+\\.\\d+\\.\\d+\n[^]*?[Cc]opyright`, 'm'),
         name,
       );
-      assert.equal(existsSync(join(consumer, 'node_modules', name)), false, `${name} is a part of the bundle`);
+      assert.equal(name in dependencies, false, `${name} is a part of the bundles`);
     }
     assert.match(run('/', command, '--version'), new RegExp(`\\b${version.replaceAll('.', '\\.')}\\b`));
+  });
+
+  test('the thread for certificates works by what is in its package', () => {
+    const away = join(base, 'thread.cjs');
+    cpSync(join(consumer, 'node_modules/sallyport/dist/cli/certificate-worker.cjs'), away);
+    const program = `
+      import { execFileSync } from 'node:child_process';
+      import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+      import { Worker } from 'node:worker_threads';
+      const key = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -config /dev/null -subj /CN=A';
+      const made = execFileSync('openssl', ['req', '-x509', ...key.split(' ')], { stdio: 'pipe' });
+      const authorityKey = createPrivateKey(made);
+      const thread = new Worker(${JSON.stringify(away)});
+      thread.on('message', ({ certPem }) => {
+        const { issuer, subject } = new X509Certificate(certPem);
+        console.log(issuer, subject);
+        thread.terminate();
+      });
+      thread.postMessage({
+        call: 1,
+        request: {
+          host: 'a.example',
+          isAddress: false,
+          notBeforeMs: 0,
+          notAfterMs: Date.now(),
+          publicKey: createPublicKey(authorityKey),
+          authorityPem: new X509Certificate(made).toString(),
+          authorityKey,
+        },
+      });`;
+    assert.equal(run(base, process.execPath, '--input-type=module', '-e', program), 'CN=A CN=a.example\n');
   });
 
   test('the command says what is wrong with a Node that is too old', () => {

@@ -32,7 +32,7 @@ const NAMES = [
 
 /** Opens the target. */
 export async function openTarget(): Promise<FuzzTarget<{ dice: number[] }>> {
-  const authority = CertificateAuthority.create({ commonName: 'Fuzz' });
+  const authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Fuzz' });
   const context = await new LeafContexts({ authority }).contextFor('a.example');
   return targetOfThrows('client-hello', async (dice, note) => {
     const bytes = intoRecords(damage(clientHello(dice), dice), dice);

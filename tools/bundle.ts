@@ -1,17 +1,35 @@
-// Makes one file of the command line: `node tools/bundle.ts [CHECKOUT]`. Node loads it in a fraction of the time that its two hundred
+// Makes one file of the command line, and one of its thread for certificates: `node tools/bundle.ts [CHECKOUT]`. Node loads it in a fraction of the time that its two hundred
 // modules take, without stripping types. `npm run build` and, in a checkout, the launcher use it.
+import { isBuiltin } from 'node:module';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
-/** Where the bundle lies in the runtime's package: as deep as its source, which finds the package by its own place. */
-const BUNDLE = 'dist/cli/main.cjs';
+/** Where the bundles lie in the runtime's package: as deep as their sources, which find the package by their own place. */
+const OUTPUT = 'dist/cli';
 
-/** Whose licences the bundle carries. */
-const NOTICES = 'dist/cli/THIRD-PARTY-NOTICES.txt';
+/** A program that becomes a file of its own. */
+interface Bundle {
+  readonly source: string;
+  /** In {@link OUTPUT}; another program looks for it under this name. */
+  readonly output: string;
+  /** Packages that become a part of it; all others are what npm installs, loaded when they are needed. */
+  readonly included: readonly string[] | 'all';
+}
 
-/** What becomes a part of the file beside our own modules: what each run needs. All else is what npm installs, loaded when it is needed. */
-const INCLUDED = ['@sallyport/sdk', 'commander', 'ipaddr.js', 'tldts', 'tldts-core'];
+const BUNDLES: readonly Bundle[] = [
+  // First: where there is a command line, there is what it starts.
+  { source: 'src/tls/certificate-worker.ts', output: 'certificate-worker.cjs', included: 'all' },
+  {
+    source: 'src/cli/main.ts',
+    output: 'main.cjs',
+    // What each run needs.
+    included: ['@sallyport/sdk', 'commander', 'ipaddr.js', 'tldts', 'tldts-core'],
+  },
+];
+
+/** Whose licences the bundles carry. */
+const NOTICES = 'THIRD-PARTY-NOTICES.txt';
 
 /** What a licence file does not say. */
 const FURTHER_NOTICES: Readonly<Record<string, string>> = {
@@ -20,9 +38,10 @@ const FURTHER_NOTICES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Bundles the command line of the checkout at `root`. Names and line breaks stay, so that a stack can be read; comments name the sources.
+ * Bundles the command line of the checkout at `root`, and the thread that makes certificates. Names and line breaks stay, so that a stack can
+ * be read; comments name the sources.
  *
- * The file appears all at once, and its modification time is the moment at which the sources began to be read: what changed since
+ * A file appears all at once, and its modification time is the moment at which the sources began to be read: what changed since
  * then has a later change time.
  *
  * @throws Error when a source cannot be bundled; esbuild has said why.
@@ -30,48 +49,55 @@ const FURTHER_NOTICES: Readonly<Record<string, string>> = {
 export async function bundleCommandLine(root: string): Promise<void> {
   const directory = join(resolve(root), 'packages', 'runtime');
   const startedAt = new Date();
-  const output = join(directory, BUNDLE);
-  const partial = `${output}.${process.pid}`;
-  mkdirSync(dirname(output), { recursive: true });
+  const output = join(directory, OUTPUT);
+  mkdirSync(output, { recursive: true });
+  const partial = (name: string): string => join(output, `${name}.${process.pid}`);
   try {
-    const { metafile } = await build({
-      metafile: true,
-      absWorkingDir: directory,
-      entryPoints: [join(directory, 'src/cli/main.ts')],
-      outfile: partial,
-      bundle: true,
-      platform: 'node',
-      // What a module imports is loaded with it; an ES module would load it at the very start, whatever is imported late.
-      format: 'cjs',
-      banner: { js: `const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
-      define: { 'import.meta.url': 'importMetaUrl' },
-      target: 'node24',
-      conditions: ['sallyport-source'],
-      legalComments: 'none',
-      logLevel: 'warning',
-      plugins: [
-        {
-          name: 'other-packages-stay-outside',
-          setup(builder) {
-            builder.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
-              const isIncluded =
-                kind === 'entry-point' || INCLUDED.some((name) => path === name || path.startsWith(`${name}/`));
-              return isIncluded ? undefined : { path, external: true };
-            });
-          },
-        },
-      ],
-    });
+    const inputs = await Promise.all(BUNDLES.map((bundle) => bundleProgram(directory, bundle, partial(bundle.output))));
     // First: there is no bundle without its notices.
-    writeFileSync(
-      join(directory, NOTICES),
-      noticesOf(Object.keys(metafile.inputs).map((path) => join(directory, path))),
-    );
-    utimesSync(partial, startedAt, startedAt);
-    renameSync(partial, output);
+    writeFileSync(join(output, NOTICES), noticesOf(inputs.flat()));
+    for (const { output: name } of BUNDLES) {
+      utimesSync(partial(name), startedAt, startedAt);
+      renameSync(partial(name), join(output, name));
+    }
   } finally {
-    rmSync(partial, { force: true });
+    for (const { output: name } of BUNDLES) rmSync(partial(name), { force: true });
   }
+}
+
+/** Writes one bundle and returns the files that it was made of. */
+async function bundleProgram(directory: string, { source, included }: Bundle, outfile: string): Promise<string[]> {
+  const isIncluded = (path: string): boolean =>
+    included === 'all' ? !isBuiltin(path) : included.some((name) => path === name || path.startsWith(`${name}/`));
+  const { metafile } = await build({
+    metafile: true,
+    absWorkingDir: directory,
+    entryPoints: [join(directory, source)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    // What a module imports is loaded with it; an ES module would load it at the very start, whatever is imported late.
+    format: 'cjs',
+    banner: { js: `const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
+    define: { 'import.meta.url': 'importMetaUrl' },
+    target: 'node24',
+    conditions: ['sallyport-source'],
+    // ES modules where a package has both: what is not used of them is left out.
+    mainFields: ['module', 'main'],
+    legalComments: 'none',
+    logLevel: 'warning',
+    plugins: [
+      {
+        name: 'other-packages-stay-outside',
+        setup(builder) {
+          builder.onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
+            kind === 'entry-point' || isIncluded(path) ? undefined : { path, external: true },
+          );
+        },
+      },
+    ],
+  });
+  return Object.keys(metafile.inputs).map((path) => join(directory, path));
 }
 
 /** The licences of the packages that the files belong to. */
@@ -93,7 +119,7 @@ function noticesOf(files: readonly string[]): string {
     if (name === undefined || file === undefined) throw new Error(`${directory} has no licence file.`);
     return `${name} ${version}\n\n${FURTHER_NOTICES[name] ?? ''}${readFileSync(join(directory, file), 'utf8').trim()}\n`;
   });
-  return `The file main.cjs contains parts of these packages.\n\n${notices.join(`\n${'-'.repeat(80)}\n\n`)}`;
+  return `The files beside this one contain parts of these packages.\n\n${notices.join(`\n${'-'.repeat(80)}\n\n`)}`;
 }
 
 if (import.meta.main) await bundleCommandLine(process.argv[2] ?? '.');

@@ -29,6 +29,7 @@ const CORE = [
   { name: 'unshare', commands: ['unshare'], packages: packages('util-linux') },
   { name: 'nsenter', commands: ['nsenter'], packages: packages('util-linux') },
   { name: 'mount', commands: ['mount'], packages: packages('mount', 'util-linux', 'mount', 'util-linux') },
+  { name: 'openssl', commands: ['openssl'], packages: packages('openssl') },
   { name: 'tini', commands: ['tini'], inside: true, packages: packages('tini') },
   { name: 'conmon', commands: ['conmon'], packages: packages('conmon') },
   {
@@ -62,7 +63,6 @@ const DEMO = [
 
 /** @type {Tool[]} What the end-to-end tests add. */
 const TEST = [
-  { name: 'openssl', commands: ['openssl'], inside: true, packages: packages('openssl') },
   { name: 'wget', commands: ['wget'], inside: true, packages: packages('wget') },
   {
     name: "Python's requests",

@@ -36,8 +36,8 @@ const NODE_BINARY_FD = 4;
 /**
  * Opens the sockets `requested` inside the airlock.
  *
- * They are opened by a small program there, and taken over and bound here. Where that cannot be done (no Perl, a seccomp filter
- * without pidfd_getfd, no library for system calls), a second Node opens and sends them.
+ * They are opened by a small program there, and taken over and bound here. Where that cannot be done (no Perl, a kernel, seccomp filter
+ * or security module that refuses pidfd_getfd, no library for system calls), a second Node opens and sends them.
  *
  * @param networkReady resolves when the gate's addresses exist; the ports are served before.
  * @throws SallyportError `AIRLOCK_FAILED`.
@@ -50,7 +50,9 @@ export async function openListeners(
 ): Promise<Listeners> {
   const listeners: Listeners = { servers: new Map(), dnsUdp: [], dnsTcp: [] };
   try {
-    const isDone = options.socketDonor !== 'node' && (await openHere(holder, requested, networkReady, listeners));
+    // Not along the caller's PATH, which may name folders that a sandboxed program can write to: there is another way.
+    const perl = options.perl === undefined ? findTool('perl', '') : (options.perl ?? undefined);
+    const isDone = perl !== undefined && (await openHere(holder, perl, requested, networkReady, listeners));
     if (!isDone) await openByNode(holder, requested, networkReady, listeners, options.nodeBinary ?? process.execPath);
   } catch (error) {
     closeListeners(listeners);
@@ -64,8 +66,8 @@ export async function openListeners(
 
 /** How {@link openListeners} gets its sockets. */
 export interface ListenerOptions {
-  /** `node` where the second Node is to do it at once; default: only where nothing else can. */
-  readonly socketDonor?: 'node';
+  /** The Perl that opens them, `null` for none. Default: the system's, if it has one. */
+  readonly perl?: string | null;
   /** The binary of that Node. Default: the one that runs this. */
   readonly nodeBinary?: string;
 }
@@ -108,12 +110,11 @@ function planDoors({ ports, dnsAddresses, ipv6 }: ListenRequest): readonly Door[
 /** Opens sockets without another Node; `false` where this machine does not let us. */
 async function openHere(
   holder: Holder,
+  perl: string,
   requested: ListenRequest | Promise<ListenRequest>,
   networkReady: Promise<unknown>,
   listeners: Listeners,
 ): Promise<boolean> {
-  const perl = findTool('perl');
-  if (perl === undefined) return false;
   const donor = startSocketDonor(holder, perl);
   let doors: readonly Door[];
   let sockets: readonly number[];

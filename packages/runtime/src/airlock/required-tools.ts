@@ -19,6 +19,7 @@ const TOOL_PACKAGES = {
   mount: ['mount', 'util-linux', 'mount'],
   ip: ['iproute2', 'iproute', 'iproute2'],
   tar: ['tar', 'tar', 'tar'],
+  openssl: ['openssl', 'openssl', 'openssl'],
   tini: ['tini', 'tini', 'tini'],
   sleep: ['coreutils', 'coreutils', 'coreutils'],
   conmon: ['conmon', 'conmon', 'conmon'],

@@ -40,6 +40,9 @@ while (<STDIN>) {
 const FAMILIES = { 4: 2, 6: 10 } as const;
 const TYPES = { tcp: 1, udp: 2 } as const;
 
+/** As much as the numbers of all ports take, and more. */
+const MAX_ANSWER_LENGTH = 1 << 20;
+
 /**
  * Starts a process inside the airlock that opens sockets for this one. A Perl takes 5 ms of a processor for that, a Node 60.
  *
@@ -48,13 +51,18 @@ const TYPES = { tcp: 1, udp: 2 } as const;
 export function startSocketDonor(holder: Holder, perl: string): SocketDonor {
   const child = holder.enter([perl, '-e', DONOR_PROGRAM], { stdio: ['pipe', 'pipe', 'ignore'] });
   child.stdin?.on('error', () => undefined);
-  const close = (): void => void child.stdin?.end();
+  // From here on: a Perl that does not work ends long before it is asked for anything.
+  const ended = new Promise<never>((_resolve, reject) => {
+    const onEnd = (): void => reject(new Error('the helper that opens sockets ended'));
+    child.once('error', onEnd).once('close', onEnd);
+  });
+  ended.catch(() => undefined);
   return {
-    close,
+    close: () => void child.stdin?.end(),
     async open(kinds) {
-      const offered = await askFor(child, kinds);
+      const offered = await Promise.race([askFor(child, kinds), ended]);
       const calls = systemCalls();
-      const process_ = calls.openProcess(onlyChildOf(child.pid ?? 0));
+      const process_ = openOnlyChild(child.pid ?? 0);
       const taken: number[] = [];
       try {
         for (const descriptor of offered) taken.push(calls.copyDescriptor(process_, descriptor));
@@ -69,7 +77,7 @@ export function startSocketDonor(holder: Holder, perl: string): SocketDonor {
   };
 }
 
-/** The donor's own descriptors, one for each kind. */
+/** The donor's own descriptors, one for each kind; never settles where the donor ends. */
 async function askFor(child: ChildProcess, kinds: readonly SocketKind[]): Promise<readonly number[]> {
   child.stdin?.write(kinds.map(({ family, protocol }) => `${FAMILIES[family]} ${TYPES[protocol]}\n`).join(''));
   return await new Promise((resolve, reject) => {
@@ -77,28 +85,34 @@ async function askFor(child: ChildProcess, kinds: readonly SocketKind[]): Promis
     const onData = (text: string): void => {
       said += text;
       const lines = said.split('\n').slice(0, -1);
-      if (lines.length < kinds.length) return;
-      settle();
+      if (lines.length < kinds.length && said.length < MAX_ANSWER_LENGTH) return;
+      child.stdout?.off('data', onData);
       const descriptors = lines.map(Number);
       if (lines.length === kinds.length && descriptors.every((one) => Number.isSafeInteger(one) && one > 2)) {
         resolve(descriptors);
       } else reject(new Error('the helper that opens sockets said what is not understood'));
     };
-    const onEnd = (): void => {
-      settle();
-      reject(new Error('the helper that opens sockets ended'));
-    };
-    const settle = (): void => {
-      child.stdout?.off('data', onData);
-      child.off('error', onEnd).off('close', onEnd);
-    };
     child.stdout?.setEncoding('latin1').on('data', onData);
-    child.on('error', onEnd).on('close', onEnd);
-    if (kinds.length === 0) onData('');
   });
 }
 
-/** `nsenter` forks to enter the process id namespace: its child is the program. */
+/**
+ * Opens the program, which is a child of the process that was started: `nsenter` forks to enter the process id namespace.
+ *
+ * A process that is still its child when it has been opened is the one that was meant: the number cannot have been given to another since.
+ */
+function openOnlyChild(pid: number): number {
+  const child = onlyChildOf(pid);
+  const opened = systemCalls().openProcess(child);
+  try {
+    if (onlyChildOf(pid) === child) return opened;
+  } catch {
+    // It has ended.
+  }
+  closeSync(opened);
+  throw new Error('the helper that opens sockets ended');
+}
+
 function onlyChildOf(pid: number): number {
   const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim();
   const child = Number(text);

@@ -19,8 +19,8 @@ const MAX_BACKLOG_LENGTH = 64 * 1024 * 1024;
 const MAX_TURN_LINES = 128;
 /** One write takes no further line when it has this many bytes. */
 const MAX_WRITE_LENGTH = 1024 * 1024;
-/** Under load one write follows another no sooner, in ms: with its head each costs about 0.3 ms of a core. Nobody waits for it. */
-const MIN_CYCLE_MS = 20;
+/** Under load one write follows another no sooner, in ms: with its head each costs some 0.3 ms of a core. Nobody waits for it. */
+const MIN_CYCLE_MS = 50;
 /** What a power failure can take, in ms. */
 const SYNC_INTERVAL_MS = 1000;
 

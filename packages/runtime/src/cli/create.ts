@@ -9,6 +9,7 @@ import { parseVolume } from '../sandbox/volumes.ts';
 import { createReporter } from './report.ts';
 import { planRun, type RunFlags } from './run-plan.ts';
 import { addSandboxOptions, REPEATABLE } from './sandbox-options.ts';
+import { connect } from './daemon-connection.ts';
 
 /** Adds `sallyport create`. */
 export function addCreateCommand(program: Command): void {
@@ -33,8 +34,7 @@ export function addCreateCommand(program: Command): void {
         start: given.start,
         autoRemove: given.rm === true,
       };
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      const client = await connectDaemon(process.env);
+      const client = await connect();
       const sandbox = await client.ask<SandboxInfo>({ method: 'POST', path: '/v1/sandboxes', body: request });
       for (const notice of sandbox.notices) reporter.notice(notice);
       process.stdout.write(given.json === true ? `${JSON.stringify(sandbox)}\n` : `${sandbox.name}\n`);

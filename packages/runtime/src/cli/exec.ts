@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { DaemonClient } from '../client/daemon-client.ts';
 import { parseDuration } from '../sandbox/limits.ts';
 import { isEnvironmentName } from '../secrets/secret-spec.ts';
+import { connect, sandboxPath } from './daemon-connection.ts';
 
 /** Signals that are the command's, not ours. */
 const FORWARDED_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
@@ -60,8 +61,7 @@ export function addExecCommand(
         ...(flags.timeout === undefined ? {} : { timeoutMs: parseDuration(flags.timeout) }),
         ...(flags.tty === true ? { terminal: terminalSize() } : {}),
       };
-      const { connectDaemon } = await import('../client/start-daemon.ts');
-      settle(await execute(await connectDaemon(process.env), name, request));
+      settle(await execute(await connect(), name, request));
     });
 }
 
@@ -88,7 +88,7 @@ function terminalSize(): { columns: number; rows: number } {
 
 /** Runs a command and passes its streams on; a daemon that is restarted meanwhile is waited for. */
 async function execute(client: DaemonClient, name: string, request: ExecCreate): Promise<number> {
-  const base = `/v1/sandboxes/${encodeURIComponent(name)}/execs`;
+  const base = `${sandboxPath(name)}/execs`;
   let exec: string | undefined;
   let after: string | undefined;
   let cleanUp: () => void = () => undefined;

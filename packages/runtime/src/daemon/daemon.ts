@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { describeApi } from '@sallyport/sdk/api';
 import { SallyportError, type DaemonEvent, type DaemonStatus, type DaemonStop } from '@sallyport/sdk';
@@ -19,9 +20,14 @@ import { openDatabase } from './store/database.ts';
 import { EventTable } from './store/event-table.ts';
 import { ExecTable } from './store/exec-table.ts';
 import { SandboxTable } from './store/sandbox-table.ts';
+import { Turnstile } from './turnstile.ts';
 
 /** How many sandboxes are prepared before somebody asks. */
 const DEFAULT_WARM_SANDBOXES = 2;
+/** Commands that are started at a time, on however few processors. */
+const MIN_PARALLEL_STARTS = 4;
+/** Clients that may wait to be accepted: one that comes in a crowd is not to be turned away. */
+const BACKLOG_CONNECTIONS = 4096;
 /** How long open answers have when the daemon stops, in ms. */
 const GRACE_MS = 2_000;
 
@@ -66,6 +72,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
         }
       },
       trust: trustCache(),
+      starts: new Turnstile(Math.max(MIN_PARALLEL_STARTS, availableParallelism())),
     },
     options.warmSandboxes ?? DEFAULT_WARM_SANDBOXES,
   );
@@ -148,7 +155,7 @@ async function listen(server: Server, path: string): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(path, () => resolve());
+      server.listen({ path, backlog: BACKLOG_CONNECTIONS }, () => resolve());
     });
   } catch (cause) {
     throw new SallyportError('STATE_FAILED', `The daemon cannot listen at ${JSON.stringify(path)}.`, { cause });

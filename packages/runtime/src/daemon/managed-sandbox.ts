@@ -37,6 +37,7 @@ import { execDirectory, ManagedExec } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
+import type { Turnstile } from './turnstile.ts';
 import { countOutOfMemory, readUsage } from './usage.ts';
 
 /** How long commands have after SIGTERM when a sandbox is stopped, unless something else is asked for, in ms. */
@@ -56,6 +57,8 @@ export interface SandboxSurroundings {
   readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
   /** Trusted roots for upstreams, with these further files. */
   readonly trust: (upstreamCaFiles: readonly string[]) => Promise<UpstreamTrust>;
+  /** Commands that are being started: many at once would only hold each other up. */
+  readonly starts: Turnstile;
   /** The sandbox is gone. */
   readonly onRemoved: (sandbox: ManagedSandbox) => void;
 }
@@ -219,7 +222,8 @@ export class ManagedSandbox {
         stdin: asked.stdin ?? false,
       };
       await live.named;
-      if (parked === null) await live.startCommand(spec, () => exec.check());
+      if (parked === null)
+        await this.#around.starts.pass(async () => await live.startCommand(spec, () => exec.check()));
       else input = await parked.become(spec, () => exec.check());
     } catch (error) {
       if (parked !== null && error instanceof SallyportError && error.code === 'EXEC_ENDED') {
@@ -436,7 +440,7 @@ export class ManagedSandbox {
   /** Removes what was parked, and became no command, when the last daemon ended. */
   #clearExecs(directory: string): void {
     for (const id of readdirSync(directory)) {
-      if (!this.#execs.has(id)) rmSync(join(directory, id), { recursive: true, force: true });
+      if (!this.#execs.has(id)) rmSync(join(directory, id), { recursive: true, force: true, maxRetries: 5 });
     }
   }
 
@@ -475,8 +479,8 @@ export class ManagedSandbox {
 
   #forget(): void {
     this.#around.sandboxes.remove(this.id);
-    rmSync(this.directory, { recursive: true, force: true });
-    rmSync(this.#ownDirectory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.#ownDirectory, { recursive: true, force: true, maxRetries: 5 });
     this.#around.onRemoved(this);
     this.#tell('sandbox.removed');
     this.#wake();
@@ -549,7 +553,7 @@ export class ManagedSandbox {
   #dropExec(exec: ManagedExec): void {
     this.#execs.delete(exec.id);
     this.#around.execs.remove(exec.id);
-    rmSync(exec.directory, { recursive: true, force: true });
+    rmSync(exec.directory, { recursive: true, force: true, maxRetries: 5 });
   }
 
   #trimExecs(): void {
@@ -557,7 +561,7 @@ export class ManagedSandbox {
     for (const exec of ended.slice(0, Math.max(0, ended.length - MAX_KEPT_EXECS))) {
       this.#execs.delete(exec.id);
       this.#around.execs.remove(exec.id);
-      rmSync(exec.directory, { recursive: true, force: true });
+      rmSync(exec.directory, { recursive: true, force: true, maxRetries: 5 });
     }
   }
 

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import type { PreparedSandbox } from '../engine/lasting-sandbox.ts';
 
 /** A sandbox that was prepared before anybody asked for it, and the id that it has got by that. */
@@ -49,7 +50,7 @@ export class WarmPool {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     await this.#filling;
-    await Promise.all(this.#waiting.splice(0).map(async ({ prepared }) => await prepared.close()));
+    await Promise.all(this.#waiting.splice(0).map(async (warm) => await discard(warm)));
   }
 
   #schedule(delayMs: number): void {
@@ -84,7 +85,13 @@ export class WarmPool {
     const index = this.#waiting.indexOf(warm);
     if (index < 0) return;
     this.#waiting.splice(index, 1);
-    void warm.prepared.close().catch(() => undefined);
+    void discard(warm).catch(() => undefined);
     this.#schedule(RETRY_DELAY_MS);
   }
+}
+
+/** Ends one that nobody has taken, and removes its files. */
+async function discard({ prepared }: WarmSandbox): Promise<void> {
+  await prepared.close();
+  rmSync(prepared.record.directory, { recursive: true, force: true, maxRetries: 5 });
 }

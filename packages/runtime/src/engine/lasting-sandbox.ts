@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
+import { requireTools } from '../airlock/required-tools.ts';
 import { adoptAirlock, type Airlock } from '../airlock/airlock.ts';
 import {
   adoptHolder,
@@ -38,6 +39,9 @@ export interface LastingRecord {
   /** Files of the sandbox on the host. */
   readonly directory: string;
 }
+
+/** What people see in their client's certificate dialogs. */
+const COMMON_NAME = 'Sallyport sandbox';
 
 /** Files in the directory of a sandbox. */
 const FILES = { lifeline: 'lifeline', execs: 'execs', vault: 'vault' } as const;
@@ -89,8 +93,10 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
   const { uid, gid } = sandboxIdentity(currentCaller());
   const lifeline = join(directory, FILES.lifeline);
   const opening = new SandboxOpening({ lifeline, uid, gid });
-  const authority = CertificateAuthority.create({ commonName: 'Sallyport sandbox' });
-  const trustFiles = makeTrustFiles(authority, trust);
+  const made = CertificateAuthority.create({ openssl: requireTools(['openssl']).openssl, commonName: COMMON_NAME });
+  // Told by whoever waits for the files.
+  made.catch(() => undefined);
+  const trustFiles = makeTrustFiles(made, trust);
   trustFiles.catch(() => undefined);
   let launch: ReturnType<typeof launchSandbox>;
   try {
@@ -109,7 +115,10 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
     throw error;
   }
   const close = async (): Promise<void> => {
-    authority.close();
+    await made.then(
+      (authority) => authority.close(),
+      () => undefined,
+    );
     await launch.close();
   };
   try {
@@ -122,6 +131,7 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
     files.catch(() => undefined);
     const { container, notices } = await launch.startWaiting(containerLifeline(lifeline));
     const [, vault] = await files;
+    const authority = await made;
     const record: LastingRecord = {
       holder: recordOf(airlock),
       container,
@@ -260,7 +270,7 @@ export class LastingSandbox {
     const values = new KnownValues(content?.values ?? []);
     const authority =
       content === null
-        ? CertificateAuthority.create({ commonName: 'Sallyport sandbox' })
+        ? await CertificateAuthority.create({ openssl: requireTools(['openssl']).openssl, commonName: COMMON_NAME })
         : CertificateAuthority.restore(content.authority);
     const zone = SyntheticAddresses.restore({ version: 1, names: options.names }, { onName: options.onName });
     const opened: { sandbox?: LastingSandbox } = {};

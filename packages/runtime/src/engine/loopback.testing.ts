@@ -71,7 +71,7 @@ function compileRules(options: LoopbackOptions): GateRules {
 
 export async function openLoopbackGate(options: LoopbackOptions): Promise<LoopbackGate> {
   const { policy, secrets, closed } = compileRules(options);
-  const authority = CertificateAuthority.create({ commonName: 'test' });
+  const authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'test' });
   const events: AuditRecord[] = [];
   const open = openGate({
     policy,

@@ -73,17 +73,23 @@ type RulesContext = Pick<
   'policy' | 'secrets' | 'substituter' | 'bodies' | 'messages' | 'redactor' | 'redacts' | 'intercepts' | 'closed'
 >;
 
-function createRulesContext({ policy, secrets, closed }: GateRules, values: KnownValues): RulesContext {
+/** @param former the redactor of the gate, which goes on with other values, so that answers that have begun are redacted by them as well. */
+function createRulesContext(
+  { policy, secrets, closed }: GateRules,
+  values: KnownValues,
+  former: Redactor | null = null,
+): RulesContext {
   // What has been a secret stays one: its value may still come back.
   const redacted = redactionRules(values.rules());
   const protects = redacted.length > 0;
+  former?.replaceRules(redacted);
   return {
     policy,
     secrets,
     substituter: new Substituter(secrets.secrets),
     bodies: new BodySubstituter(secrets.secrets),
     messages: new MessageSubstituter(secrets.secrets),
-    redactor: protects ? new Redactor(redacted) : null,
+    redactor: former ?? (protects ? new Redactor(redacted) : null),
     redacts: protects,
     intercepts: protects,
     closed,
@@ -119,6 +125,7 @@ export function openGate(parts: GateParts): OpenGate {
   const values = knownValues(parts);
   const context = createGateContext(parts, values);
   const { zone, record, dialer, pool } = context;
+  let current = context;
   const gate = new Gate(context);
   const dns = new DnsServer({ zone, onCapacity: (name) => record.dnsCapacity(name) });
   return {
@@ -139,7 +146,8 @@ export function openGate(parts: GateParts): OpenGate {
       values.add(rules.secrets);
       dialer.usePolicy(rules.policy);
       pool.retire();
-      gate.reconfigure({ ...context, ...createRulesContext(rules, values) });
+      current = { ...context, ...createRulesContext(rules, values, current.redactor) };
+      gate.reconfigure(current);
     },
     close() {
       dns.close();

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { requireTools } from '../airlock/required-tools.ts';
 import { AuditLog } from '../audit/audit-log.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
@@ -58,13 +59,16 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       ...plan.network.clientCertificates.map(({ keyFile }) => keyFile),
     ],
   };
+  const { openssl } = requireTools(['openssl']);
   createStateDirectory(plan.stateDirectory);
   // The default place is in the state directory, which is refused or hidden as a whole.
   if (plan.auditFile !== null) checkAuditFile(auditFile, plan.directory, spec);
   const signals = new SignalQueue();
   // The namespaces are made while this process loads certificates and opens the log.
-  const authority = CertificateAuthority.create({ commonName: `Sallyport sandbox ${plan.name}` });
-  milestones.mark('CA');
+  const authority = milestones.after(
+    'CA',
+    CertificateAuthority.create({ openssl, commonName: `Sallyport sandbox ${plan.name}` }),
+  );
   const trust = milestones.after('trust', loadUpstreamTrust({ extraCaFiles: plan.network.upstreamCaFiles }));
   const trustFiles = makeTrustFiles(authority, trust);
   // Awaited late, or not at all where the launch fails first.
@@ -90,7 +94,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       'audit log',
       openAudit(plan, auditFile, () => gate?.close()),
     );
-    const [parts, airlock] = await Promise.all([Promise.all([trust, audit]), launch.airlock]);
+    const [parts, airlock] = await Promise.all([Promise.all([authority, trust, audit]), launch.airlock]);
     const room = new WaitingRoom(airlock);
     waitingRoom = room;
     const running = await launch.start();
@@ -100,15 +104,16 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       gate = openGate({
         policy,
         secrets: plan.secrets,
-        authority,
-        trust: parts[0],
+        authority: parts[0],
+        trust: parts[1],
         clientCertificates,
-        audit: parts[1],
+        audit: parts[2],
       });
       gate.serve(airlock);
       room.open();
+      if (opensTls(plan)) parts[0].prepare();
       // Blocks for 10 ms, better here than at the first request.
-      if (hasDestinations(plan)) setImmediate(() => parts[0].context());
+      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
     });
     attached.catch(() => undefined);
     for (const notice of running.notices) reporter.notice(notice);
@@ -133,7 +138,10 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       (log) => log.close(),
       () => undefined, // Why it could not be opened is what this function throws.
     );
-    authority.close();
+    await authority.then(
+      (made) => made.close(),
+      () => undefined,
+    );
     await Promise.allSettled([trust]);
     milestones.mark('clean-up');
   }
@@ -142,6 +150,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
 /** Whether the command may reach anything at all. */
 function hasDestinations({ secrets, network }: RunPlan): boolean {
   return secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0;
+}
+
+/** Whether TLS is opened as a rule, and not only to say what is denied. */
+function opensTls({ secrets, network }: RunPlan): boolean {
+  return secrets.secrets.length + network.clientCertificates.length > 0;
 }
 
 /** Nothing of TLS is loaded for runs without one. */

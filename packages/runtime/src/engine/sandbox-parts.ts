@@ -29,11 +29,10 @@ export function compilePolicy({ secrets, network }: Pick<RunPlan, 'secrets' | 'n
 
 /** What clients in the sandbox are to trust: its own authority, and for Java a store with that and the system's roots. */
 export async function makeTrustFiles(
-  authority: CertificateAuthority,
+  authority: CertificateAuthority | Promise<CertificateAuthority>,
   trust: UpstreamTrust | Promise<UpstreamTrust>,
 ): Promise<SandboxSpec['trust']> {
-  const { certificatePem, certificateDer } = authority;
-  const { systemPem } = await trust;
+  const [{ certificatePem, certificateDer }, { systemPem }] = await Promise.all([authority, trust]);
   if (!existsSync(JVM_DIRECTORY)) return { caPem: certificatePem };
   return {
     caPem: certificatePem,

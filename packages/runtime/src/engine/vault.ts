@@ -24,7 +24,7 @@ export interface VaultContent {
 
 /**
  * What a sandbox must not lose when the daemon ends, and nobody may read: encrypted in a file, with a key that is nowhere but in the memory
- * of the running sandbox's holder. See docs/adr/0009.
+ * of the running sandbox's holder. See docs/adr/0010.
  */
 export class Vault {
   readonly #file: string;

@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream';
 import { CHUNK_END, encodeChunkHead } from '../http/encoder.ts';
 
 /** Pieces up to this size are copied into one write with what frames them; larger ones are written as they lie. */
-const JOINED_WRITE_BYTES = 16 * 1024;
+const JOINED_WRITE_BYTES = 2 * 1024;
 
 /** Writes one chunk of a chunked body: small ones in one piece, large ones without a copy. Returns what `write` says. */
 export function writeChunk(socket: Writable, data: Buffer): boolean {

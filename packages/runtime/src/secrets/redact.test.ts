@@ -349,3 +349,18 @@ describe('RedactionStream', () => {
     assert.ok(held >= 3 * value.length - 1 && held <= 3 * value.length);
   });
 });
+
+it('Redactor.replaceRules() is for streams that have begun as well', () => {
+  const rule = (value: string) => ({ name: 'TOKEN', placeholder: 'sp_TOKEN_x', values: [new SecretValue(value)] });
+  const redactor = new Redactor([rule('first-value-1')]);
+  const stream = redactor.stream();
+  let out = stream.push(Buffer.from('a first-value-1 second-value-2 first-')).toString();
+  redactor.replaceRules([rule('first-value-1'), rule('second-value-2')]);
+  for (const part of ['b first-val', 'ue-1 second', '-value-2 ']) out += stream.push(Buffer.from(part)).toString();
+  redactor.replaceRules([rule('third-value-3')]);
+  out += stream.push(Buffer.from('third-value-3 c')).toString() + stream.end().toString();
+  assert.equal(out, 'a sp_TOKEN_x second-value-2 first-b sp_TOKEN_x sp_TOKEN_x sp_TOKEN_x c');
+  assert.equal(stream.matches, 4);
+  assert.equal(stream.heldBytes, 0);
+  assert.equal(redactor.redactText('third-value-3 second-value-2'), 'sp_TOKEN_x second-value-2');
+});

@@ -30,7 +30,7 @@ interface Tile {
 }
 
 /**
- * Turns every form of every value back into its placeholder. Immutable; shared by all connections of a sandbox.
+ * Turns every form of every value back into its placeholder. Shared by all connections of a sandbox.
  *
  * The forms: the value itself; base64 and base64url of it inside anything, at all three alignments; hexadecimal in any case; any mix of
  * percent escapes (with `+` for a space) and JSON escapes. The digits of base64 may themselves be escaped. The output decodes as the input
@@ -42,10 +42,20 @@ interface Tile {
  * Not found: base64 with line breaks inside, and any other transformation.
  */
 export class Redactor {
-  readonly #forms: CompiledForms;
+  #forms: CompiledForms;
 
   /** @throws SallyportError SECRET_VALUE_TOO_SHORT below 8 bytes of UTF-8, INVALID_SECRET_VALUE above 64 KiB. */
   constructor(rules: readonly RedactionRule[]) {
+    this.#forms = compileForms(rules);
+  }
+
+  /** What it looks for at present; compared by identity. */
+  get forms(): CompiledForms {
+    return this.#forms;
+  }
+
+  /** Looks for other values from now on, in streams that have begun as well. @throws as the constructor; nothing changes then. */
+  replaceRules(rules: readonly RedactionRule[]): void {
     this.#forms = compileForms(rules);
   }
 
@@ -93,7 +103,7 @@ export class Redactor {
 
   /** Starts a body that comes in chunks. */
   stream(): RedactionStream {
-    return new RedactionStream(this.#forms);
+    return new RedactionStream(this);
   }
 }
 
@@ -107,7 +117,11 @@ export class RedactionStream {
   /** How many forms were replaced. */
   matches = 0;
 
+  readonly #source: { readonly forms: CompiledForms };
   readonly #forms: CompiledForms;
+  /** Goes on in place of this one when other values are to be found. */
+  #successor: RedactionStream | null = null;
+  #ownMatches = 0;
   readonly #reader: EscapeReader;
   #matcher: Matcher | undefined;
   /** Bytes held back; with room behind them in `#store`. */
@@ -121,29 +135,47 @@ export class RedactionStream {
   #data: Buffer = NOTHING;
   #pieces: Buffer[] = [];
 
-  constructor(forms: CompiledForms) {
-    this.#forms = forms;
-    this.#reader = new EscapeReader(forms.plus);
+  constructor(source: { readonly forms: CompiledForms }) {
+    this.#source = source;
+    this.#forms = source.forms;
+    this.#reader = new EscapeReader(this.#forms.plus);
   }
 
   /** How many bytes are held back. */
   get heldBytes(): number {
-    return this.#held.length;
+    return this.#successor?.heldBytes ?? this.#held.length;
   }
 
   /** Takes the next chunk; returns what can be passed on (the chunk itself where nothing is found or held). */
   push(chunk: Buffer): Buffer {
-    return this.#process(chunk, false);
+    return this.#pass(chunk, false);
   }
 
   /** The end: returns what was held back. */
   end(): Buffer {
-    return this.#process(NOTHING, true);
+    return this.#pass(NOTHING, true);
   }
 
   /** A last chunk and the end in one. */
   finish(chunk: Buffer): Buffer {
-    return this.#process(chunk, true);
+    return this.#pass(chunk, true);
+  }
+
+  #pass(chunk: Buffer, final: boolean): Buffer {
+    if (this.#successor !== null) return this.#succeed(this.#successor, chunk, final);
+    if (this.#source.forms === this.#forms) return this.#process(chunk, final);
+    // What is held back was looked at for the former values; with the next byte the new ones begin.
+    const rest = this.#process(NOTHING, true);
+    this.#ownMatches = this.matches;
+    this.#successor = new RedactionStream(this.#source);
+    const passed = this.#succeed(this.#successor, chunk, final);
+    return rest.length === 0 ? passed : Buffer.concat([rest, passed]);
+  }
+
+  #succeed(successor: RedactionStream, chunk: Buffer, final: boolean): Buffer {
+    const passed = successor.#pass(chunk, final);
+    this.matches = this.#ownMatches + successor.matches;
+    return passed;
   }
 
   #process(chunk: Buffer, final: boolean): Buffer {

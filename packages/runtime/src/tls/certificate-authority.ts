@@ -1,36 +1,19 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
-import {
-  authorityKeyIdentifier, basicConstraints, certificatePem, encodeName, keyUsage, serverAuthentication, signCertificate,
-  subjectAlternativeName, subjectKeyIdentifier,
-} from './certificate.ts'; // prettier-ignore
-import type { NameAttribute } from './certificate.ts';
+import { makeAuthorityCertificate } from './authority-certificate.ts';
+import type { AuthorityCertificate } from './authority-certificate.ts';
+import { certificateThread } from './certificate-thread.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** How long a leaf is valid from its issue, in ms. */
 export const LEAF_LIFE_MS = 30 * DAY_MS;
-/** Both kinds start this long ago: the clock of a VM or a container's image may be behind. */
-const BACKDATE_MS = DAY_MS;
-/** The authority outlives every sandbox; its key dies with the process. */
-const AUTHORITY_LIFE_MS = 3650 * DAY_MS;
-
-const ORGANIZATION = 'Sallyport';
-/** The upper bound of a common name, RFC 5280 appendix A (`ub-common-name`), in characters. */
-const MAX_COMMON_NAME_LENGTH = 64;
-
-interface KeyPair {
-  readonly publicKey: KeyObject;
-  readonly privateKey: KeyObject;
-}
 
 /** A certificate authority as text, its private key included. */
 export interface SavedAuthority {
-  readonly commonName: string;
+  readonly certificatePem: string;
   readonly keyPem: string;
-  /** In base64. */
-  readonly certificateDer: string;
 }
 
 /** A leaf certificate and its private key, for a TLS server. */
@@ -41,11 +24,26 @@ export interface Leaf {
   readonly notAfterMs: number;
 }
 
+interface KeyPair {
+  readonly publicKey: KeyObject;
+  readonly privateKey: KeyObject;
+}
+
+/** What {@link CertificateAuthority.create} needs. */
+export interface CertificateAuthorityOptions {
+  /** The path of OpenSSL's command, version 3 or newer. */
+  readonly openssl: string;
+  /** What people see in their client's certificate dialogs; cut to 64 characters. */
+  readonly commonName: string;
+  /** The clock of the leaves, ms since 1970; default `Date.now`. */
+  readonly now?: () => number;
+}
+
 /**
- * The certificate authority of one sandbox, P-256 throughout, with the extensions that OpenSSL's strict mode (the default of Python since
- * 3.13), Go, Java and webpki ask for.
+ * The certificate authority of one sandbox, P-256 throughout.
  *
- * Its private key leaves this process's memory only by {@link CertificateAuthority.save}. All leaves share one key pair,
+ * Its private key leaves this process's memory only by {@link CertificateAuthority.save}. The thread that signs is handed it for each
+ * certificate and keeps nothing, so another one can take its place. All leaves share one key pair,
  * made with the authority: who could read one leaf's key from this process could read them all, so a pair for each would protect nothing
  * and cost a key generation at each new host.
  */
@@ -54,58 +52,34 @@ export class CertificateAuthority {
   readonly certificatePem: string;
   /** The same as DER. */
   readonly certificateDer: Buffer;
-  /** Under this name a client with `SSL_CERT_DIR` looks for the certificate: `<hash>.0`. */
-  readonly opensslFileName: string;
 
-  readonly #subject: readonly NameAttribute[];
+  readonly #notBeforeMs: number;
   readonly #leafPublicKey: KeyObject;
   readonly #leafKeyPem: string;
   readonly #now: () => number;
-  readonly #commonName: string;
-  #keys: KeyPair | null;
+  #key: KeyObject | null;
 
-  private constructor(commonName: string, now: () => number, saved?: SavedAuthority) {
-    const keys = saved === undefined ? generateKeys() : readKeys(saved.keyPem);
-    const leafKeys = generateKeys();
-    const nowMs = now();
-    this.#keys = keys;
-    this.#commonName = commonName;
+  private constructor({ certificate, key }: AuthorityCertificate, leafKeys: KeyPair, now: () => number) {
+    this.certificatePem = certificate.toString();
+    this.certificateDer = certificate.raw;
+    this.#notBeforeMs = certificate.validFromDate.getTime();
+    this.#key = key;
     this.#leafPublicKey = leafKeys.publicKey;
     // SEC1 is what OpenSSL decodes fastest; it is decoded again for every host's context.
     this.#leafKeyPem = leafKeys.privateKey.export({ type: 'sec1', format: 'pem' });
     this.#now = now;
-    this.#subject = [
-      ['O', ORGANIZATION],
-      ['CN', commonName.slice(0, MAX_COMMON_NAME_LENGTH)],
-    ];
-    this.certificateDer =
-      saved === undefined
-        ? signCertificate(
-            {
-              serialNumber: randomSerial(),
-              issuer: this.#subject,
-              subject: this.#subject,
-              notBeforeMs: nowMs - BACKDATE_MS,
-              notAfterMs: nowMs + AUTHORITY_LIFE_MS,
-              publicKey: keys.publicKey,
-              // A path length of 0: it signs leaves and no other authority.
-              extensions: [basicConstraints(0), keyUsage('certificates'), subjectKeyIdentifier(keys.publicKey)],
-            },
-            keys.privateKey,
-          )
-        : Buffer.from(saved.certificateDer, 'base64');
-    this.certificatePem = certificatePem(this.certificateDer);
-    this.opensslFileName = opensslSubjectFileName(this.#subject);
   }
 
   /**
-   * Makes an authority with fresh keys; some 4 ms of the processor for the first one of a process.
+   * Makes an authority with fresh keys, by OpenSSL's command: 10 ms, which this thread does not spend. The thread that issues leaves is
+   * not started.
    *
-   * @param options.commonName what people see in their client's certificate dialogs; cut to 64 characters
-   * @param options.now the clock, ms since 1970; default `Date.now`
+   * @throws SallyportError INTERNAL when that command fails
    */
-  static create(options: { commonName: string; now?: () => number }): CertificateAuthority {
-    return new CertificateAuthority(options.commonName, options.now ?? Date.now);
+  static async create(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
+    const made = makeAuthorityCertificate(options.openssl, options.commonName);
+    const leafKeys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    return new CertificateAuthority(await made, leafKeys, options.now ?? Date.now);
   }
 
   /**
@@ -115,12 +89,14 @@ export class CertificateAuthority {
    */
   static restore(saved: SavedAuthority, options: { now?: () => number } = {}): CertificateAuthority {
     try {
-      return new CertificateAuthority(saved.commonName, options.now ?? Date.now, saved);
-    } catch (cause) {
-      // What OpenSSL says could quote the key.
-      const kind = cause instanceof Error ? cause.name : typeof cause;
-      throw new SallyportError('INTERNAL', `The saved certificate authority of the sandbox is damaged (${kind}).`);
+      const [certificate, key] = [new X509Certificate(saved.certificatePem), createPrivateKey(saved.keyPem)];
+      const leafKeys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      if (certificate.checkPrivateKey(key))
+        return new CertificateAuthority({ certificate, key }, leafKeys, options.now ?? Date.now);
+    } catch {
+      // The reason could quote the key.
     }
+    throw new SallyportError('INTERNAL', 'The saved certificate authority of the sandbox is damaged.');
   }
 
   /**
@@ -129,88 +105,44 @@ export class CertificateAuthority {
    * @throws SallyportError INTERNAL when the authority is closed
    */
   save(): SavedAuthority {
-    if (this.#keys === null) throw new SallyportError('INTERNAL', 'The certificate authority is closed.');
+    if (this.#key === null) throw new SallyportError('INTERNAL', 'The certificate authority is closed.');
     return {
-      commonName: this.#commonName,
-      keyPem: this.#keys.privateKey.export({ type: 'pkcs8', format: 'pem' }),
-      certificateDer: this.certificateDer.toString('base64'),
+      certificatePem: this.certificatePem,
+      keyPem: this.#key.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
   }
 
+  /** Starts the thread that issues leaves, for which the first one would wait some 60 ms. */
+  prepare(): void {
+    certificateThread();
+  }
+
   /**
-   * Issues a server certificate for one host: a canonical DNS name, an IPv4 or an IPv6 address. A fifth of a ms.
+   * Issues a server certificate for one host: a canonical DNS name, an IPv4 or an IPv6 address.
    *
    * The name is in the subject alternative names, and in the common name if it fits there (64 characters).
    *
-   * @throws SallyportError INTERNAL when the authority is closed
+   * @throws SallyportError INTERNAL when the authority is closed, or the certificate thread fails
    */
-  issueLeaf(host: string): Leaf {
-    const keys = this.#keys;
-    if (keys === null) {
+  async issueLeaf(host: string): Promise<Leaf> {
+    if (this.#key === null) {
       throw new SallyportError('INTERNAL', 'The sandbox has ended: its certificate authority issues nothing any more.');
     }
-    const nowMs = this.#now();
-    const notAfterMs = nowMs + LEAF_LIFE_MS;
-    const der = signCertificate(
-      {
-        serialNumber: randomSerial(),
-        issuer: this.#subject,
-        // Never an empty subject, or RFC 5280 section 4.2.1.6 wants the alternative names critical, which some clients do not know.
-        subject: host.length > MAX_COMMON_NAME_LENGTH ? [['O', ORGANIZATION]] : [['CN', host]],
-        notBeforeMs: nowMs - BACKDATE_MS,
-        notAfterMs,
-        publicKey: this.#leafPublicKey,
-        extensions: [
-          basicConstraints(null),
-          keyUsage('digitalSignature'),
-          serverAuthentication(),
-          subjectAlternativeName(host, isIP(host) !== 0),
-          subjectKeyIdentifier(this.#leafPublicKey),
-          authorityKeyIdentifier(keys.publicKey),
-        ],
-      },
-      keys.privateKey,
-    );
-    return { keyPem: this.#leafKeyPem, certPem: certificatePem(der), notAfterMs };
+    const notAfterMs = this.#now() + LEAF_LIFE_MS;
+    const certPem = await certificateThread().certifyLeaf({
+      host,
+      isAddress: isIP(host) !== 0,
+      notBeforeMs: this.#notBeforeMs,
+      notAfterMs,
+      publicKey: this.#leafPublicKey,
+      authorityPem: this.certificatePem,
+      authorityKey: this.#key,
+    });
+    return { keyPem: this.#leafKeyPem, certPem, notAfterMs };
   }
 
   /** Drops the private key; nothing is issued any more. */
   close(): void {
-    this.#keys = null;
+    this.#key = null;
   }
-}
-
-function generateKeys(): KeyPair {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
-}
-
-function readKeys(keyPem: string): KeyPair {
-  const privateKey = createPrivateKey(keyPem);
-  return { privateKey, publicKey: createPublicKey(privateKey) };
-}
-
-/** 126 random bits, positive and never zero: the leading byte is 64 to 127. */
-function randomSerial(): Buffer {
-  const serial = randomBytes(16);
-  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
-  return serial;
-}
-
-/** As OpenSSL compares names: in lower case (ASCII only), with white space trimmed and collapsed. */
-function canonicalAttribute([type, text]: NameAttribute): NameAttribute {
-  const collapsed = text.trim().replaceAll(/[ \t\n\v\f\r]+/g, ' ');
-  return [type, collapsed.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())];
-}
-
-/**
- * The file name (`<hash>.0`) under which OpenSSL looks for a certificate of this subject in `SSL_CERT_DIR`: what
- * `openssl x509 -subject_hash` prints, the first four bytes, little-endian, of SHA-1 over the canonical name without
- * the header of its outer SEQUENCE (X509_NAME_hash).
- */
-function opensslSubjectFileName(subject: readonly NameAttribute[]): string {
-  const der = encodeName(subject.map(canonicalAttribute));
-  const lengthByte = der[1] ?? 0;
-  const headerLength = lengthByte < 0x80 ? 2 : 2 + (lengthByte & 0x7f);
-  const hash = createHash('sha1').update(der.subarray(headerLength)).digest().readUInt32LE(0);
-  return `${hash.toString(16).padStart(8, '0')}.0`;
 }

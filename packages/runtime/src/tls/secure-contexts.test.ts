@@ -10,15 +10,15 @@ import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
 import { LeafContexts, TICKET_KEY_LIFE_MS } from './secure-contexts.ts';
 
 let authority: CertificateAuthority;
-before(() => {
-  authority = CertificateAuthority.create({ commonName: 'Test CA' });
+before(async () => {
+  authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Test CA' });
 });
 
 /** Counts issued leaves. */
 function counting(now?: () => number) {
   const issued: string[] = [];
   const counted = {
-    issueLeaf: (host: string) => {
+    issueLeaf: async (host: string) => {
       issued.push(host);
       if (host === 'bad.example') {
         throw new Error('no');

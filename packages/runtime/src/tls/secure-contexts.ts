@@ -85,7 +85,7 @@ export class LeafContexts {
   }
 
   async #create(host: string): Promise<SecureContext> {
-    const leaf = this.#authority.issueLeaf(host);
+    const leaf = await this.#authority.issueLeaf(host);
     return createSecureContext({
       key: leaf.keyPem,
       cert: leaf.certPem,

@@ -17,7 +17,7 @@ let directory: string;
 let authority: CertificateAuthority;
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'sallyport-trust-'));
-  authority = CertificateAuthority.create({ commonName: 'Upstream CA' });
+  authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Upstream CA' });
 });
 after(() => rmSync(directory, { recursive: true }));
 
@@ -65,7 +65,7 @@ test('loadUpstreamTrust() refuses CA files that bring nothing', async () => {
 test("loadUpstreamTrust() makes the operator's authority trusted, and the environment does not", async (t) => {
   const bundle = file('roots.pem', rootCertificates.slice(0, 1).join('\n'));
   const extra = file('extra.pem', `# ours\n${authority.certificatePem.trimEnd()}`);
-  const leaf = authority.issueLeaf('api.example.com');
+  const leaf = await authority.issueLeaf('api.example.com');
   const server = createServer({ key: leaf.keyPem, cert: leaf.certPem }, (socket) => socket.end()).listen(
     0,
     '127.0.0.1',

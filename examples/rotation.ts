@@ -14,4 +14,6 @@ await sandbox.secrets.set('API_KEY', { value: 'the-second-api-key' });
 console.log('with another value:', await status());
 await sandbox.policy.deny('api.example.com');
 console.log('denied:', await status());
-for await (const { type, detail } of sandbox.events()) if (detail !== null) console.log('-', type, detail);
+for await (const { type, detail } of sandbox.events()) {
+  if (type.startsWith('secret.') || type.startsWith('policy.')) console.log('-', type, detail);
+}

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   SallyportError,
@@ -12,10 +12,8 @@ import {
   type SecretInfo,
   type SecretUpdate,
 } from '@sallyport/sdk';
-import { LastingSandbox, newExecId, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
+import { LastingSandbox, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
 import { isHolderAlive } from '../airlock/lasting-holder.ts';
-import { ParkedExec } from '../sandbox/parked-exec.ts';
-import type { AttachSocket } from '../sandbox/attach-socket.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
@@ -33,8 +31,9 @@ import {
   type SecretValues,
 } from './definition.ts';
 import { nextState, recoveredState } from './lifecycle.ts';
-import { execDirectory, ManagedExec } from './managed-exec.ts';
+import type { ManagedExec } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
+import { SandboxExecs } from './sandbox-execs.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
 import type { Turnstile } from './turnstile.ts';
@@ -42,10 +41,6 @@ import { countOutOfMemory, readUsage } from './usage.ts';
 
 /** How long commands have after SIGTERM when a sandbox is stopped, unless something else is asked for, in ms. */
 const DEFAULT_STOP_TIMEOUT_MS = 10_000;
-/** Ended commands that are kept for each sandbox, with what they wrote. */
-const MAX_KEPT_EXECS = 200;
-/** Commands of one sandbox that may run at a time. */
-const MAX_RUNNING_EXECS = 4096;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What all sandboxes of a daemon share. */
@@ -74,7 +69,7 @@ export class ManagedSandbox {
   #row: SandboxRow;
   #values: SecretValues;
   #live: LastingSandbox | null = null;
-  readonly #execs = new Map<string, ManagedExec>();
+  readonly #execs: SandboxExecs;
   #queue: Promise<unknown> = Promise.resolve();
   #lifetime: NodeJS.Timeout | null = null;
   #outOfMemoryBefore = 0;
@@ -84,9 +79,16 @@ export class ManagedSandbox {
     this.#row = row;
     this.#values = values;
     this.#around = around;
-    for (const exec of around.execs.ofSandbox(row.id)) {
-      this.#execs.set(exec.id, this.#adoptExec(exec));
-    }
+    this.#execs = new SandboxExecs({
+      sandboxId: row.id,
+      sandboxName: row.name,
+      directory: join(around.paths.sandboxes, row.id),
+      table: around.execs,
+      starts: around.starts,
+      onStart: (exec) => this.#tell('exec.started', { exec: exec.id }),
+      onEnd: ({ id, row: { exitCode, reason } }) =>
+        this.#tell('exec.exited', { exec: id, detail: String(exitCode ?? reason ?? '') }),
+    });
   }
 
   get id(): string {
@@ -110,14 +112,12 @@ export class ManagedSandbox {
   }
 
   get runningExecs(): number {
-    let count = 0;
-    for (const exec of this.#execs.values()) if (!exec.isOver) count += 1;
-    return count;
+    return this.#execs.runningCount;
   }
 
   /** The commands, the oldest first. */
   get execs(): readonly ManagedExec[] {
-    return [...this.#execs.values()];
+    return this.#execs.all;
   }
 
   /** As the API shows it. */
@@ -193,61 +193,14 @@ export class ManagedSandbox {
    */
   async exec(asked: ExecCreate): Promise<ManagedExec> {
     const live = this.#running();
-    if (asked.user !== undefined) {
-      throw new SallyportError(
-        'NOT_SUPPORTED_YET',
-        "Commands run as the sandbox's own user; another is not supported yet.",
-      );
-    }
-    if (this.runningExecs >= MAX_RUNNING_EXECS) {
-      throw new SallyportError(
-        'CAPACITY',
-        `${MAX_RUNNING_EXECS} commands of this sandbox run already. Wait for some to end.`,
-      );
-    }
     const { definition } = this.#row;
-    const environment = { ...environmentOf(definition, this.name), ...asked.env };
     refuseExposure(rulesOf(definition, this.#values).secrets, asked.command, new Map(Object.entries(asked.env ?? {})));
-    const isPlain = asked.terminal === undefined && asked.workdir === undefined && ParkedExec.suits(asked.command);
-    const parked = isPlain ? live.takeParked() : null;
-    const exec = this.#addExec(asked, parked?.id ?? newExecId());
-    let input: AttachSocket | null = null;
-    try {
-      const spec = {
-        id: exec.id,
-        command: asked.command,
-        environment,
-        workingDirectory: asked.workdir,
-        terminal: asked.terminal ?? null,
-        stdin: asked.stdin ?? false,
-      };
-      await live.named;
-      if (parked === null)
-        await this.#around.starts.pass(async () => await live.startCommand(spec, () => exec.check()));
-      else input = await parked.become(spec, () => exec.check());
-    } catch (error) {
-      if (parked !== null && error instanceof SallyportError && error.code === 'EXEC_ENDED') {
-        // Somebody in the sandbox has ended what was parked.
-        this.#dropExec(exec);
-        return await this.exec(asked);
-      }
-      exec.fail(error instanceof SallyportError ? error.message : 'The command could not start.');
-      throw error;
-    }
-    this.#tell('exec.started', { exec: exec.id });
-    exec.supervise(live, input);
-    this.#trimExecs();
-    return exec;
+    return await this.#execs.start(live, asked, { ...environmentOf(definition, this.name), ...asked.env });
   }
 
   /** @throws SallyportError EXEC_NOT_FOUND */
   findExec(id: string): ManagedExec {
-    const exec = this.#execs.get(id);
-    if (exec !== undefined) return exec;
-    throw new SallyportError(
-      'EXEC_NOT_FOUND',
-      `The sandbox ${JSON.stringify(this.name)} has no command ${JSON.stringify(id)}.`,
-    );
+    return this.#execs.find(id);
   }
 
   listSecrets(): SecretInfo[] {
@@ -350,7 +303,7 @@ export class ManagedSandbox {
         return;
       }
       if (record !== null && isAlive) await this.#endUnknown(record);
-      for (const exec of this.#execs.values()) exec.endWithSandbox(record?.container.container ?? '');
+      this.#execs.endWithSandbox(record?.container.container ?? '');
       if (found === state && record === null) return;
       const reason =
         found === 'failed' && state === 'running' ? 'It ended while no daemon was there.' : this.#row.reason;
@@ -364,7 +317,7 @@ export class ManagedSandbox {
       const live = this.#live;
       this.#live = null;
       if (this.#lifetime !== null) clearTimeout(this.#lifetime);
-      for (const exec of this.#execs.values()) exec.leave();
+      this.#execs.leave();
       await live?.leave();
     });
   }
@@ -426,21 +379,13 @@ export class ManagedSandbox {
       });
       this.#tell('sandbox.recovered');
       this.#attach(live);
-      for (const exec of this.#execs.values()) exec.recover(live);
-      this.#clearExecs(live.execsDirectory);
+      this.#execs.recover(live);
     } catch (error) {
       const reason = error instanceof SallyportError ? error.message : 'It could not be taken over, which is a defect.';
       await this.#endUnknown(record);
-      for (const exec of this.#execs.values()) exec.endWithSandbox(record.container.container);
+      this.#execs.endWithSandbox(record.container.container);
       this.#set({ state: 'failed', record: null, reason, stoppedAt: Date.now() });
       this.#tell('sandbox.failed', { detail: reason });
-    }
-  }
-
-  /** Removes what was parked, and became no command, when the last daemon ended. */
-  #clearExecs(directory: string): void {
-    for (const id of readdirSync(directory)) {
-      if (!this.#execs.has(id)) rmSync(join(directory, id), { recursive: true, force: true, maxRetries: 5 });
     }
   }
 
@@ -495,74 +440,18 @@ export class ManagedSandbox {
     if (live !== null) {
       // No credential leaves from here on.
       live.closeGate();
-      if (timeoutMs > 0) await this.#endCommands(timeoutMs);
+      if (timeoutMs > 0) await this.#execs.end(timeoutMs);
       await live.close();
     } else if (record !== null) {
       await this.#endUnknown(record);
     }
-    for (const exec of this.#execs.values()) exec.endWithSandbox(record?.container.container ?? '');
+    this.#execs.endWithSandbox(record?.container.container ?? '');
     removeLifelines(this.directory);
   }
 
   async #endUnknown(record: NonNullable<SandboxRow['record']>): Promise<void> {
     const { adoptHolder } = await import('../airlock/lasting-holder.ts');
     if (isHolderAlive(record.holder)) await adoptHolder(record.holder).close();
-  }
-
-  async #endCommands(timeoutMs: number): Promise<void> {
-    const running = this.execs.filter((exec) => !exec.isOver);
-    if (running.length === 0) return;
-    const over = new AbortController();
-    const timer = setTimeout(() => over.abort(), timeoutMs);
-    await Promise.all(
-      running.map(async (exec) => {
-        await exec.signal('SIGTERM').catch(() => undefined);
-        while (!exec.isOver && !over.signal.aborted) await exec.changed(exec.changes, over.signal);
-      }),
-    );
-    clearTimeout(timer);
-  }
-
-  #adoptExec(row: ConstructorParameters<typeof ManagedExec>[0]): ManagedExec {
-    return new ManagedExec(row, this.name, execDirectory(this.directory, row.id), this.#around.execs, (exec) =>
-      this.#tell('exec.exited', { exec: exec.id, detail: String(exec.row.exitCode ?? exec.row.reason ?? '') }),
-    );
-  }
-
-  #addExec(asked: ExecCreate, id: string): ManagedExec {
-    const nowMs = Date.now();
-    const row = {
-      id,
-      sandboxId: this.id,
-      state: 'starting',
-      command: asked.command,
-      terminal: asked.terminal !== undefined,
-      createdAt: nowMs,
-      deadlineAt: asked.timeoutMs === undefined ? null : nowMs + asked.timeoutMs,
-      endedAt: null,
-      exitCode: null,
-      timedOut: false,
-      reason: null,
-    } as const;
-    this.#around.execs.insert(row);
-    const exec = this.#adoptExec(row);
-    this.#execs.set(id, exec);
-    return exec;
-  }
-
-  #dropExec(exec: ManagedExec): void {
-    this.#execs.delete(exec.id);
-    this.#around.execs.remove(exec.id);
-    rmSync(exec.directory, { recursive: true, force: true, maxRetries: 5 });
-  }
-
-  #trimExecs(): void {
-    const ended = this.execs.filter((exec) => exec.isOver);
-    for (const exec of ended.slice(0, Math.max(0, ended.length - MAX_KEPT_EXECS))) {
-      this.#execs.delete(exec.id);
-      this.#around.execs.remove(exec.id);
-      rmSync(exec.directory, { recursive: true, force: true, maxRetries: 5 });
-    }
   }
 
   #secretChange(): SecretChange {

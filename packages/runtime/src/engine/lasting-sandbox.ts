@@ -132,6 +132,8 @@ export async function prepareSandbox(options: PreparationOptions): Promise<Prepa
     const { container, notices } = await launch.startWaiting(containerLifeline(lifeline));
     const [, vault] = await files;
     const authority = await made;
+    // One thread for all sandboxes of this process.
+    authority.prepare();
     const record: LastingRecord = {
       holder: recordOf(airlock),
       container,

@@ -108,7 +108,7 @@ export class CertificateAuthority {
     if (this.#key === null) throw new SallyportError('INTERNAL', 'The certificate authority is closed.');
     return {
       certificatePem: this.certificatePem,
-      keyPem: this.#key.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      keyPem: this.#key.export({ type: 'pkcs8', format: 'pem' }),
     };
   }
 

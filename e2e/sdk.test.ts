@@ -337,32 +337,29 @@ test('a stream of a command takes input, sizes, signals, and an end', async () =
   await dialogue.kill();
   assert.throws(() => dialogue[Symbol.asyncIterator](), failure('USAGE', /once/));
 
-  const terminal = sandbox.execStream(
-    'sh',
-    ['-c', 'trap "stty size; exit" WINCH; stty size; while :; do sleep 0.1; done'],
-    {
-      terminal: { columns: 80, rows: 24 },
-    },
-  );
+  const script = 'stty size; while [ "$(stty size)" != "30 100" ]; do sleep 0.1; done; echo resized';
+  const terminal = sandbox.execStream('sh', ['-c', script], { terminal: { columns: 80, rows: 24 } });
   let screen = '';
   for await (const event of terminal) {
     if (event.type !== 'stdout') continue;
     screen += Buffer.from(event.data).toString();
     if (screen === '24 80\r\n') await terminal.resize({ columns: 100, rows: 30 });
   }
-  assert.equal(screen, '24 80\r\n30 100\r\n');
+  assert.equal(screen, '24 80\r\nresized\r\n');
 
   const trapped = sandbox.execStream('sh', [
     '-c',
     'trap "echo caught; exit 9" TERM; echo ready; while :; do sleep 0.1; done',
   ]);
   let said = '';
+  let status: number | undefined;
   for await (const event of trapped) {
-    if (event.type === 'stdout') said += Buffer.from(event.data).toString();
+    if (event.type === 'exit') status = event.exitCode;
+    if (event.type !== 'stdout') continue;
+    said += Buffer.from(event.data).toString();
     if (said === 'ready\n') await trapped.signal('SIGTERM');
-    if (event.type === 'exit') assert.equal(event.exitCode, 9);
   }
-  assert.match(said, /caught/);
+  assert.deepEqual([said, status], ['ready\ncaught\n', 9]);
 
   const killed = sandbox.execStream('sleep', ['600']);
   await killed.kill();

@@ -58,7 +58,7 @@ function register(
     eachCaller(title, run, options);
     return;
   }
-  const { skip = false, timeoutMs: timeout = 120_000 } = options;
+  const { skip = false, timeoutMs: timeout = 300_000 } = options;
   void test(`${title} (as ${one.kind === 'root' ? 'root' : 'an ordinary user'})`, { skip, timeout }, (context) =>
     run(one, context),
   );

@@ -67,7 +67,7 @@ family.attacks(
     const forms = reflections();
     const jobs = [
       ...[...forms, ...MIRRORS.map((path) => ({ name: path, path }))].map(({ name, path }) => ({
-        name, host: BOUND, port: 443, timeout: 30,
+        name, host: BOUND, port: 443, timeout: 90,
       send: [`GET ${path} HTTP/1.1\r\n${bearer()}`],
       })),
       { name: 'HEAD', host: BOUND, port: 443, send: [`HEAD /mirror/head HTTP/1.1\r\n${bearer()}`] },
@@ -96,7 +96,7 @@ family.attacks(
         ...['--secret', `SECOND_TOKEN=${second.value}@${SECOND}`],
         ...['--', 'sh', '-c', script],
       ],
-      { scene, env: { API_TOKEN: canary.value }, canary, timeoutMs: 100_000 },
+      { scene, env: { API_TOKEN: canary.value }, canary, timeoutMs: 240_000 },
     );
     assert.equal(result.status, 0, describeRun(result));
     const [json = '', found = ''] = result.stdout.split('\n@@\n');
@@ -191,7 +191,7 @@ family.attack(
       name,
       host: BOUND,
       port: 443,
-      timeout: 30,
+      timeout: 90,
       send: [`GET ${path} HTTP/1.1\r\n${bearer()}`],
     }));
     const script = 'echo "$API_TOKEN"; python3 /assets/wire.py /assets/jobs.json';

@@ -135,3 +135,8 @@ export async function readResponseWithLlhttp(bytes: Buffer, method: string): Pro
   sent.destroy();
   return reading;
 }
+
+/** Whether h11 refused a response for a transfer coding besides `chunked`, of which it knows none: that says nothing about where it ends. */
+export function knowsNoTransferCoding({ response, end }: ResponseReading): boolean {
+  return response === null && end.includes('Only Transfer-Encoding: chunked is supported');
+}

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { constants, openSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { constants, existsSync, openSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { enterNamespaces, firstLine, holderIds, mapHolderIds } from './holder.ts';
@@ -118,18 +118,8 @@ export function adoptHolder(record: LastingHolderRecord): LastingHolder {
  * something.
  */
 export async function endForsakenHolder(lifeline: string): Promise<boolean> {
-  let pid: number;
-  try {
-    pid = Number(readFileSync(`${lifeline}.pid`, 'latin1'));
-    if (
-      !Number.isSafeInteger(pid) ||
-      pid < 2 ||
-      readlinkSync(`/proc/${pid}/fd/${LIFELINE_FD}`) !== realpathSync(lifeline)
-    )
-      return false;
-  } catch {
-    return false;
-  }
+  const pid = await findForsaken(lifeline);
+  if (pid === undefined) return false;
   const end = watchLifeline(lifeline);
   process.kill(pid, 'SIGKILL');
   let timer: NodeJS.Timeout | undefined;
@@ -137,6 +127,30 @@ export async function endForsakenHolder(lifeline: string): Promise<boolean> {
   clearTimeout(timer);
   return true;
 }
+
+/** The holder of a lifeline; one that is just being made is waited for. */
+async function findForsaken(lifeline: string): Promise<number | undefined> {
+  const endMs = performance.now() + FORSAKEN_TIMEOUT_MS;
+  while (existsSync(lifeline)) {
+    try {
+      const pid = Number(readFileSync(`${lifeline}.pid`, 'latin1'));
+      if (Number.isSafeInteger(pid) && pid > 1) {
+        return readlinkSync(`/proc/${pid}/fd/${LIFELINE_FD}`) === realpathSync(lifeline) ? pid : undefined;
+      }
+    } catch (error) {
+      // Its number is written before it does anything else, so a process that is not there has ended.
+      if (existsSync(`${lifeline}.pid`)) return undefined;
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return undefined;
+    }
+    if (performance.now() > endMs) return undefined;
+    await new Promise((resolve) => setTimeout(resolve, FORSAKEN_PAUSE_MS));
+  }
+  return undefined;
+}
+
+/** How long the wrapper of a daemon that was killed may take until its holder has a number. */
+const FORSAKEN_TIMEOUT_MS = 3_000;
+const FORSAKEN_PAUSE_MS = 25;
 
 /** The descriptor by which the wrapper and the holder hold the lifeline. */
 const LIFELINE_FD = 9;

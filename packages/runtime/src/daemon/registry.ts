@@ -120,8 +120,9 @@ export class SandboxRegistry {
     await Promise.all([
       this.#pool.close(),
       ...this.all.map(async (sandbox) => {
-        if (endSandboxes && sandbox.isRunning) await sandbox.stop();
-        else await sandbox.leave();
+        // In its turn: one that is being started is stopped after that.
+        if (endSandboxes) await sandbox.stop().catch(() => undefined);
+        await sandbox.leave();
       }),
     ]);
   }

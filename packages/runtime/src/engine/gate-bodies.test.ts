@@ -502,12 +502,48 @@ describe('responses', () => {
     });
   }
 
+  const transferred: readonly (readonly [name: string, codings: string, body: Buffer, contentCoding?: string])[] = [
+    ['gzip, chunked', 'gzip, chunked', gzipSync(TEXT)],
+    ['gzip up to the end of the connection', 'gzip', gzipSync(TEXT)],
+    ['two of them', 'gzip, deflate, chunked', deflateRawSync(gzipSync(TEXT))],
+    ['one around a content coding', 'gzip, chunked', gzipSync(brotliCompressSync(TEXT)), 'br'],
+  ];
+  for (const [name, codings, body, contentCoding] of transferred) {
+    const framed = codings.endsWith('chunked')
+      ? Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n0\r\n\r\n')])
+      : body;
+    const fields = contentCoding === undefined ? '' : `Content-Encoding: ${contentCoding}\r\n`;
+    const wire = Buffer.concat([
+      Buffer.from(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${codings}\r\n${fields}\r\n`),
+      framed,
+    ]);
+
+    test(`transfer codings: ${name}`, async () => {
+      await using upstream = await startRaw(wire, !codings.endsWith('chunked'));
+      await using gate = await open(upstream);
+      const { head, body: got, whole } = split(await get(gate));
+      assert.equal(got, CLEAN);
+      assert.ok(whole);
+      assert.match(head, /transfer-encoding: chunked$/im);
+      assert.doesNotMatch(head, /gzip|deflate|content-encoding/i);
+    });
+  }
+
+  test('a transfer coding that is not what it says is cut off', async () => {
+    const wire = `HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n${VALUE.length.toString(16)}\r\n${VALUE}\r\n0\r\n\r\n`;
+    await using upstream = await startRaw(Buffer.from(wire));
+    await using gate = await open(upstream);
+    const text = await get(gate);
+    assert.equal(text.includes(VALUE), false);
+    assert.equal(gate.events.at(-1)?.code, 'RESPONSE_UNREDACTABLE');
+  });
+
   const refused: readonly (readonly [name: string, wire: Buffer, code: string])[] = [
     ['three codings', answer(TEXT, 'Content-Encoding: gzip, br, gzip'), 'RESPONSE_UNREDACTABLE'],
     ['an unknown coding', answer(TEXT, 'Content-Encoding: exi'), 'RESPONSE_UNREDACTABLE'],
     [
-      'a transfer coding besides chunked',
-      Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'),
+      'a transfer coding that is not known',
+      Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: compress, chunked\r\n\r\n0\r\n\r\n'),
       'UPSTREAM_MALFORMED',
     ],
     [

@@ -4,7 +4,7 @@ import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
 import { readCodings, removeDigests, type Coding } from './content-coding.ts';
-import { MAX_MEASURED_BODY_BYTES } from './limits.ts';
+import { MAX_CONTENT_CODINGS, MAX_MEASURED_BODY_BYTES } from './limits.ts';
 
 /** How the body of a response gets to the client. */
 export type BodyPlan =
@@ -17,8 +17,11 @@ export type BodyPlan =
   | { readonly kind: 'verbatim' }
   /** Gathered whole, redacted, sent with its new length. */
   | { readonly kind: 'measured' }
-  /** Decoded in this order, redacted and sent piece by piece. */
-  | { readonly kind: 'streamed'; readonly codings: readonly Coding[] }
+  /**
+   * Decoded in this order, redacted and sent piece by piece. Without anything to redact only transfer codings come off, and the content
+   * stays as it is.
+   */
+  | { readonly kind: 'streamed'; readonly codings: readonly Coding[]; readonly keepsContent?: true }
   /** Cannot be redacted, so it cannot be passed on. */
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -28,12 +31,18 @@ export function planResponseBody(head: ResponseHead, framing: Framing, redacts: 
   if (framing.kind === 'none') {
     return { kind: 'none', misleads: reading?.kind === 'known' && reading.codings.length > 0 };
   }
-  if (reading === null) return { kind: 'verbatim' };
+  const transfer = 'codings' in framing ? (framing.codings ?? []) : [];
+  if (reading === null) {
+    return transfer.length === 0 ? { kind: 'verbatim' } : { kind: 'streamed', codings: transfer, keepsContent: true };
+  }
   // Ranges are not asked for: pieces of a value could not be recognized.
   if (head.status === 206) return { kind: 'refused', reason: 'it is a part of a whole that was not asked for' };
   if (framing.kind === 'length' && framing.bytes === 0) return { kind: 'none', misleads: false };
   if (reading.kind === 'unknown') return { kind: 'refused', reason: reading.reason };
-  const { codings } = reading;
+  const codings = [...transfer, ...reading.codings];
+  if (codings.length > MAX_CONTENT_CODINGS) {
+    return { kind: 'refused', reason: `it is encoded more than ${MAX_CONTENT_CODINGS} times` };
+  }
   if (codings.length > 0) return { kind: 'streamed', codings };
   const isEventStream = fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
   if (framing.kind === 'length' && framing.bytes <= MAX_MEASURED_BODY_BYTES && !isEventStream)
@@ -65,11 +74,16 @@ export function rewriteResponseHead(
   removeField(head.fields, 'alt-svc');
   removeField(head.fields, 'alternate-protocol');
   // Whether a value is in a body that streams turns out too late to tell.
-  if (plan.kind === 'streamed') removeDigests(head.fields);
-  if ((plan.kind === 'streamed' && plan.codings.length > 0) || (plan.kind === 'none' && plan.misleads)) {
+  const isRewritten = plan.kind === 'streamed' && plan.keepsContent !== true;
+  if (isRewritten) removeDigests(head.fields);
+  if ((isRewritten && plan.codings.length > 0) || (plan.kind === 'none' && plan.misleads)) {
     removeField(head.fields, 'content-encoding');
     if (plan.kind === 'none') removeField(head.fields, 'content-length');
     markChanged(head.fields);
+  }
+  // What the head of an answer to HEAD says of a body is to be true of the one that the gate would send.
+  if (plan.kind === 'none' && fieldValue(head.fields, 'transfer-encoding') !== undefined) {
+    setField(head.fields, 'Transfer-Encoding', 'chunked');
   }
   // Requests for ranges do not leave.
   if (redactor !== null) removeField(head.fields, 'accept-ranges');

@@ -3,10 +3,11 @@ import { describe, test } from 'node:test';
 import { requestFraming, responseFraming } from './framing.ts';
 import { HttpSyntaxError } from './http-syntax-error.ts';
 
-function summary(action: () => { kind: string; bytes?: number }): string {
+function summary(action: () => { kind: string; bytes?: number; codings?: readonly string[] }): string {
   try {
     const framing = action();
-    return framing.kind === 'length' ? `length ${framing.bytes}` : framing.kind;
+    if (framing.kind === 'length') return `length ${framing.bytes}`;
+    return [framing.kind, ...(framing.codings ?? [])].join(', ');
   } catch (error) {
     assert.ok(error instanceof HttpSyntaxError, String(error));
     return `${error.status} ${error.code}`;
@@ -111,7 +112,22 @@ describe('responseFraming()', () => {
     ['6.3 rule 5 two equal lengths', () => response(200, [...length('3'), ...length('3')]), '502 CONTENT_LENGTH'],
     ['6.3 rule 5 a list of equal lengths', () => response(200, length('3, 3')), '502 CONTENT_LENGTH'],
     ['6.3 rule 3 both', () => response(200, [...length('3'), ...CHUNKED]), '502 CONFLICTING_FRAMING'],
-    ['6.1 other coding', () => response(200, ['Transfer-Encoding', 'gzip, chunked']), '502 TRANSFER_ENCODING'],
+    ['7.2 gzip, then chunked', () => response(200, ['Transfer-Encoding', 'gzip, chunked']), 'chunked, gzip'],
+    ['7.2 any case', () => response(200, ['Transfer-Encoding', 'X-Gzip ,\tChunked']), 'chunked, gzip'],
+    ['6.3 rule 4 gzip alone', () => response(200, ['Transfer-Encoding', 'gzip']), 'until-close, gzip'],
+    [
+      '7.2 in the order in which they come off',
+      () => response(200, ['Transfer-Encoding', 'gzip, deflate, chunked']),
+      'chunked, deflate, gzip',
+    ],
+    ['7.2 three', () => response(200, ['Transfer-Encoding', 'gzip, gzip, gzip, chunked']), '502 TRANSFER_ENCODING'],
+    ['6.1 unknown coding', () => response(200, ['Transfer-Encoding', 'compress, chunked']), '502 TRANSFER_ENCODING'],
+    ['6.1 empty member', () => response(200, ['Transfer-Encoding', ', chunked']), '502 TRANSFER_ENCODING'],
+    ['6.1 empty', () => response(200, ['Transfer-Encoding', '']), '502 TRANSFER_ENCODING'],
+    ['6.1 chunked twice', () => response(200, ['Transfer-Encoding', 'chunked, chunked']), '502 TRANSFER_ENCODING'],
+    ['6.1 parameter', () => response(200, ['Transfer-Encoding', 'gzip;q=1, chunked']), '502 TRANSFER_ENCODING'],
+    ['6.1 Kelvin sign', () => response(200, ['Transfer-Encoding', 'chun\u212aed']), '502 TRANSFER_ENCODING'],
+    ['204 with gzip', () => response(204, ['Transfer-Encoding', 'gzip']), '502 CONFLICTING_FRAMING'],
     [
       '6.3 rule 4 chunked not last',
       () => response(200, ['Transfer-Encoding', 'chunked, gzip']),

@@ -6,8 +6,11 @@ import type { RequestHead, ResponseHead } from './message.ts';
 export type Framing =
   | { readonly kind: 'none' }
   | { readonly kind: 'length'; readonly bytes: number }
-  | { readonly kind: 'chunked' }
-  | { readonly kind: 'until-close' };
+  | { readonly kind: 'chunked'; readonly codings?: readonly TransferCoding[] }
+  | { readonly kind: 'until-close'; readonly codings?: readonly TransferCoding[] };
+
+/** A transfer coding of a response besides `chunked`. In a framing they are in the order in which they come off. */
+export type TransferCoding = 'gzip' | 'deflate';
 
 const NONE: Framing = { kind: 'none' };
 const CHUNKED: Framing = { kind: 'chunked' };
@@ -16,8 +19,17 @@ const UNTIL_CLOSE: Framing = { kind: 'until-close' };
 interface FramingFields {
   /** -1 when there is none. */
   readonly contentLength: number;
-  readonly isChunked: boolean;
+  /** Null without Transfer-Encoding. */
+  readonly transfer: TransferEncoding | null;
 }
+
+interface TransferEncoding {
+  readonly isChunked: boolean;
+  /** In the order in which they come off. */
+  readonly codings: readonly TransferCoding[];
+}
+
+const ONLY_CHUNKED: TransferEncoding = { isChunked: true, codings: [] };
 
 /**
  * Where the body of a request ends. Whatever recipients are known to read differently is refused rather than repaired:
@@ -33,16 +45,17 @@ interface FramingFields {
  * @throws {HttpSyntaxError} `CONTENT_LENGTH`, `TRANSFER_ENCODING` or `CONFLICTING_FRAMING`, status 400 or 501.
  */
 export function requestFraming(head: RequestHead): Framing {
-  const { contentLength, isChunked } = readFramingFields(head.fields, head.minor, 'request');
-  if (head.method === 'CONNECT' && (isChunked || contentLength > 0)) {
+  const { contentLength, transfer } = readFramingFields(head.fields, head.minor, 'request');
+  if (head.method === 'CONNECT' && (transfer !== null || contentLength > 0)) {
     throw new HttpSyntaxError('CONFLICTING_FRAMING', 400, 'A CONNECT request has no body, but its head announces one.');
   }
-  if (isChunked) return CHUNKED;
+  if (transfer !== null) return CHUNKED;
   return contentLength === -1 ? NONE : { kind: 'length', bytes: contentLength };
 }
 
 /**
- * Where the body of the response to a `requestMethod` request ends, with the strictness of {@link requestFraming}.
+ * Where the body of the response to a `requestMethod` request ends, with the strictness of {@link requestFraming}; but `gzip` and
+ * `deflate` may come before a last `chunked`, or alone up to the end of the connection (RFC 9112 section 6.3 rule 4).
  *
  * No body, whatever the fields say: the answer to HEAD, 1xx, 204, 304 (RFC 9112 section 6.3 rule 1) and 2xx to CONNECT (rule 2,
  * where the fields are ignored). Besides, `Transfer-Encoding` on 1xx, 204 and 304 and a `Content-Length` above 0 on 1xx and 204
@@ -54,9 +67,9 @@ export function requestFraming(head: RequestHead): Framing {
 export function responseFraming(head: ResponseHead, requestMethod: string): Framing {
   const { status } = head;
   if (requestMethod === 'CONNECT' && status >= 200 && status <= 299) return NONE;
-  const { contentLength, isChunked } = readFramingFields(head.fields, head.minor, 'response');
+  const { contentLength, transfer } = readFramingFields(head.fields, head.minor, 'response');
   if (status < 200 || status === 204 || status === 304) {
-    if (isChunked || (contentLength > 0 && status !== 304)) {
+    if (transfer !== null || (contentLength > 0 && status !== 304)) {
       throw new HttpSyntaxError(
         'CONFLICTING_FRAMING',
         502,
@@ -73,13 +86,16 @@ export function responseFraming(head: ResponseHead, requestMethod: string): Fram
     return NONE;
   }
   if (requestMethod === 'HEAD') return NONE;
-  if (isChunked) return CHUNKED;
+  if (transfer !== null) {
+    const { isChunked, codings } = transfer;
+    return codings.length === 0 ? CHUNKED : { kind: isChunked ? 'chunked' : 'until-close', codings };
+  }
   return contentLength === -1 ? UNTIL_CLOSE : { kind: 'length', bytes: contentLength };
 }
 
 function readFramingFields(fields: readonly string[], minor: 0 | 1, side: MessageSide): FramingFields {
   let contentLength = -1;
-  let isChunked = false;
+  let transfer: TransferEncoding | null = null;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
     if (name.length === 14) {
@@ -91,18 +107,17 @@ function readFramingFields(fields: readonly string[], minor: 0 | 1, side: Messag
       }
     } else if (name.length === 17) {
       if (equalsIgnoringCase(name, 'transfer-encoding')) {
-        if (isChunked) throw fault('TRANSFER_ENCODING', side, 'Transfer-Encoding is given more than once.');
-        checkTransferEncoding(fields[i + 1]!, minor, side);
-        isChunked = true;
+        if (transfer !== null) throw fault('TRANSFER_ENCODING', side, 'Transfer-Encoding is given more than once.');
+        transfer = parseTransferEncoding(fields[i + 1]!, minor, side);
       } else if (equalsIgnoringCase(name, 'transfer_encoding')) {
         throw fault('TRANSFER_ENCODING', side, 'Transfer-Encoding is spelt with an underscore.');
       }
     }
   }
-  if (isChunked && contentLength !== -1) {
+  if (transfer !== null && contentLength !== -1) {
     throw fault('CONFLICTING_FRAMING', side, 'Content-Length and Transfer-Encoding are given together.');
   }
-  return { contentLength, isChunked };
+  return { contentLength, transfer };
 }
 
 function parseContentLength(value: string, side: MessageSide): number {
@@ -121,10 +136,19 @@ function parseContentLength(value: string, side: MessageSide): number {
   return length;
 }
 
-function checkTransferEncoding(value: string, minor: 0 | 1, side: MessageSide): void {
+function parseTransferEncoding(value: string, minor: 0 | 1, side: MessageSide): TransferEncoding {
   if (minor === 0) throw fault('TRANSFER_ENCODING', side, 'Transfer-Encoding does not exist in HTTP/1.0.');
-  if (equalsIgnoringCase(value, 'chunked')) return;
+  if (equalsIgnoringCase(value, 'chunked')) return ONLY_CHUNKED;
   const codings = value.split(',').map((coding) => coding.trim());
+  if (side === 'response') {
+    const isChunked = equalsIgnoringCase(codings.at(-1)!, 'chunked');
+    if (isChunked) codings.pop();
+    const known = codings.map(knownCoding);
+    if (known.length <= MAX_TRANSFER_CODINGS && known.every((coding) => coding !== null)) {
+      return { isChunked, codings: known.toReversed() };
+    }
+    throw fault('TRANSFER_ENCODING', side, 'Transfer-Encoding holds more than gzip or deflate and a last "chunked".');
+  }
   const last = codings.pop()!;
   const isUnknownCoding =
     equalsIgnoringCase(last, 'chunked') &&
@@ -132,9 +156,18 @@ function checkTransferEncoding(value: string, minor: 0 | 1, side: MessageSide): 
   throw fault(
     'TRANSFER_ENCODING',
     side,
-    'Transfer-Encoding is not exactly "chunked", the only transfer coding that is supported.',
-    side === 'request' && isUnknownCoding && codings.length > 0 ? 501 : undefined,
+    'Transfer-Encoding is not exactly "chunked", the only transfer coding that is supported in requests.',
+    isUnknownCoding && codings.length > 0 ? 501 : undefined,
   );
+}
+
+/** Transfer codings of one response besides `chunked`. */
+const MAX_TRANSFER_CODINGS = 2;
+
+/** RFC 9112 section 7.2. */
+function knownCoding(name: string): TransferCoding | null {
+  if (equalsIgnoringCase(name, 'gzip') || equalsIgnoringCase(name, 'x-gzip')) return 'gzip';
+  return equalsIgnoringCase(name, 'deflate') ? 'deflate' : null;
 }
 
 function fault(

@@ -194,12 +194,10 @@ describe('the installed packages', () => {
     const program = `
       import * as runtime from 'sallyport';
       import * as sdk from '@sallyport/sdk';
+      import * as client from '@sallyport/sdk/client';
       import { auditEventSchema } from '@sallyport/sdk/audit-event';
-      console.log(runtime.SallyportError === sdk.SallyportError, typeof sdk.SallyportError, typeof auditEventSchema.parse);`;
-    assert.equal(
-      run(consumer, process.execPath, '--input-type=module', '-e', program).trim(),
-      'true function function',
-    );
+      console.log(runtime.SallyportError === sdk.SallyportError, runtime.Sandbox === client.Sandbox, typeof auditEventSchema.parse);`;
+    assert.equal(run(consumer, process.execPath, '--input-type=module', '-e', program).trim(), 'true true function');
   });
 
   test('a TypeScript program finds the types of both', () => {
@@ -225,5 +223,56 @@ describe('the installed packages', () => {
     };
     writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['program.ts'] }));
     run(consumer, process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', '.');
+  });
+
+  test('a program written for TypeScript 5.9 compiles, with the types of Node and with those of browsers, and runs', () => {
+    run(consumer, 'npm', 'install', '--prefer-offline', '--ignore-scripts', 'typescript@5.9', '@types/node@22');
+    // Written as the readme has it; without a daemon at the socket it ends with the error that says so.
+    const program = `
+      import { Sandbox, SallyportError, Secret, type ErrorCode, type ExecResult, type NetworkOptions } from 'sallyport';
+      const network: NetworkOptions = { allow: ['example.com'], upstreamCa: 'ca.pem', resolve: { 'a.example:443': '127.0.0.1:8443' } };
+      async function main(): Promise<ExecResult> {
+        await using sb = await Sandbox.builder('worker')
+          .image('host')
+          .secret((s) => s.env('GITHUB_TOKEN').value('the-real-value').allowHost('api.github.com').allowHostPattern('*.githubusercontent.com'))
+          .secretEnv('SERVICE_API_KEY', 'the-real-value', 'api.example.com')
+          .network(network)
+          .create({ timeoutMs: 5000, signal: new AbortController().signal });
+        for await (const event of sb.execStream('true')) if (event.type === 'stdout') event.data.subarray(1);
+        const bytes: Uint8Array = await sb.fs.read('/etc/hostname');
+        await sb.fs.write('/tmp/x', bytes, { mode: 0o600 });
+        await sb.secrets.set(Secret.env('A', { value: 'another-value', allowHosts: ['a.example'] }));
+        // @ts-expect-error a secret is no string
+        await Sandbox.create({ secrets: ['text'] });
+        return await sb.exec('true', [], { stdin: 'text' });
+      }
+      main().catch((error: unknown) => {
+        if (!(error instanceof SallyportError)) throw error;
+        const code: ErrorCode = error.code;
+        console.log(code);
+      });\n`;
+    mkdirSync(join(consumer, 'five'));
+    writeFileSync(join(consumer, 'five/program.ts'), program);
+    for (const [types, lib] of [
+      [['node'], ['es2022']],
+      [[], ['es2022', 'dom', 'dom.asynciterable']],
+    ] as const) {
+      const compilerOptions = {
+        module: 'nodenext',
+        target: 'es2022',
+        strict: true,
+        skipLibCheck: false,
+        types,
+        lib,
+        outDir: 'out',
+      };
+      writeFileSync(join(consumer, 'five/tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
+      run(consumer, process.execPath, 'node_modules/typescript/bin/tsc', '-p', 'five');
+    }
+    const { stdout, stderr } = spawnSync(process.execPath, [join(consumer, 'five/out/program.js')], {
+      encoding: 'utf8',
+      env: { SALLYPORT_SOCKET: join(base, 'no-socket') },
+    });
+    assert.equal(stdout, 'DAEMON_UNREACHABLE\n', stderr);
   });
 });

@@ -1,20 +1,24 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CHECKOUT, createScene, eachCaller, findPresentCaller } from './harness/caller.ts';
 import type { Scene } from './harness/caller.ts';
-import { assertNoCanary } from './harness/canary.ts';
+import { assertNoCanary, newCanary } from './harness/canary.ts';
+import { createDaemonScene } from './harness/daemon.ts';
 import { createGitRepository } from './harness/git-backend.ts';
+import { headerValues } from './harness/recording.ts';
 import { sallyport } from './harness/sallyport.ts';
+import { runSdkProgram } from './harness/sdk-program.ts';
 import { SYSTEM_PATH, whyNotInside } from './harness/tools.ts';
 import { startUpstream } from './harness/upstream.ts';
 
 const README = readFileSync(join(CHECKOUT, 'README.md'), 'utf8');
 
-/** A shell block of the README, and what the comment before it says about running it. */
+/** A block of the README that can be run, and what the comment before it says about running it. */
 interface Block {
+  readonly language: 'sh' | 'ts';
   readonly line: number;
   readonly marker: string | undefined;
   readonly text: string;
@@ -24,19 +28,27 @@ function findBlocks(markdown: string): Block[] {
   const blocks: Block[] = [];
   const lines = markdown.split('\n');
   for (let index = 0; index < lines.length; index += 1) {
-    if (!/^```(?:sh|bash|shell|console)\s*$/.test(lines[index] ?? '')) continue;
+    const [, language] = /^```(sh|bash|shell|console|ts|typescript|js|javascript)\s*$/.exec(lines[index] ?? '') ?? [];
+    if (language === undefined) continue;
     const end = lines.indexOf('```', index + 1);
     const marker = /^<!-- (.*) -->$/.exec(lines[index - 1] ?? '')?.[1];
-    blocks.push({ line: index + 1, marker, text: lines.slice(index + 1, end).join('\n') });
+    blocks.push({
+      language: /^[tj]/.test(language) ? 'ts' : 'sh',
+      line: index + 1,
+      marker,
+      text: lines.slice(index + 1, end).join('\n'),
+    });
     index = end;
   }
   return blocks;
 }
 
 const BLOCKS = findBlocks(README);
-const RUNNABLE = BLOCKS.filter(({ marker }) => marker === 'run' || marker === 'run: git');
+const isRunnable = ({ marker }: Block): boolean => marker === 'run' || marker === 'run: git';
+const RUNNABLE = BLOCKS.filter((block) => block.language === 'sh' && isRunnable(block));
+const PROGRAMS = BLOCKS.filter((block) => block.language === 'ts' && isRunnable(block));
 
-test('every shell block of the README is run here, or says why not', () => {
+test('every block of the README is run here, or says why not', () => {
   for (const { line, marker } of BLOCKS) {
     const isMarked = marker === 'run' || marker === 'run: git' || /^not run: \S.*/.test(marker ?? '');
     assert.ok(
@@ -45,6 +57,7 @@ test('every shell block of the README is run here, or says why not', () => {
     );
   }
   assert.ok(RUNNABLE.length >= 4);
+  assert.ok(PROGRAMS.length >= 2);
 });
 
 /** Puts a `sallyport` on PATH that finds the hosts of the README at the upstream of the test. */
@@ -111,6 +124,31 @@ for (const { line, marker, text } of RUNNABLE) {
     },
     { skip: whyNotInside('curl') ?? (marker === 'run: git' ? whyNotInside('git') : undefined) },
   );
+}
+
+for (const { line, text } of PROGRAMS) {
+  test(`the program at README.md:${line} does what it says`, { skip: whyNotInside('curl') }, async () => {
+    const [token, key] = [newCanary(), newCanary()];
+    await using scene = await createDaemonScene(findPresentCaller());
+    const hosts = ['api.github.com', 'api.example.com'];
+    await using upstream = await startUpstream({ names: hosts });
+    const directory = join(scene.root, 'program');
+    mkdirSync(directory);
+    symlinkSync(join(CHECKOUT, 'node_modules'), join(directory, 'node_modules'));
+    writeFileSync(join(directory, 'package.json'), '{ "type": "module" }\n');
+    const file = join(directory, 'program.ts');
+    writeFileSync(file, text);
+    const env = { GITHUB_TOKEN: token.value, SERVICE_API_KEY: key.value };
+    const { status, output } = await runSdkProgram(file, scene, upstream, hosts, env);
+    assert.equal(status, 0, output);
+    if (text.includes('api.github.com')) {
+      const received = upstream.requests.flatMap((request) => headerValues(request, 'authorization'));
+      assert.deepEqual(received, [`Bearer ${token.value}`]);
+    }
+    if (text.includes("'tr'"))
+      assert.match(output, /^0 SOME TEXT\n\nworking\ndone\nNOT_SUPPORTED_YET The image "python"/);
+    for (const canary of [token, key]) assertNoCanary(canary, { outputs: { output }, files: [scene.root] });
+  });
 }
 
 test("the README's table of options is the one of run --help", async () => {

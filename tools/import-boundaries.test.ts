@@ -50,6 +50,10 @@ const VIOLATIONS: readonly (readonly [place: string, source: string, message: Re
   ['sdk/src/a.ts', "import 'commander';", /SDK may not import commander/],
   ['sdk/src/a.ts', "import '../../runtime/src/index.ts';", /SDK may not import/],
   ['sdk/src/a.ts', "export const text = Buffer.from('a');", /SDK may not use Buffer/],
+  ['sdk/src/api/a.ts', "export type { A } from '../client/a.ts';", /contract may not import the client/],
+  ['sdk/src/client/a.ts', "import { z } from 'zod';", /client may not import zod/],
+  ['sdk/src/client/a.ts', "import 'node:sqlite';", /client may not import node:sqlite/],
+  ['sdk/src/client/a.ts', "export const text = Buffer.from('a');", /client may not use Buffer/],
 ];
 
 test('checkSource() names each planted violation with its line', () => {
@@ -84,6 +88,7 @@ test('checkSource() lets pass what each place may do', () => {
     ['runtime/src/index.ts', "export * from '@sallyport/sdk'; export * from './engine/run.ts';"],
     ['gauntlet/src/attacks/a.ts', "import '../attack.ts'; import net from 'node:net'; import '@peculiar/x509';"],
     ['sdk/src/a.ts', "import { z } from 'zod'; import './b.ts'; new URL('https://h.example');"],
+    ['sdk/src/client/a.ts', "import process from 'node:process'; import type { A } from '../api/a.ts'; process.env;"],
   ];
   for (const [place, source] of allowed)
     assert.deepEqual(checkSource(`packages/${place}`, source), [], `${place}: ${source}`);

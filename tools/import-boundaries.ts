@@ -192,10 +192,31 @@ function isAllowedInPure(path: string, specifier: string, packages: readonly str
   return specifier === 'node:util' && path === INSPECT_FILE;
 }
 
+/** The part of the SDK that talks to the daemon: it needs Node's built-ins, and the rest, which browsers use, may not know it. */
+const SDK_CLIENT = 'client';
+/** Built-ins that Deno and Bun have too. */
+const CLIENT_BUILTINS = new Set([
+  'node:child_process', 'node:fs', 'node:fs/promises', 'node:http', 'node:os', 'node:path', 'node:process',
+]); // prettier-ignore
+
 function checkSdkFile(path: string, facts: Facts, report: Report): void {
+  const isClient = folderOf(path) === SDK_CLIENT;
   for (const use of facts.imports) {
-    const isInside = use.text.startsWith('.') && !normalize(join(dirname(path), use.text)).startsWith('..');
-    if (!isInside && use.text !== 'zod') report(use, `the SDK may not import ${use.text}: it runs in browsers`);
+    const target = normalize(join(dirname(path), use.text));
+    const isInside = use.text.startsWith('.') && !target.startsWith('..');
+    if (isInside && !isClient && folderOf(target) === SDK_CLIENT) {
+      report(use, `the contract may not import the client (${target}): it runs in browsers`);
+    } else if (isClient && !isInside && !CLIENT_BUILTINS.has(use.text)) {
+      report(use, `the client may not import ${use.text}: it has no dependency`);
+    } else if (!isClient && !isInside && use.text !== 'zod') {
+      report(use, `the SDK may not import ${use.text}: it runs in browsers`);
+    }
+  }
+  if (isClient) {
+    // What is imported by its name is there in Deno and Bun as well.
+    for (const use of facts.identifiers)
+      if (use.text === 'Buffer') report(use, 'the client may not use Buffer: bytes are Uint8Array');
+    return;
   }
   for (const use of facts.identifiers) {
     if (NODE_GLOBALS.has(use.text)) report(use, `the SDK may not use ${use.text}: it runs in browsers`);

@@ -1,0 +1,198 @@
+import type { SecretSpec, SecretUpdate, ValueSecret } from '../api/secrets.ts';
+import { SallyportError } from '../errors.ts';
+
+/** What {@link Secret.env} takes. */
+export interface EnvSecretOptions {
+  /** The real value, at least 8 bytes. It goes to the daemon, never into the sandbox. */
+  readonly value: string;
+  /** Exact hosts: `api.example.com`, `api.example.com:8443`, `http://internal.example` for cleartext. */
+  readonly allowHosts?: readonly string[] | undefined;
+  /** `*.example.com` is one label, `**.example.com` any depth. At least one host or pattern is needed. */
+  readonly allowHostPatterns?: readonly string[] | undefined;
+  /** What the sandbox sees instead; `{rand}` becomes 22 random characters. Default: `sp_NAME_` and those. */
+  readonly placeholder?: string | undefined;
+  /** `header`, `header:NAME`, `basic`, `query`, `path`, `body`, `websocket`. Default: `header` and `basic`. */
+  readonly locations?: readonly string[] | undefined;
+  /** What happens to a placeholder on its way to another host. Only `pass` (it stays what it is) is supported so far. */
+  readonly onViolation?: 'pass' | 'block' | 'terminate' | undefined;
+  /** What audit events call the secret. Default: the name of the variable. */
+  readonly name?: string | undefined;
+}
+
+/** What {@link Secret.named} takes. */
+export interface NamedSecretOptions {
+  /** The variable that holds the placeholder. Default: the name of the secret. */
+  readonly envVar?: string | undefined;
+}
+
+/** What of a secret can be changed while its sandbox runs; what is left out stays as it is. */
+export type SecretChange = Partial<Omit<EnvSecretOptions, 'name'>> & { readonly env?: string | undefined };
+
+const specs = new WeakMap<Secret, SecretSpec>();
+
+/**
+ * A credential for a sandbox. The sandbox sees a placeholder in an environment variable; requests to the bound hosts leave with the value.
+ *
+ * An instance shows no value when it is printed, inspected or turned into JSON.
+ */
+export class Secret {
+  /** What audit events and commands call it. */
+  readonly name: string;
+  /** The variable that holds the placeholder. */
+  readonly env: string;
+
+  private constructor(spec: SecretSpec) {
+    this.name = spec.name ?? (spec.source === 'value' ? spec.env : '');
+    this.env = spec.env ?? this.name;
+    specs.set(this, spec);
+  }
+
+  /**
+   * A value that is bound to hosts; the variable `env` holds its placeholder.
+   *
+   * @throws SallyportError INVALID_SECRET_VALUE where there is no value, as when a variable of the host is not set.
+   */
+  static env(env: string, options: EnvSecretOptions): Secret {
+    return new Secret({
+      source: 'value',
+      env,
+      ...withName(options),
+      ...bindingOf(options),
+      value: checkValue(env, options.value),
+    });
+  }
+
+  /** A secret of the daemon's store, by its name. The daemon answers NOT_SUPPORTED_YET while it has no store. */
+  static named(name: string, options: NamedSecretOptions = {}): Secret {
+    const { envVar } = options;
+    return new Secret({ source: 'store', name, ...(envVar === undefined ? {} : { env: envVar }) });
+  }
+
+  /** Without the value. */
+  toString(): string {
+    return `Secret(${this.name})`;
+  }
+
+  /** Without the value. */
+  toJSON(): { readonly name: string; readonly env: string } {
+    return { name: this.name, env: this.env };
+  }
+}
+
+function withName({ name }: EnvSecretOptions): { name?: string } {
+  return name === undefined ? {} : { name };
+}
+
+function checkValue(env: string, value: unknown): string {
+  if (typeof value === 'string' && value !== '') return value;
+  throw new SallyportError(
+    'INVALID_SECRET_VALUE',
+    `The secret ${JSON.stringify(env)} has no value. Is the variable that it is read from set?`,
+  );
+}
+
+type Binding = Pick<ValueSecret, 'allowHosts' | 'allowHostPatterns' | 'locations' | 'placeholder' | 'onViolation'>;
+
+function bindingOf(options: SecretChange): Binding {
+  const { allowHosts, allowHostPatterns, locations, placeholder, onViolation } = options;
+  return {
+    ...(allowHosts === undefined ? {} : { allowHosts: [...allowHosts] }),
+    ...(allowHostPatterns === undefined ? {} : { allowHostPatterns: [...allowHostPatterns] }),
+    ...(locations === undefined ? {} : { locations: [...locations] }),
+    ...(placeholder === undefined ? {} : { placeholder }),
+    ...(onViolation === undefined ? {} : { onViolation }),
+  };
+}
+
+/** The secret as the API takes it, with its value. @internal */
+export function specOf(secret: Secret): SecretSpec {
+  const spec = specs.get(secret);
+  if (spec !== undefined) return spec;
+  throw new SallyportError('USAGE', 'A secret must be made by Secret.env() or Secret.named().');
+}
+
+/** A change as the API takes it. @internal */
+export function updateOf(name: string, change: SecretChange): SecretUpdate {
+  const { env } = change;
+  return {
+    ...bindingOf(change),
+    ...(env === undefined ? {} : { env }),
+    ...('value' in change ? { value: checkValue(name, change.value) } : {}),
+  };
+}
+
+/** Puts a secret together, step by step: `s.env("GITHUB_TOKEN").value(v).allowHost("api.github.com")`. */
+export class SecretBuilder {
+  #env: string | undefined;
+  #value: string | undefined;
+  #name: string | undefined;
+  readonly #hosts: string[] = [];
+  readonly #patterns: string[] = [];
+  #locations: readonly string[] | undefined;
+  #placeholder: string | undefined;
+  #onViolation: EnvSecretOptions['onViolation'];
+
+  /** The variable that holds the placeholder. */
+  env(name: string): this {
+    this.#env = name;
+    return this;
+  }
+
+  /** The real value. */
+  value(value: string): this {
+    this.#value = value;
+    return this;
+  }
+
+  /** What audit events call it. Default: the name of the variable. */
+  name(name: string): this {
+    this.#name = name;
+    return this;
+  }
+
+  /** An exact host, `api.example.com` or `api.example.com:8443`; can be called many times. */
+  allowHost(host: string): this {
+    this.#hosts.push(host);
+    return this;
+  }
+
+  /** Hosts by pattern, `*.example.com` or `**.example.com`; can be called many times. */
+  allowHostPattern(pattern: string): this {
+    this.#patterns.push(pattern);
+    return this;
+  }
+
+  /** Where in a request the placeholder is replaced. Default: `header` and `basic`. */
+  locations(...locations: string[]): this {
+    this.#locations = locations;
+    return this;
+  }
+
+  /** What the sandbox sees instead of the value; `{rand}` becomes 22 random characters. */
+  placeholder(placeholder: string): this {
+    this.#placeholder = placeholder;
+    return this;
+  }
+
+  /** What happens to a placeholder on its way to another host. Only `pass` is supported so far. */
+  onViolation(action: 'pass' | 'block' | 'terminate'): this {
+    this.#onViolation = action;
+    return this;
+  }
+
+  /** The secret. @throws SallyportError USAGE without a variable, INVALID_SECRET_VALUE without a value. */
+  build(): Secret {
+    if (this.#env === undefined) {
+      throw new SallyportError('USAGE', 'The secret has no variable. Name one: s.env("NAME").');
+    }
+    return Secret.env(this.#env, {
+      value: checkValue(this.#env, this.#value),
+      name: this.#name,
+      allowHosts: this.#hosts,
+      allowHostPatterns: this.#patterns,
+      locations: this.#locations,
+      placeholder: this.#placeholder,
+      onViolation: this.#onViolation,
+    });
+  }
+}

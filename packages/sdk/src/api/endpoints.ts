@@ -218,7 +218,7 @@ export const ENDPOINTS = {
     method: 'POST',
     path: `${EXEC}/signal`,
     tag: 'execs',
-    summary: 'Signal its process group; SIGKILL ends everything that it started.',
+    summary: 'Signal its process group.',
     body: json(signalSchema),
     response: none,
   },

@@ -113,7 +113,7 @@ export const statsSchema = z
     memoryLimitBytes: count.nullable(),
     cpuMs: count.nullable(),
     processes: count.nullable(),
-    /** Through the gate, since the gate was opened. */
+    /** Open through the gate at this moment. */
     connections: count,
     names: count,
   })

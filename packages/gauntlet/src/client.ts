@@ -132,7 +132,14 @@ export async function startClient(options: ClientOptions): Promise<Client> {
   child.once('exit', (code, signal) => fail(`the client half ended (${code ?? signal}).`));
   createInterface({ input: child.stdout }).on('line', (line) => {
     if (!line.startsWith('{')) return; // Notices of a wrapper.
-    const message = JSON.parse(line) as { id?: number; ready?: boolean; failure?: string } & Greeting;
+    let message: { id?: number; ready?: boolean; failure?: string } & Greeting;
+    try {
+      message = JSON.parse(line) as typeof message;
+    } catch {
+      // Its last line is cut when it ends while it writes: whoever waits for that answer is told.
+      fail(`the client half wrote a line that is not JSON, ${line.length} characters long.`);
+      return;
+    }
     if (message.ready === true) greeting.resolve(message);
     const one = waiting.get(message.id ?? 0);
     waiting.delete(message.id ?? 0);

@@ -498,3 +498,18 @@ test(
     }
   },
 );
+
+eachCaller('nothing is lost of what a command writes faster than it is read, with secrets as well', async (caller) => {
+  using scene = createScene(caller);
+  const canary = newCanary();
+  const result = await sallyport(
+    ['run', '--secret', `TOKEN@${API}`, '--', 'sh', '-c', 'head -c 3000000 /dev/zero | tr "\\0" a'],
+    {
+      scene,
+      canary,
+      env: { TOKEN: canary.value },
+      through: ['sh', '-c', '{ "$@"; echo "status $?" >&2; } | { sleep 2; wc -c; }', 'sh'],
+    },
+  );
+  assert.deepEqual([result.stdout.trim(), result.stderr.includes('status 0')], ['3000000', true], describeRun(result));
+});

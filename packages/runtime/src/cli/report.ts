@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { SallyportError, type ErrorCode } from '@sallyport/sdk';
 
 /** The exit status for a failure of Sallyport itself: 2 for bad usage, 125 for anything else. */
@@ -127,6 +128,8 @@ export function explainUsage(
   }
 }
 
+const STDERR_FD = 2;
+
 export interface Reporter {
   /** A notice that people should see unless they asked for silence. */
   notice(text: string): void;
@@ -137,7 +140,14 @@ export interface Reporter {
 /** Notices and details for people go to standard error; standard output is the command's own. */
 export function createReporter(options: { readonly quiet: boolean; readonly verbose: boolean }): Reporter {
   const write = (text: string): void => {
-    process.stderr.write(`sallyport: ${text}\n`);
+    const line = `sallyport: ${text}\n`;
+    try {
+      // Not by `process.stderr`, which would make the stream non-blocking under the runtime, which writes to it as well.
+      writeSync(STDERR_FD, line);
+    } catch (error) {
+      // Somebody else has made it so, and it is full.
+      if ((error as { code?: unknown }).code === 'EAGAIN') process.stderr.write(line);
+    }
   };
   return {
     notice: options.quiet ? () => undefined : write,

@@ -23,18 +23,16 @@ function startWorker(): Worker {
   // What Node tells is the directory for its own version, within the one that was asked for.
   const versioned = getCompileCacheDir();
   const cacheDirectory = versioned === undefined ? undefined : dirname(versioned);
-  const worker = new Worker(WORKER_SOURCE, {
+  return new Worker(WORKER_SOURCE, {
     eval: true,
     execArgv: [],
     env: {},
     workerData: { program, cacheDirectory },
-    // Else Node opens this process's own streams for it, which makes them non-blocking under the runtime that writes to them as well.
+    // Else Node opens the streams of this process for it, which makes them non-blocking under the runtime that writes to them as well.
+    // Nobody reads these: reading would keep the process alive.
     stdout: true,
     stderr: true,
   });
-  worker.stdout.resume();
-  worker.stderr.resume();
-  return worker;
 }
 
 /**

@@ -22,6 +22,7 @@ const ALL_BELOW_ENGINE = [
   'airlock',
   'sandbox',
   'stores',
+  'sources',
   'gate',
 ];
 
@@ -36,6 +37,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   dns: { folders: ['policy'] },
   audit: { folders: ['policy'] },
   stores: { folders: ['policy', 'secrets'] },
+  sources: { folders: ['policy', 'secrets', 'services'] },
   airlock: { folders: ['policy'] },
   sandbox: { folders: ['policy', 'airlock'] },
   gate: { folders: ['policy', 'http', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },

@@ -82,6 +82,21 @@ export const ERROR_CODES = [
   'PROTOCOL_FAILED',
   // What comes out of a sandbox as files is not what was asked for, or would lead elsewhere on the host.
   'COPY_REFUSED',
+  // Stored secrets, their stores and sources, services and stored rules.
+  'STORE_LOCKED',
+  'STORE_CORRUPT',
+  'STORE_FAILED',
+  'INVALID_REFERENCE',
+  'SOURCE_FAILED',
+  'SERVICE_UNKNOWN',
+  'INVALID_RULE',
+  'INVALID_METHOD',
+  'INVALID_PATH_GLOB',
+  // Verdicts of the gate about them.
+  'SECRET_UNAVAILABLE',
+  'PLACEHOLDER_REFUSED',
+  'REQUEST_DENIED',
+  'SIGNATURE_REFUSED',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

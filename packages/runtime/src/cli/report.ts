@@ -19,6 +19,11 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'INVALID_NAME':
     case 'UNREADABLE_FILE':
     case 'INVALID_CLIENT_CERTIFICATE':
+    case 'INVALID_REFERENCE':
+    case 'INVALID_RULE':
+    case 'INVALID_METHOD':
+    case 'INVALID_PATH_GLOB':
+    case 'SERVICE_UNKNOWN':
     case 'WORKSPACE_REFUSED':
     case 'MOUNT_REFUSED':
     case 'AUDIT_REFUSED':

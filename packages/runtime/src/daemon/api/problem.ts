@@ -22,6 +22,8 @@ export function statusOf(code: ErrorCode): number {
       return 409;
     case 'BODY_TOO_LARGE':
       return 413;
+    case 'STORE_LOCKED':
+      return 423;
     case 'DAEMON_REFUSED':
       return 403;
     case 'CAPACITY':
@@ -36,8 +38,12 @@ export function statusOf(code: ErrorCode): number {
     case 'AIRLOCK_FAILED':
     case 'SANDBOX_FAILED':
     case 'AUDIT_FAILED':
+    case 'STORE_CORRUPT':
+    case 'STORE_FAILED':
     case 'INTERNAL':
       return 500;
+    case 'SOURCE_FAILED':
+      return 502;
     default:
       // Everything else is about what was asked for.
       return 400;

@@ -13,6 +13,7 @@ import { addExecCommand } from './exec.ts';
 import { addInspectCommand } from './inspect.ts';
 import { addLogsCommand } from './logs.ts';
 import { addLsCommand } from './ls.ts';
+import { addPolicyCommand } from './policy.ts';
 import { addResetCommand } from './reset.ts';
 import { addRmCommand } from './rm.ts';
 import { addStartCommand } from './start.ts';
@@ -54,6 +55,7 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
   addStatsCommand(program);
   addEventsCommand(program);
   addCopyCommand(program, settle);
+  addPolicyCommand(program, settle);
   addResetCommand(program, settle);
   addDaemonCommand(program, settle);
   addDoctorCommand(program, settle);

@@ -48,8 +48,10 @@ function portSuffix(port: number | undefined): string {
   return port === undefined ? '' : `:${port}`;
 }
 
-/** Reads the text after a port's colon; undefined stays undefined. */
-function readPort(text: string | undefined): { readonly port: number | undefined } | { readonly problem: string } {
+/** Reads the text after a port's colon; undefined stays undefined. `problem` never repeats the text. */
+export function readPort(
+  text: string | undefined,
+): { readonly port: number | undefined } | { readonly problem: string } {
   if (text === undefined) return { port: undefined };
   const port = parsePort(text);
   if (port !== null) return { port };

@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { DaemonEvent, ExecInfo, LogEntry, SandboxInfo, SandboxStats } from '@sallyport/sdk';
+import { Connection, Sandbox } from 'sallyport';
 import { CHECKOUT, eachCaller, findPresentCaller } from './harness/caller.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
 import { describeRun } from './harness/sallyport.ts';
@@ -117,6 +118,57 @@ test('exec passes signals on, keeps the streams apart, and ends with the status 
   assert.deepEqual([cut.status, cut.stdout, cut.stderr], [0, 'y\n', ''], describeRun(cut));
   assert.ok(await until(async () => (await scene.exec('worker', ['cat', '/tmp/done'])).stdout === 'done\n'));
 });
+
+eachCaller(
+  "exec -u takes the sandbox's own user by name and number, and says that there is no other",
+  async (caller) => {
+    await using scene = await createDaemonScene(caller);
+    await scene.create({ name: 'worker' });
+    const run = async (user: string) => await scene.cli(['exec', '-u', user, 'worker', '--', 'id', '-un']);
+    const facts = await scene.exec('worker', ['sh', '-c', 'echo "$(id -un) $(id -u) $(id -gn) $(id -g)"']);
+    const [name = '', uid = '', groupName = '', gid = ''] = facts.stdout.trim().split(' ');
+    assert.ok(name !== '' && name !== 'root' && uid !== '0', facts.stdout);
+    for (const user of [name, uid, `${uid}:${gid}`, `${name}:${groupName}`, `${uid}:${groupName}`]) {
+      const ran = await run(user);
+      assert.deepEqual([ran.status, ran.stdout], [0, `${name}\n`], `${user}: ${describeRun(ran)}`);
+    }
+    const others = [
+      'root',
+      '0',
+      '0:0',
+      `${name}:root`,
+      `${uid}:0`,
+      'nobody',
+      '65534',
+      ':',
+      `${uid}:${gid}:`,
+      `0${uid}`,
+      ` ${name}`,
+    ];
+    for (const user of others) {
+      const refused = await run(user);
+      assert.deepEqual([refused.status, refused.stdout], [2, ''], `${user}: ${describeRun(refused)}`);
+      assert.match(
+        refused.stderr,
+        new RegExp(
+          `^sallyport: The command cannot run as .* one user, ${name} \\(${uid}:${gid}\\), and its user namespace no other id\\..*\\[USER_REFUSED\\]\\n$`,
+        ),
+      );
+    }
+    await assert.rejects(scene.exec('worker', ['true'], { user: '0' }), { code: 'USER_REFUSED' });
+    const sandbox = await Sandbox.get('worker', { connection: new Connection({ socket: scene.socket }) });
+    assert.equal((await sandbox.exec('id', ['-u'], { user: uid })).stdout, `${uid}\n`);
+    await assert.rejects(sandbox.exec('id', ['-u'], { user: 'root' }), { code: 'USER_REFUSED' });
+    const { execs } = await scene.client.ask<{ execs: ExecInfo[] }>({
+      method: 'GET',
+      path: '/v1/sandboxes/worker/execs',
+    });
+    assert.ok(
+      execs.every(({ state }) => state === 'exited'),
+      'what was refused was never a command',
+    );
+  },
+);
 
 test('a client that vanishes leaves the command; attach takes it up again', { skip: NO_SCRIPT }, async () => {
   await using scene = await createDaemonScene(PRESENT);

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { chownSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { chownSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type tls from 'node:tls';
+import { Connection, SallyportError, Sandbox } from 'sallyport';
+import { assertNoCanary } from './harness/canary.ts';
 import { createScene, eachCaller, findPresentCaller } from './harness/caller.ts';
 import type { Scene } from './harness/caller.ts';
 import { createAuthority } from './harness/certificates.ts';
 import type { Identity, TestAuthority } from './harness/certificates.ts';
+import { createDaemonScene } from './harness/daemon.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import { findProgram, whyNotInside } from './harness/tools.ts';
 import { startRawUpstream } from './harness/upstream.ts';
@@ -100,6 +103,102 @@ eachCaller(
   },
   { timeoutMs: 180_000, skip: curl },
 );
+
+eachCaller(
+  'a sandbox that lives on shows the certificate as well, through a daemon that is killed and without its files',
+  async (caller) => {
+    await using scene = await createDaemonScene(caller);
+    using elsewhere = createScene(caller);
+    const [authority, clients] = await Promise.all([createAuthority(), createAuthority('Clients')]);
+    const identity = await clients.issueClient('the-operator');
+    const { certificate, key } = writeIdentity(elsewhere, identity);
+    const both = writePrivate(elsewhere, elsewhere.assets, 'both.pem', identity.cert + identity.key);
+    await using upstream = await startMutualUpstream(authority, clients);
+    const canary = { value: identity.key.split('\n')[1] ?? '' };
+    const visit = ['curl', '-sS', '-m', '20', '-w', '%{http_code}', `https://${HOST}/`];
+    const outputs: Record<string, string> = {};
+    const seen = async (name: string): Promise<string> => {
+      const { stdout, stderr } = await scene.exec(name, visit);
+      outputs[`${name} ${Object.keys(outputs).length}`] = stdout + stderr;
+      return stdout;
+    };
+
+    const cliFlags = [...upstream.flags(), '--no-workspace', '--client-cert', `${HOST}=${certificate},${key}`];
+    const made = await scene.cli(['create', '--name', 'made', ...cliFlags]);
+    assert.deepEqual([made.status, made.stdout], [0, 'made\n'], describeRun(made));
+    const kept = await scene.cli(['run', '--keep', '--name', 'kept', ...cliFlags, '--', ...visit]);
+    assert.equal(kept.stdout, 'CN=the-operator\n200', describeRun(kept));
+    const connection = new Connection({ socket: scene.socket });
+    const network = {
+      resolve: { [`${HOST}:443`]: `127.0.0.1:${upstream.port}` },
+      upstreamCa: upstream.caFile,
+      clientCert: { [HOST]: both },
+    };
+    await Sandbox.builder('built').network(network).create({ connection });
+    const plain = { ...network, clientCert: {}, allow: [HOST] };
+    await Sandbox.create({ name: 'plain', network: plain }, { connection });
+    for (const name of ['made', 'kept', 'built']) assert.equal(await seen(name), 'CN=the-operator\n200', name);
+    assert.doesNotMatch(await seen('plain'), /200/, 'nobody else shows it');
+
+    // A change of rules leaves it; so does a daemon that is killed, whatever has become of the files.
+    await scene.client.ask({
+      method: 'POST',
+      path: '/v1/sandboxes/made/policy/rules',
+      body: { action: 'allow', host: 'x.example' },
+    });
+    assert.equal(await seen('made'), 'CN=the-operator\n200');
+    for (const file of [certificate, both]) rmSync(file);
+    await scene.killDaemon();
+    await scene.startDaemon();
+    for (const name of ['made', 'kept', 'built']) assert.equal(await seen(name), 'CN=the-operator\n200', name);
+    await scene.client.ask({ method: 'POST', path: '/v1/sandboxes/built/kill' });
+    const gone = await scene.cli(['start', 'built']);
+    assert.deepEqual([gone.status, gone.stdout], [2, ''], describeRun(gone));
+    assert.match(gone.stderr, /both\.pem" cannot be read \(ENOENT\).*\[UNREADABLE_FILE\]/);
+    assertNoCanary(canary, { outputs, files: [scene.root] });
+  },
+  { timeoutMs: 180_000, skip: curl },
+);
+
+test('a sandbox that lives on is refused a certificate that cannot work, or that it would see', async () => {
+  await using scene = await createDaemonScene(findPresentCaller());
+  const clients = await createAuthority();
+  const good = writeIdentity(scene, await clients.issueClient('good'));
+  const late = writeIdentity(scene, await clients.issueClient('late', 'expired'), 'late');
+  const inside = writePrivate(scene, scene.workspace, 'my.key', readFileSync(good.key, 'utf8'));
+  const pipe = join(scene.assets, 'pipe');
+  assert.equal(spawnSync('mkfifo', [pipe]).status, 0);
+  const cases: [
+    more: object,
+    certificate: { host?: string; certificate: string; key?: string },
+    code: string,
+    says: RegExp,
+  ][] = [
+    [{}, { certificate: '/nonexistent.pem' }, 'UNREADABLE_FILE', /cannot be read \(ENOENT\)/],
+    [{}, { certificate: pipe }, 'UNREADABLE_FILE', /is not a file/],
+    [{}, { certificate: '/dev/zero' }, 'UNREADABLE_FILE', /is not a file/],
+    [{}, { certificate: good.certificate, key: late.key }, 'INVALID_CLIENT_CERTIFICATE', /does not belong/],
+    [{}, { certificate: late.certificate, key: late.key }, 'INVALID_CLIENT_CERTIFICATE', /expired at/],
+    [{}, { certificate: '/usr/bin/env' }, 'INVALID_CLIENT_CERTIFICATE', /lies in \/usr, which every sandbox sees/],
+    [{}, { certificate: 'relative' }, 'INVALID_REQUEST', /clientCertificates\[0\]\.certificate/],
+    [{}, { ...good, host: '*.example.com' }, 'INVALID_HOST_PATTERN', /one host/],
+    [{ tunnel: [HOST] }, good, 'USAGE', /exempts a host that --client-cert/],
+    [{ upstreamCa: [pipe] }, good, 'UNREADABLE_FILE', /upstream CA: .*is not a file/],
+  ];
+  for (const [more, certificate, code, says] of cases) {
+    const network = { ...more, clientCertificates: [{ host: HOST, ...certificate }] };
+    await assert.rejects(scene.create({ network }), (error) => {
+      assert.ok(error instanceof SallyportError && error.code === code, String(error));
+      assert.match(error.message, says);
+      return true;
+    });
+  }
+  const network = { clientCertificates: [{ host: HOST, certificate: good.certificate, key: inside }] };
+  await assert.rejects(scene.create({ network, workspace: scene.workspace }), { code: 'WORKSPACE_REFUSED' });
+  const volumes = [{ source: scene.workspace, destination: '/w' }];
+  await assert.rejects(scene.create({ network, volumes }), { code: 'MOUNT_REFUSED' });
+  assert.equal((await scene.cli(['ls', '-q'])).stdout, '', 'nothing that was refused is left');
+});
 
 test('a client certificate that cannot work is refused before anything starts', async () => {
   using scene = createScene(findPresentCaller());

@@ -97,6 +97,8 @@ export const ERROR_CODES = [
   'PLACEHOLDER_REFUSED',
   'REQUEST_DENIED',
   'SIGNATURE_REFUSED',
+  // A command was to run as somebody whom the sandbox does not have.
+  'USER_REFUSED',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { SallyportError, type SandboxCreate, type SandboxInfo } from '@sallyport/sdk';
+import type { SandboxCreate, SandboxInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { RunPlan } from '../engine/plan.ts';
 import { formatHostAndPort } from '../policy/host-name.ts';
@@ -54,12 +54,6 @@ interface OwnFlags {
 /** What the daemon is asked for, of a plan that would be run here otherwise. */
 export function createRequestOf(plan: RunPlan): SandboxCreate {
   const { network, limits } = plan;
-  if (network.clientCertificates.length > 0) {
-    throw new SallyportError(
-      'NOT_SUPPORTED_YET',
-      '--client-cert is not supported yet for sandboxes that live on; run has it.',
-    );
-  }
   return {
     env: Object.fromEntries(plan.environment),
     secrets: plan.secrets.secrets.map((secret) => {
@@ -85,6 +79,11 @@ export function createRequestOf(plan: RunPlan): SandboxCreate {
         ]),
       ),
       upstreamCa: network.upstreamCaFiles.map((file) => resolve(plan.directory, file)),
+      clientCertificates: network.clientCertificates.map(({ host, port, certificateFile, keyFile }) => ({
+        host: formatHostAndPort(host, port),
+        certificate: certificateFile,
+        key: keyFile,
+      })),
     },
     ...(plan.workspace === null ? {} : { workspace: plan.workspace }),
     forceWorkspace: plan.forceWorkspace,

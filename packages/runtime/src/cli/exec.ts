@@ -45,7 +45,7 @@ export function addExecCommand(
     .option('-t, --tty', 'give the command a terminal')
     .option('-e, --env <variable>', 'K=V sets a variable, K passes the one of the host', collect)
     .option('-w, --workdir <directory>', 'working directory in the sandbox')
-    .option('-u, --user <user>', "another user than the sandbox's own (not supported yet)")
+    .option('-u, --user <user>', "USER[:GROUP] by name or number: the sandbox's own user, and no other")
     .option('--timeout <duration>', 'end the command after this time, such as 30s, 10m, 1h')
     .addHelpText('after', EXEC_EXAMPLES)
     .action(async (name: string, flags: ExecFlags) => {

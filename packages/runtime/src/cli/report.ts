@@ -39,6 +39,7 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'EXEC_ENDED':
     case 'FILE_NOT_FOUND':
     case 'COPY_REFUSED':
+    case 'USER_REFUSED':
       return 2;
     default:
       return 125;

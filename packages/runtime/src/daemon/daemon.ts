@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { describeApi } from '@sallyport/sdk/api';
 import { SallyportError, type DaemonEvent, type DaemonStatus, type DaemonStop } from '@sallyport/sdk';
 import { createStateDirectory } from '../engine/audit-file.ts';
+import { requireRegularFile } from '../engine/regular-file.ts';
 import { loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { execHandlers } from './api/execs.ts';
 import { json, type Handler } from './api/exchange.ts';
@@ -140,6 +141,7 @@ function trustCache(): (files: readonly string[]) => Promise<UpstreamTrust> {
     const key = JSON.stringify(files);
     const known = loaded.get(key);
     if (known !== undefined) return await known;
+    for (const file of files) requireRegularFile(file, 'upstream CA');
     const loading = loadUpstreamTrust({ extraCaFiles: files });
     // Files of the user's own may change; the system's are read again when the daemon is.
     if (files.length === 0) loaded.set(key, loading);

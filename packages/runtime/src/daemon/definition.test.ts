@@ -8,6 +8,7 @@ import {
   removeSecret,
   rulesOf,
   showSecret,
+  specOf,
 } from './definition.ts';
 
 const VALUE = 'canary-value-4711';
@@ -70,6 +71,12 @@ test('defineSandbox() refuses what cannot be', () => {
     [{ secrets: [{ ...secret, placeholder: 'with space {rand}' }] }, 'INVALID_SECRET_SPEC'],
     [{ secrets: [{ ...secret, value: 'short' }] }, 'SECRET_VALUE_TOO_SHORT'],
     [{ secrets: [{ ...secret, locations: ['nowhere'] }] }, 'INVALID_LOCATION'],
+    [{ network: { clientCertificates: [{ host: '*.a.example', certificate: '/c' }] } }, 'INVALID_HOST_PATTERN'],
+    [{ network: { clientCertificates: [{ host: 'a.example:80', certificate: '/c' }] } }, 'INVALID_HOST_PATTERN'],
+    [
+      { network: { clientCertificates: ['a.example', 'A.example:443'].map((host) => ({ host, certificate: '/c' })) } },
+      'INVALID_CLIENT_CERTIFICATE',
+    ],
     [{ network: { resolve: { 'a.example:443': 'nowhere' } } }, 'INVALID_RESOLVE'],
     [{ volumes: [{ source: '/x', destination: '/usr/x' }] }, 'INVALID_MOUNT'],
     [{ volumes: [{ source: '/x:y', destination: '/z' }] }, 'INVALID_MOUNT'],
@@ -79,6 +86,24 @@ test('defineSandbox() refuses what cannot be', () => {
   assert.throws(() => rulesOf(twice.definition, twice.values), { code: 'SECRET_CONFLICT' });
   const exposed = define({ env: { COPY: `x${VALUE}` }, secrets: [secret] });
   assert.throws(() => rulesOf(exposed.definition, exposed.values), { code: 'SECRET_CONFLICT' });
+});
+
+test('a client certificate opens its host, and no mount may show its key', () => {
+  const certificate = '/keys/a,b.crt';
+  const { definition } = define({
+    network: { clientCertificates: [{ host: 'A.example', certificate, key: '/keys/a.key' }] },
+  });
+  const { network } = rulesOf(definition, new Map());
+  assert.deepEqual(network.clientCertificates, [
+    {
+      host: 'a.example',
+      port: 443,
+      origin: '--client-cert a.example',
+      certificateFile: certificate,
+      keyFile: '/keys/a.key',
+    },
+  ]);
+  assert.ok(specOf(definition, 'box', '/state').protectedPaths.includes('/keys/a.key'));
 });
 
 test('a custom placeholder carries random characters where it says so', () => {

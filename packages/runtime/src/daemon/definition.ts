@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import {
   SallyportError,
+  type Network,
   type SandboxCreate,
   type SecretInfo,
   type SecretUpdate,
@@ -27,6 +28,11 @@ import {
   readSecretHosts,
 } from '../secrets/secret-spec.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
+import {
+  bindClientCertificate,
+  refuseTwoCertificates,
+  type ClientCertificateSpec,
+} from '../tls/client-certificate-spec.ts';
 
 /** A secret of a sandbox without its value. */
 export interface SecretDefinition {
@@ -51,6 +57,8 @@ export interface SandboxDefinition {
     /** As `--resolve` has them. */
     readonly resolve: readonly string[];
     readonly upstreamCa: readonly string[];
+    /** Left out by former versions. */
+    readonly clientCertificates?: readonly ClientCertificateSpec[];
   };
   readonly workspace: string | null;
   readonly forceWorkspace: boolean;
@@ -111,6 +119,7 @@ export function defineSandbox(
       tunnel: network.tunnel ?? [],
       resolve: Object.entries(network.resolve ?? {}).map(([from, to]) => formatResolve(parseResolve(`${from}:${to}`))),
       upstreamCa: network.upstreamCa ?? [],
+      clientCertificates: defineClientCertificates(network.clientCertificates ?? []),
     },
     workspace: asked.workspace ?? null,
     forceWorkspace: asked.forceWorkspace ?? false,
@@ -137,6 +146,12 @@ export function defineSandbox(
     lifetimeMs: asked.lifetimeMs ?? null,
   };
   return { definition, values };
+}
+
+function defineClientCertificates(asked: NonNullable<Network['clientCertificates']>): ClientCertificateSpec[] {
+  const specs = asked.map(({ host, certificate, key = certificate }) => bindClientCertificate(host, certificate, key));
+  refuseTwoCertificates(specs);
+  return specs;
 }
 
 function storedSecret(name: string): SallyportError {
@@ -286,7 +301,7 @@ export function rulesOf(definition: SandboxDefinition, values: SecretValues): Sa
       tunnel: definition.network.tunnel,
       pins: definition.network.resolve.map((text) => parseResolve(text)),
       upstreamCaFiles: definition.network.upstreamCa,
-      clientCertificates: [],
+      clientCertificates: definition.network.clientCertificates ?? [],
     },
     closed:
       lost.length === 0
@@ -358,7 +373,12 @@ export function specOf(
       ...(limits.cpus === null ? {} : { cpus: limits.cpus }),
       pids: limits.pids,
     },
-    protectedPaths: [stateDirectory, definition.auditFile, installationDirectory()],
+    protectedPaths: [
+      stateDirectory,
+      definition.auditFile,
+      installationDirectory(),
+      ...(definition.network.clientCertificates ?? []).map(({ keyFile }) => keyFile),
+    ],
   };
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { SallyportError, type ExecCreate } from '@sallyport/sdk';
 import { newExecId, type LastingSandbox } from '../engine/lasting-sandbox.ts';
 import type { AttachSocket } from '../sandbox/attach-socket.ts';
+import { checkUser, currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
 import { ParkedExec } from '../sandbox/parked-exec.ts';
 import { execDirectory, ManagedExec, monotonicMs } from './managed-exec.ts';
 import type { ExecRow, ExecTable } from './store/exec-table.ts';
@@ -59,15 +60,10 @@ export class SandboxExecs {
   /**
    * Starts a command, in a parked process where one fits and is there.
    *
-   * @throws SallyportError EXEC_FAILED, CAPACITY, NOT_SUPPORTED_YET, USAGE.
+   * @throws SallyportError EXEC_FAILED, CAPACITY, USER_REFUSED, USAGE.
    */
   async start(live: LastingSandbox, asked: ExecCreate, environment: Record<string, string>): Promise<ManagedExec> {
-    if (asked.user !== undefined) {
-      throw new SallyportError(
-        'NOT_SUPPORTED_YET',
-        "Commands run as the sandbox's own user; another is not supported yet.",
-      );
-    }
+    if (asked.user !== undefined) checkUser(asked.user, sandboxIdentity(currentCaller()));
     if (this.runningCount >= MAX_RUNNING_EXECS) {
       throw new SallyportError(
         'CAPACITY',

@@ -103,10 +103,7 @@ async function startUpstream(options: tls.TlsOptions & { readonly protocol?: 'h2
 }
 
 function certificateFor(identity: Identity, host = HOST, port = 443): ClientCertificate {
-  return new ClientCertificate(
-    { host, port, origin: `--client-cert ${host}`, certificateFile: '', keyFile: '' },
-    identity,
-  );
+  return new ClientCertificate({ host, port, origin: `--client-cert ${host}`, cert: identity.cert, key: identity.key });
 }
 
 async function open(upstream: Upstream, options: LoopbackOptions = {}): Promise<LoopbackGate> {

@@ -26,10 +26,14 @@ import { KnownValues } from '../secrets/known-values.ts';
 import type { RedactionRule } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { ClientCertificate, loadClientCertificate } from '../tls/client-certificate.ts';
+import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+import { refuseVisibleKey } from './client-key.ts';
 import { openGate, type OpenGate } from './open-gate.ts';
 import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
-import { Vault } from './vault.ts';
+import { requireRegularFile } from './regular-file.ts';
+import { Vault, type VaultContent } from './vault.ts';
 
 /** What a process must know to take a running sandbox over; plain JSON, and nothing secret. */
 export interface LastingRecord {
@@ -184,6 +188,7 @@ export class LastingSandbox {
   readonly #authority: CertificateAuthority;
   readonly #vault: Vault;
   readonly #values: KnownValues;
+  readonly #certificates: readonly ClientCertificate[];
   readonly #gate: OpenGate;
   readonly #audit: AuditLog;
   readonly #named: Promise<void>;
@@ -199,6 +204,7 @@ export class LastingSandbox {
     readonly authority: CertificateAuthority;
     readonly vault: Vault;
     readonly values: KnownValues;
+    readonly clientCertificates: readonly ClientCertificate[];
     readonly gate: OpenGate;
     readonly audit: AuditLog;
     readonly policy: NetworkPolicy;
@@ -209,6 +215,7 @@ export class LastingSandbox {
     this.#authority = parts.authority;
     this.#vault = parts.vault;
     this.#values = parts.values;
+    this.#certificates = parts.clientCertificates;
     this.#gate = parts.gate;
     this.#audit = parts.audit;
     this.#policy = parts.policy;
@@ -231,23 +238,26 @@ export class LastingSandbox {
     const named = renameSandbox(airlock.holder, options.name);
     // Awaited by the first command.
     named.catch(() => undefined);
+    const clientCertificates = await loadClientCertificates(options.rules.network.clientCertificates);
     const [audit] = await Promise.all([
       openAudit(options, () => opened.sandbox?.closeGate()),
       airlock.openPorts(listeningPorts(policy)),
     ]);
     // Acknowledged means kept: after a crash the values and the authority must be there.
-    vault.write({ values: values.rules(), authority: authority.save() });
+    vault.write(contentOf(values, authority, clientCertificates));
     const gate = openGate({
       policy,
       secrets: options.rules.secrets,
       authority,
       trust: options.trust,
+      clientCertificates,
       audit,
       closed: options.rules.closed,
       zone: new SyntheticAddresses({ onName: options.onName }),
     });
     gate.serve(airlock);
-    opened.sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy, named });
+    const parts = { record, airlock, authority, vault, values, clientCertificates, gate, audit, policy, named };
+    opened.sandbox = new LastingSandbox(parts);
     opened.sandbox.#parked = prepared.parked;
     return opened.sandbox;
   }
@@ -274,6 +284,9 @@ export class LastingSandbox {
       content === null
         ? await CertificateAuthority.create({ openssl: requireTools(['openssl']).openssl, commonName: COMMON_NAME })
         : CertificateAuthority.restore(content.authority);
+    const clientCertificates =
+      content?.clientCertificates.map((saved) => new ClientCertificate(saved)) ??
+      (await loadClientCertificates(rules.network.clientCertificates));
     const zone = SyntheticAddresses.restore({ version: 1, names: options.names }, { onName: options.onName });
     const opened: { sandbox?: LastingSandbox } = {};
     const audit = await openAudit(options, () => opened.sandbox?.closeGate());
@@ -285,6 +298,7 @@ export class LastingSandbox {
         secrets: rules.secrets,
         authority,
         trust: options.trust,
+        clientCertificates,
         audit,
         closed: rules.closed,
         zone,
@@ -292,7 +306,8 @@ export class LastingSandbox {
       });
       gate.serve(airlock);
       const named = Promise.resolve();
-      opened.sandbox = new LastingSandbox({ record, airlock, authority, vault, values, gate, audit, policy, named });
+      const parts = { record, airlock, authority, vault, values, clientCertificates, gate, audit, policy, named };
+      opened.sandbox = new LastingSandbox(parts);
       return opened.sandbox;
     } catch (error) {
       if (airlock !== undefined) closeEnds(airlock);
@@ -382,7 +397,7 @@ export class LastingSandbox {
   async reconfigure(rules: SandboxRules, keep: () => void): Promise<void> {
     const policy = compilePolicy(rules);
     this.#values.add(rules.secrets);
-    this.#vault.write({ values: this.#values.rules(), authority: this.#authority.save() });
+    this.#vault.write(contentOf(this.#values, this.#authority, this.#certificates));
     const missing = listeningPorts(policy).filter((port) => !this.airlock.servers.has(port));
     const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
     keep();
@@ -414,6 +429,28 @@ export class LastingSandbox {
     Vault.remove(join(this.record.directory, FILES.vault));
     await this.#audit.close();
   }
+}
+
+/** Reads client certificates, from files that a long-lived process can read: it would wait at a pipe for ever. */
+async function loadClientCertificates(specs: readonly ClientCertificateSpec[]): Promise<readonly ClientCertificate[]> {
+  if (specs.length === 0) return [];
+  for (const spec of specs) {
+    for (const file of [spec.certificateFile, spec.keyFile]) requireRegularFile(file, spec.origin);
+    refuseVisibleKey(spec);
+  }
+  return await Promise.all(specs.map((spec) => loadClientCertificate(spec, Date.now())));
+}
+
+function contentOf(
+  values: KnownValues,
+  authority: CertificateAuthority,
+  clientCertificates: readonly ClientCertificate[],
+): VaultContent {
+  return {
+    values: values.rules(),
+    authority: authority.save(),
+    clientCertificates: clientCertificates.map((certificate) => certificate.save()),
+  };
 }
 
 /** The vault of a sandbox that runs; a new one, without content, where that is lost. */

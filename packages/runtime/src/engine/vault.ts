@@ -6,6 +6,7 @@ import type { Holder } from '../airlock/holder.ts';
 import type { RedactionRule } from '../secrets/redact.ts';
 import { sealValues, unsealValues } from '../secrets/secret-set-sealing.ts';
 import type { SavedAuthority } from '../tls/certificate-authority.ts';
+import type { SavedClientCertificate } from '../tls/client-certificate.ts';
 
 const CIPHER = 'aes-256-gcm';
 const KEY_BYTES = 32;
@@ -20,7 +21,12 @@ export interface VaultContent {
   /** The values of each secret, the present one first. */
   readonly values: readonly RedactionRule[];
   readonly authority: SavedAuthority;
+  /** What the gate shows upstreams; with their keys. */
+  readonly clientCertificates: readonly SavedClientCertificate[];
 }
+
+/** What lies beside the values. A vault of a former version has no client certificates. */
+type Attachment = SavedAuthority & Partial<Pick<VaultContent, 'clientCertificates'>>;
 
 /**
  * What a sandbox must not lose when the daemon ends, and nobody may read: encrypted in a file, with a key that is nowhere but in the memory
@@ -58,8 +64,9 @@ export class Vault {
   }
 
   /** Writes the content in place of the former; in force when it returns. */
-  write({ values, authority }: VaultContent): void {
-    const sealed = sealValues(values, authority, (text) => {
+  write({ values, authority, clientCertificates }: VaultContent): void {
+    const attachment: Attachment = { ...authority, clientCertificates };
+    const sealed = sealValues(values, attachment, (text) => {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv(CIPHER, this.#key, nonce);
       return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
@@ -80,7 +87,8 @@ export class Vault {
       throw lost();
     }
     const { rules, attachment } = unsealValues(text);
-    return { values: rules, authority: attachment as SavedAuthority };
+    const { clientCertificates = [], ...authority } = attachment as Attachment;
+    return { values: rules, authority, clientCertificates };
   }
 
   /** Removes the file of a sandbox that has ended; without the key it is noise anyway. */

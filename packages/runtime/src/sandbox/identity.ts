@@ -1,4 +1,5 @@
 import { userInfo } from 'node:os';
+import { SallyportError } from '@sallyport/sdk';
 
 /** Who the command is inside the sandbox. */
 export interface Identity {
@@ -46,4 +47,22 @@ export function currentCaller(): { readonly uid: number; readonly gid: number; r
     // A uid without an account, as in many containers.
     return { uid, gid, name: '' };
   }
+}
+
+/**
+ * Checks whom a command is to run as: `USER[:GROUP]`, both by name or number.
+ *
+ * @throws SallyportError USER_REFUSED for anybody but the sandbox's own user: the user namespace of its commands maps one id, so there is no
+ * process that could become another.
+ */
+export function checkUser(asked: string, identity: Identity): void {
+  const { uid, gid, userName, groupName } = identity;
+  const [user, group, ...more] = asked.split(':');
+  const isUser = user === userName || user === String(uid);
+  const isGroup = group === undefined || group === groupName || group === String(gid);
+  if (isUser && isGroup && more.length === 0) return;
+  throw new SallyportError(
+    'USER_REFUSED',
+    `The command cannot run as ${JSON.stringify(asked)}: the sandbox has one user, ${userName} (${uid}:${gid}), and its user namespace no other id. Leave the user out, or name that one.`,
+  );
 }

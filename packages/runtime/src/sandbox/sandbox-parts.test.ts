@@ -18,7 +18,7 @@ import { layOutTrust } from './ca-trust.ts';
 import { planCgroups } from './cgroup.ts';
 import { baseEnvironment } from './environment.ts';
 import { protectGit } from './git-protection.ts';
-import { SANDBOX_USER, sandboxIdentity } from './identity.ts';
+import { checkUser, SANDBOX_USER, sandboxIdentity } from './identity.ts';
 import { hasSubmounts, lockedOptions, parseMountTable } from './mount-table.ts';
 import { ownerMap } from './owner-map.ts';
 import { chooseRuntime } from './runtime-choice.ts';
@@ -82,6 +82,27 @@ test('sandboxIdentity() is never root and never a strange name', () => {
   });
   for (const name of ['', '../x', 'a:b', 'a\nb', 'root']) {
     assert.equal(sandboxIdentity({ uid: 7, gid: 7, name }).home, '/home/sandbox');
+  }
+});
+
+test('checkUser() takes the one user by name and number, and nobody else', () => {
+  const ann = sandboxIdentity({ uid: 1001, gid: 5, name: 'ann' });
+  for (const asked of ['ann', '1001', 'ann:ann', '1001:5', 'ann:5', '1001:ann']) checkUser(asked, ann);
+  for (const asked of [
+    'root',
+    '0',
+    '1001:0',
+    'ann:root',
+    '1001:',
+    ':5',
+    '1001:5:5',
+    '01001',
+    '1e3',
+    'Ann',
+    '',
+    ' ann',
+  ]) {
+    assert.throws(() => checkUser(asked, ann), { code: 'USER_REFUSED', message: /one user, ann \(1001:5\)/ }, asked);
   }
 });
 

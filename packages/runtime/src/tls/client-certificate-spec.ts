@@ -28,7 +28,26 @@ export function parseClientCertificate(text: string, directory: string): ClientC
   if (split < 0) {
     throw new SallyportError('INVALID_CLIENT_CERTIFICATE', `--client-cert has no "=" after the host. ${HOW}`);
   }
-  const reading = readHostPattern(text.slice(0, split), 'secret');
+  const files = text.slice(split + 1).split(',');
+  const [certificateFile = '', keyFile = certificateFile] = files;
+  const isTooMany = files.length > 2;
+  const absolute = (path: string): string => (isAbsolute(path) || path === '' ? path : resolve(directory, path));
+  const spec = bindClientCertificate(text.slice(0, split), absolute(certificateFile), absolute(keyFile));
+  if (!isTooMany) return spec;
+  throw new SallyportError('INVALID_CLIENT_CERTIFICATE', `${spec.origin}: there are more than two files. ${HOW}`);
+}
+
+/**
+ * Binds the certificate and key in these files, whose paths are absolute, to `HOST[:PORT]`.
+ *
+ * @throws SallyportError as {@link parseClientCertificate}.
+ */
+export function bindClientCertificate(
+  hostAndPort: string,
+  certificateFile: string,
+  keyFile: string,
+): ClientCertificateSpec {
+  const reading = readHostPattern(hostAndPort, 'secret');
   if ('problem' in reading) {
     throw new SallyportError('INVALID_HOST_PATTERN', `--client-cert, its host: ${reading.problem}. ${HOW}`);
   }
@@ -47,16 +66,10 @@ export function parseClientCertificate(text: string, directory: string): ClientC
       `${origin}: port 80 is cleartext, where there are no certificates. Name another port, or none for 443.`,
     );
   }
-  const files = text.slice(split + 1).split(',');
-  const [certificateFile = '', keyFile = certificateFile] = files;
-  if (files.length > 2 || certificateFile === '' || keyFile === '') {
-    throw new SallyportError(
-      'INVALID_CLIENT_CERTIFICATE',
-      `${origin}: ${files.length > 2 ? 'there are more than two files' : 'a file name is empty'}. ${HOW}`,
-    );
+  if (certificateFile === '' || keyFile === '') {
+    throw new SallyportError('INVALID_CLIENT_CERTIFICATE', `${origin}: a file name is empty. ${HOW}`);
   }
-  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(directory, path));
-  return { host, port, origin, certificateFile: absolute(certificateFile), keyFile: absolute(keyFile) };
+  return { host, port, origin, certificateFile, keyFile };
 }
 
 /**

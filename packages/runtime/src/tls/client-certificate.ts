@@ -12,6 +12,17 @@ const MAX_FILE_BYTES = 1024 * 1024;
 const PRIVATE_KEY = /-----BEGIN (?:[A-Z0-9]{1,12} )?PRIVATE KEY-----/;
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
 
+/** A client certificate as {@link ClientCertificate.save} gives it out: plain JSON, and its key is a secret. */
+export interface SavedClientCertificate {
+  readonly host: string;
+  readonly port: number;
+  readonly origin: string;
+  /** PEM: the certificate and what stands between it and its authority. */
+  readonly cert: string;
+  /** PEM. */
+  readonly key: string;
+}
+
 /** A certificate, with its private key, by which the gate proves at one upstream who it is. The key is in no property, so in no output. */
 export class ClientCertificate {
   /** Canonical. */
@@ -22,11 +33,16 @@ export class ClientCertificate {
   readonly #identity: { readonly cert: string; readonly key: string };
   #context: SecureContext | undefined;
 
-  constructor(spec: ClientCertificateSpec, identity: { readonly cert: string; readonly key: string }) {
-    this.host = spec.host;
-    this.port = spec.port;
-    this.origin = spec.origin;
-    this.#identity = identity;
+  constructor({ host, port, origin, cert, key }: SavedClientCertificate) {
+    this.host = host;
+    this.port = port;
+    this.origin = origin;
+    this.#identity = { cert, key };
+  }
+
+  /** All of it, the key included: for nobody but who encrypts it. */
+  save(): SavedClientCertificate {
+    return { host: this.host, port: this.port, origin: this.origin, ...this.#identity };
   }
 
   /** The client-side context for connections to this host: TLS 1.2 and up, with these roots and this certificate. Made on first use. */
@@ -72,7 +88,7 @@ export async function loadClientCertificate(spec: ClientCertificateSpec, nowMs: 
       `OpenSSL does not take the certificate or its key (${codeOf(error)}); a larger key may be wanted`,
     );
   }
-  return new ClientCertificate(spec, identity);
+  return new ClientCertificate({ host: spec.host, port: spec.port, origin: spec.origin, ...identity });
 }
 
 function readCertificates(spec: ClientCertificateSpec, text: string): X509Certificate[] {

@@ -27,7 +27,7 @@ export const execCreateSchema = z
     /** On top of the sandbox's own variables. */
     env: environment.optional(),
     workdir: insidePath.optional(),
-    /** Another user than the sandbox's own is not supported yet. */
+    /** The sandbox's own user, by name or number, with or without its group: `USER[:GROUP]`. There is no other. Default: that user. */
     user: z.string().min(1).max(64).optional(),
     /** Keep standard input open for the `stdin` endpoint. Default false: it is empty. */
     stdin: z.boolean().optional(),

@@ -17,6 +17,11 @@ export const networkSchema = z
     resolve: z.record(host, host).optional(),
     /** As `--upstream-ca`: PEM files on the daemon's machine. */
     upstreamCa: z.array(hostPath).max(64).optional(),
+    /** As `--client-cert`: what the gate shows a host that asks who it is. The key may be in the certificate's file. */
+    clientCertificates: z
+      .array(z.strictObject({ host, certificate: hostPath, key: hostPath.optional() }))
+      .max(256)
+      .optional(),
   })
   .meta({ id: 'Network' });
 

@@ -11,6 +11,8 @@ export interface ExecOptions {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Where it starts, in the sandbox. Default: the sandbox's own. */
   readonly workdir?: string | undefined;
+  /** `USER[:GROUP]`, by name or number: the sandbox's own user, and no other (USER_REFUSED). Default: that user. */
+  readonly user?: string | undefined;
   /** Its standard input: content that is sent, or `true` to keep it open for {@link ExecStream.stdin}. Default: empty. */
   readonly stdin?: Content | true | undefined;
   /** Give it a terminal of this size. Standard error then comes out as standard output. */
@@ -295,11 +297,12 @@ function callOptionsOf({ signal }: ExecOptions): CallOptions {
 }
 
 function requestOf(command: readonly string[], options: ExecOptions): ExecCreate {
-  const { env, workdir, stdin, terminal, timeoutMs } = options;
+  const { env, workdir, user, stdin, terminal, timeoutMs } = options;
   return {
     command: [...command],
     ...(env === undefined ? {} : { env: { ...env } }),
     ...(workdir === undefined ? {} : { workdir }),
+    ...(user === undefined ? {} : { user }),
     ...(stdin === undefined ? {} : { stdin: true }),
     ...(terminal === undefined ? {} : { terminal }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),

@@ -21,7 +21,7 @@ export type {
 export { SandboxBuilder } from './sandbox-builder.ts';
 export { SandboxFiles } from './sandbox-files.ts';
 export type { RecursiveOptions, WriteOptions } from './sandbox-files.ts';
-export type { NetworkOptions, SandboxOptions, VolumeOptions } from './sandbox-options.ts';
+export type { ClientCertificateFiles, NetworkOptions, SandboxOptions, VolumeOptions } from './sandbox-options.ts';
 export { SandboxPolicy, SandboxSecrets } from './sandbox-rules.ts';
 export { Secret, SecretBuilder } from './secret.ts';
 export type { EnvSecretOptions, NamedSecretOptions, SecretChange } from './secret.ts';

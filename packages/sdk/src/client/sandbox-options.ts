@@ -16,6 +16,18 @@ export interface NetworkOptions {
   readonly resolve?: Readonly<Record<string, string>> | undefined;
   /** As `--upstream-ca`: PEM files with further roots, on the machine of the daemon. A relative path begins at the working directory. */
   readonly upstreamCa?: string | readonly string[] | undefined;
+  /**
+   * As `--client-cert`: `{ "host[:port]": "file.pem" }`, or `{ certificate, key }` where they are in two files. PEM, on the machine of the daemon;
+   * a relative path begins at the working directory. The host is allowed, and the key stays with the gate.
+   */
+  readonly clientCert?: Readonly<Record<string, string | ClientCertificateFiles>> | undefined;
+}
+
+/** Where a client certificate lies. */
+export interface ClientCertificateFiles {
+  readonly certificate: string;
+  /** Default: the certificate's file. */
+  readonly key?: string | undefined;
 }
 
 /** A directory or file of the host that a sandbox sees. */
@@ -80,20 +92,32 @@ export function createRequestOf(options: SandboxOptions): SandboxCreate {
   }) as SandboxCreate;
 }
 
-function networkOf({ upstreamCa, ...rules }: NetworkOptions): Network {
+function networkOf({ upstreamCa, clientCert, ...rules }: NetworkOptions): Network {
   const files = typeof upstreamCa === 'string' ? [upstreamCa] : upstreamCa;
-  return withoutUndefined({ ...rules, upstreamCa: files?.map((file) => resolve(file)) }) as Network;
+  const clientCertificates =
+    clientCert === undefined
+      ? undefined
+      : Object.entries(clientCert).map(([host, given]) => {
+          const { certificate, key } = typeof given === 'string' ? { certificate: given } : given;
+          return { host, certificate: resolve(certificate), ...(key === undefined ? {} : { key: resolve(key) }) };
+        });
+  return withoutUndefined({
+    ...rules,
+    upstreamCa: files?.map((file) => resolve(file)),
+    clientCertificates,
+  }) as Network;
 }
 
 function withoutUndefined<T extends object>(fields: T): T {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** Both in one. @throws SallyportError USAGE where a host is pinned twice. */
+/** Both in one. @throws SallyportError USAGE where a host is pinned twice, or has two certificates. */
 export function mergeNetworks(first: NetworkOptions, second: NetworkOptions): NetworkOptions {
-  const twice = Object.keys(second.resolve ?? {}).find((host) => Object.hasOwn(first.resolve ?? {}, host));
-  if (twice !== undefined) {
-    throw new SallyportError('USAGE', `network: ${JSON.stringify(twice)} is there twice in "resolve". Leave one out.`);
+  for (const field of ['resolve', 'clientCert'] as const) {
+    const twice = Object.keys(second[field] ?? {}).find((host) => Object.hasOwn(first[field] ?? {}, host));
+    if (twice === undefined) continue;
+    throw new SallyportError('USAGE', `network: ${JSON.stringify(twice)} is there twice in "${field}". Leave one out.`);
   }
   const listOf = (files: NetworkOptions['upstreamCa']) => (typeof files === 'string' ? [files] : (files ?? []));
   return {
@@ -102,5 +126,6 @@ export function mergeNetworks(first: NetworkOptions, second: NetworkOptions): Ne
     tunnel: [...(first.tunnel ?? []), ...(second.tunnel ?? [])],
     resolve: { ...first.resolve, ...second.resolve },
     upstreamCa: [...listOf(first.upstreamCa), ...listOf(second.upstreamCa)],
+    clientCert: { ...first.clientCert, ...second.clientCert },
   };
 }

@@ -38,7 +38,7 @@ test('Sandbox.create() and the builder ask for the same, and for what the contra
     {
       name: 'worker', image: 'host', env: { X: '1' }, labels: { l: 'm' }, workspace: 'w', workdir: '/d', limits, runtime: 'crun', lifetimeMs: 5, autoRemove: true,
       volumes: [{ source: 'v', destination: '/v', readOnly: true }], secrets, start: undefined,
-      network: { allow: ['a', 'b'], deny: ['c'], tunnel: ['d'], resolve: { 'a:443': '127.0.0.1:1' }, upstreamCa: ['f', '/g'] },
+      network: { allow: ['a', 'b'], deny: ['c'], tunnel: ['d'], resolve: { 'a:443': '127.0.0.1:1' }, upstreamCa: ['f', '/g'], clientCert: { 'a:8443': 'both.pem', b: { certificate: 'c.crt', key: '/c.key' } } },
     },
     call,
   ); // prettier-ignore
@@ -48,8 +48,8 @@ test('Sandbox.create() and the builder ask for the same, and for what the contra
     .secret((s) => s.env('A').value(VALUE).name('first').allowHost('a.example').allowHostPattern('*.a.example').locations('header', 'query').placeholder('ph_{rand}').onViolation('pass'))
     .secretEnv('B', VALUE, 'b.example', 'c.example')
     .secret(Secret.named('HF_TOKEN', { envVar: 'HF' }))
-    .network({ allow: ['a'], upstreamCa: 'f' })
-    .network({ allow: ['b'], deny: ['c'], tunnel: ['d'], resolve: { 'a:443': '127.0.0.1:1' }, upstreamCa: ['/g'] })
+    .network({ allow: ['a'], upstreamCa: 'f', clientCert: { 'a:8443': 'both.pem' } })
+    .network({ allow: ['b'], deny: ['c'], tunnel: ['d'], resolve: { 'a:443': '127.0.0.1:1' }, upstreamCa: ['/g'], clientCert: { b: { certificate: 'c.crt', key: '/c.key' } } })
     .create(call); // prettier-ignore
   const [first, second] = daemon.asked.map(({ body }) => sandboxCreateSchema.parse(JSON.parse(body)));
   // An empty list and none are the same.
@@ -62,6 +62,17 @@ test('Sandbox.create() and the builder ask for the same, and for what the contra
   assert.deepEqual(plain(second!), plain(first!));
   assert.equal(first?.workspace, resolve('w'));
   assert.deepEqual(first?.network?.upstreamCa, [resolve('f'), '/g']);
+  assert.deepEqual(first?.network?.clientCertificates, [
+    { host: 'a:8443', certificate: resolve('both.pem') },
+    { host: 'b', certificate: resolve('c.crt'), key: '/c.key' },
+  ]);
+  assert.throws(
+    () =>
+      Sandbox.builder()
+        .network({ clientCert: { a: 'b' } })
+        .network({ clientCert: { a: 'c' } }),
+    code('USAGE', /"a" is there twice in "clientCert"/),
+  );
   assert.deepEqual(first?.secrets?.[2], { source: 'store', name: 'HF_TOKEN', env: 'HF' });
   await Sandbox.run({}, call);
   assert.deepEqual(JSON.parse(daemon.asked[2]?.body ?? ''), { autoRemove: true });

@@ -1,0 +1,25 @@
+import type { ServiceDefinition } from './service.ts';
+
+/**
+ * Requests are signed again with the real keys. The sandbox's clients sign with the sentinels, which says what region and service they
+ * mean.
+ */
+export const aws: ServiceDefinition = {
+  name: 'aws',
+  title: 'Amazon Web Services',
+  variables: [
+    { name: 'AWS_ACCESS_KEY_ID', sentinel: 'AKIA{base32:16}' },
+    { name: 'AWS_SECRET_ACCESS_KEY', sentinel: 'sallyport0sentinel{rand}' },
+    { name: 'AWS_SESSION_TOKEN', sentinel: 'IQoJb3JpZ2luX2VjSallyport0sentinel0no0real0session0token0{rand}' },
+  ],
+  endpoints: [
+    {
+      hosts: ['**.amazonaws.com', '**.api.aws', '**.amazonaws.com.cn'],
+      overwrite: [],
+      // What carries an AWS signature or token, the signer itself replaces.
+      strip: { headers: [], query: [] },
+      signer: 'aws',
+    },
+  ],
+  documentation: ['https://docs.aws.amazon.com/general/latest/gr/sigv4_elements.html'],
+};

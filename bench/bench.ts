@@ -32,8 +32,8 @@ const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
 const DOCUMENTS = join(import.meta.dirname, '..', 'docs');
 /** A load above this is somebody else's. */
 const BUSY_LOAD = 0.5;
-const FULL_EFFORT = { rounds: 5, seconds: 2 };
-const QUICK_EFFORT = { rounds: 3, seconds: 1 };
+const FULL_EFFORT = { rounds: 5, seconds: 2, warmUps: 10 };
+const QUICK_EFFORT = { rounds: 3, seconds: 1, warmUps: 1 };
 
 const { values: options } = parseArgs({
   options: {
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${machine.summary}; gate on core ${CORES.gate}, clients and nginx on core ${CORES.client}\n`);
     process.stdout.write(`${rounds} rounds, medians (quartiles)\n\n`);
     for (const row of rows) {
-      const result = await measureRow(row, setting, { rounds, seconds }, say);
+      const result = await measureRow(row, setting, { rounds, seconds, warmUps: effort.warmUps }, say);
       measured.push(result);
       await setting.yard.closeAllBut(gates);
       process.stdout.write(`${formatTable(result)}\n`);

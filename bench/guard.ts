@@ -25,6 +25,8 @@ const GUARDED = 'json-1,json-16,h2-10,tls-new,down,down-tunnel,up-body-chunked,s
 const MAX_LOSS = 0.1;
 const DEFAULT_ROUNDS = 7;
 const SECONDS = 1;
+/** Both have the same time to compile themselves. */
+const WARM_UPS = 3;
 const BASE = 'base';
 const CANDIDATE = 'this checkout';
 
@@ -57,11 +59,14 @@ async function compare(lab: Lab, directory: string): Promise<readonly RowChange[
   const changes: RowChange[] = [];
   for (const each of select(ROWS, ({ id }) => id, options.rows)) {
     const row = { ...each, baseline: each.id === 'start-up' ? `${BASE}: run -- true` : BASE };
-    let measured = await measureRow(row, setting, { rounds, seconds: SECONDS }, say);
+    let measured = await measureRow(row, setting, { rounds, seconds: SECONDS, warmUps: WARM_UPS }, say);
     let [change] = compareRows([measured], BASE, CANDIDATE, MAX_LOSS);
     if (change?.isLost === true && change.reason === undefined) {
       say(`${row.id} seems ${(change.loss * 100).toFixed(1)} % worse: measuring it again`);
-      measured = joinRounds(measured, await measureRow(row, setting, { rounds: rounds * 2, seconds: SECONDS }, say));
+      measured = joinRounds(
+        measured,
+        await measureRow(row, setting, { rounds: rounds * 2, seconds: SECONDS, warmUps: WARM_UPS }, say),
+      );
       [change] = compareRows([measured], BASE, CANDIDATE, MAX_LOSS);
     }
     if (change !== undefined) changes.push(change);

@@ -8,7 +8,7 @@ import type { GateWork, Metric, Row, Setting } from './row.ts';
 
 /** Where the placeholder stands in the body that has one. */
 const PLACEHOLDER_OFFSET = LARGE_FILE_BYTES / 2;
-const METRICS: readonly Metric[] = [
+const METRICS: readonly [Metric, ...Metric[]] = [
   { key: 'rate', title: 'MB/s', better: 'higher' },
   { key: 'gateCpuUs', title: 'gate CPU µs/MiB', better: 'lower' },
   { key: 'peakMb', title: 'peak MB', better: 'lower' },

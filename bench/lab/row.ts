@@ -32,7 +32,7 @@ export interface Row {
   readonly id: string;
   readonly title: string;
   /** The first one is what ratios are of. */
-  readonly metrics: readonly Metric[];
+  readonly metrics: readonly [Metric, ...Metric[]];
   /** The contender that the others are held against. */
   readonly baseline: string;
   /** Whether `--quick` measures it. */

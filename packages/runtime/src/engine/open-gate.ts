@@ -81,7 +81,8 @@ function createRulesContext(
 ): RulesContext {
   // What has been a secret stays one: its value may still come back.
   const redacted = redactionRules(values.rules());
-  const protects = redacted.length > 0;
+  // A value that is not known yet may come back as soon as it is.
+  const protects = redacted.length > 0 || secrets.secrets.length > 0 || secrets.services.length > 0;
   former?.replaceRules(redacted);
   return {
     policy,

@@ -18,6 +18,9 @@ export function compilePolicy({ secrets, network }: Pick<RunPlan, 'secrets' | 'n
   return createNetworkPolicy({
     secretHosts: [
       ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` }))),
+      ...secrets.services.flatMap(({ name, endpoints }) =>
+        endpoints.flatMap(({ hosts }) => hosts.map((host) => ({ host, origin: `service ${name}` }))),
+      ),
       ...network.clientCertificates.map(bindCertificate),
     ],
     allow: network.allow.map((text) => parseNetworkRule('--allow', text)),

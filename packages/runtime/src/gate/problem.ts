@@ -69,6 +69,26 @@ export function encodeProblem(problem: Problem, bodyless: boolean): Buffer {
   return bodyless ? head : Buffer.concat([head, body]);
 }
 
+/** What the client is told of a value that cannot be put into its request. */
+export function describeUnusableValue(
+  failure: {
+    readonly code: 'VALUE_NOT_CARRIABLE' | 'SECRET_UNAVAILABLE';
+    readonly name: string;
+    readonly reason: string;
+  },
+  place: string,
+): Problem {
+  const { code, name, reason } = failure;
+  return code === 'SECRET_UNAVAILABLE'
+    ? {
+        status: 502,
+        code,
+        detail: `The value of the secret ${name} is not available: ${reason}.`,
+        remedy: `Look on the host what is wrong with it: sallyport secret test ${name}`,
+      }
+    : { status: 502, code, detail: `The value of ${name} cannot be carried ${place}: ${reason}.` };
+}
+
 /** What the client is told of an upstream that could not be reached, and what the audit log calls it. */
 export function describeDialFailure(failure: DialFailure): {
   readonly problem: Problem;

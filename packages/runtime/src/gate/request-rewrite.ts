@@ -7,7 +7,7 @@ import type { BodySubstituter } from '../secrets/substitute-body.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { Substituter } from '../secrets/substitute.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
-import type { Problem } from './problem.ts';
+import { describeUnusableValue, type Problem } from './problem.ts';
 import { planRequestBody, prepareBodyFields, type RequestBodyPlan } from './request-body.ts';
 import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-handshake.ts';
 
@@ -81,7 +81,7 @@ export function rewriteRequest(
   const bound = head.method === 'TRACE' ? [] : context.secrets.secretsFor(authority);
   const result = context.substituter.substituteHead({ ...head, target }, bound);
   if (result.verdict === 'failed') {
-    return refuse(502, 'VALUE_NOT_CARRIABLE', `The value of ${result.name} cannot be carried in that place.`);
+    return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
   }
   const body = planRequestBody(
     head.fields,

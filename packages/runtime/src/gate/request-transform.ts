@@ -2,7 +2,7 @@ import type { BodySubstitutionStream } from '../secrets/substitute-body.ts';
 import type { Coding } from './content-coding.ts';
 import { ContentDecoding } from './content-decoding.ts';
 import { MAX_ADDED_REQUEST_BYTES, MAX_EXPANSION_RATIO } from './limits.ts';
-import type { Problem } from './problem.ts';
+import { describeUnusableValue, type Problem } from './problem.ts';
 
 /** Where a request body goes. After `end` or `refuse` nothing more is called. */
 export interface TransformSink {
@@ -93,11 +93,7 @@ export class RequestTransform {
   #pass(output: Buffer): void {
     const { failure, addedBytes } = this.#substitution;
     if (failure !== null) {
-      this.#refuse({
-        status: 502,
-        code: 'VALUE_NOT_CARRIABLE',
-        detail: `The value of ${failure.name} cannot be carried in this request body: ${failure.reason}.`,
-      });
+      this.#refuse(describeUnusableValue(failure, 'in this request body'));
     } else if (addedBytes > MAX_ADDED_REQUEST_BYTES) {
       this.#refuse({
         status: 413,

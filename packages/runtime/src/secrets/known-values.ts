@@ -1,5 +1,5 @@
 import type { RedactionRule } from './forms.ts';
-import type { SecretSet } from './secret-set.ts';
+import { protectedValues, type SecretSet } from './secret-set.ts';
 import type { SecretValue } from './secret-value.ts';
 
 /** Every value that the secrets of a sandbox have had, by placeholder: what was a secret once is redacted as long as the sandbox lives. */
@@ -14,7 +14,7 @@ export class KnownValues {
 
   /** Takes note of the values of a set. */
   add(set: SecretSet): void {
-    for (const { name, placeholder, value } of set.secrets) {
+    for (const { name, placeholder, value } of protectedValues(set)) {
       const known = this.#byPlaceholder.get(placeholder);
       if (known === undefined) this.#byPlaceholder.set(placeholder, { name, values: [value] });
       else {

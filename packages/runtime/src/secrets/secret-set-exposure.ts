@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/sdk';
-import type { SecretSet } from './secret-set.ts';
+import { protectedValues, type SecretSet } from './secret-set.ts';
 
 /**
  * Refuses to start a command whose words or plain environment hold the value of a secret: it would enter the sandbox by another
@@ -12,19 +12,20 @@ export function refuseExposure(
   command: readonly string[],
   environment: ReadonlyMap<string, string>,
 ): void {
-  for (const secret of set.secrets) {
+  for (const secret of protectedValues(set)) {
+    if (!secret.isSecret) continue;
     const value = secret.value.reveal();
     if (command.some((word) => word.includes(value))) {
       throw new SallyportError(
         'SECRET_CONFLICT',
-        `The command holds the value of ${secret.env} itself, so the sandbox would see it. Keep the shell from expanding it (single quotes), or read the variable inside the sandbox.`,
+        `The command holds the value of ${secret.name} itself, so the sandbox would see it. Keep the shell from expanding it (single quotes), or read the variable inside the sandbox.`,
       );
     }
     for (const [name, text] of environment) {
       if (text.includes(value)) {
         throw new SallyportError(
           'SECRET_CONFLICT',
-          `The plain variable ${name} holds the value of the secret ${secret.env}, so the sandbox would see it. Drop it from --env or --env-file.`,
+          `The plain variable ${name} holds the value of the secret ${secret.name}, so the sandbox would see it. Drop it from --env or --env-file.`,
         );
       }
     }

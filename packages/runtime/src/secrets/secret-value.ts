@@ -6,13 +6,23 @@ import { inspect } from 'node:util';
  * `reveal()` is the only way to the text; lint allows it in the few files that put it on the wire or compile it into a matcher.
  */
 export class SecretValue {
-  readonly #text: string;
+  /** Stands for a value that has not been fetched: there is no text to reveal. */
+  static readonly UNKNOWN = new SecretValue(null);
 
-  constructor(text: string) {
+  readonly #text: string | null;
+
+  constructor(text: string | null) {
     this.#text = text;
   }
 
+  /** False for {@link SecretValue.UNKNOWN} alone. */
+  get isKnown(): boolean {
+    return this.#text !== null;
+  }
+
+  /** @throws TypeError where the value is not known: whoever forgets to ask sends nothing, instead of an empty credential. */
   reveal(): string {
+    if (this.#text === null) throw new TypeError('a secret is used whose value is not known');
     return this.#text;
   }
 

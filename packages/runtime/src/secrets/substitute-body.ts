@@ -13,8 +13,9 @@ const BACKSLASH = 0x5c;
 /** Places are moved to the front when there are this many more than a placeholder can have. */
 const SPARE_PLACES = 4096;
 
-/** A value that the body's format cannot carry. */
+/** A value that the body's format cannot carry, or that is not known. */
 export interface UncarriableValue {
+  readonly code: 'VALUE_NOT_CARRIABLE' | 'SECRET_UNAVAILABLE';
   /** The secret's name. */
   readonly name: string;
   /** Why, in words that hold nothing secret. */
@@ -107,9 +108,13 @@ class Findings {
     const key = `${format} ${secret.placeholder}`;
     let bytes = this.#rendered.get(key);
     if (bytes === undefined) {
+      if (!secret.value.isKnown) {
+        this.failure ??= { code: 'SECRET_UNAVAILABLE', name: secret.name, reason: 'its value is not known' };
+        return null;
+      }
       const rendered = renderValue(secret.value.reveal(), format, this.#boundary);
       if ('reason' in rendered) {
-        this.failure ??= { name: secret.name, reason: rendered.reason };
+        this.failure ??= { code: 'VALUE_NOT_CARRIABLE', name: secret.name, reason: rendered.reason };
         return null;
       }
       bytes = rendered.bytes;

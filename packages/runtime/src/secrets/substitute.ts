@@ -32,7 +32,8 @@ export type SubstitutionResult =
     }
   | {
       readonly verdict: 'failed';
-      readonly code: 'VALUE_NOT_CARRIABLE';
+      /** `SECRET_UNAVAILABLE`: the value is not known. */
+      readonly code: 'VALUE_NOT_CARRIABLE' | 'SECRET_UNAVAILABLE';
       /** The secret's name. */
       readonly name: string;
       readonly location: Location['kind'];
@@ -44,12 +45,19 @@ type Place = { readonly kind: 'header' | 'basic'; readonly field: string } | { r
 
 /** Thrown and caught in this file only: the value cannot be written there. */
 class NotCarriable extends Error {
+  readonly code: 'VALUE_NOT_CARRIABLE' | 'SECRET_UNAVAILABLE';
   readonly secret: string;
   readonly location: Location['kind'];
   readonly reason: string;
 
-  constructor(secret: string, location: Location['kind'], reason: string) {
+  constructor(
+    secret: string,
+    location: Location['kind'],
+    reason: string,
+    code: NotCarriable['code'] = 'VALUE_NOT_CARRIABLE',
+  ) {
     super(reason);
+    this.code = code;
     this.secret = secret;
     this.location = location;
     this.reason = reason;
@@ -123,8 +131,8 @@ export class Substituter {
       };
     } catch (error) {
       if (error instanceof NotCarriable) {
-        const { secret, location, reason } = error;
-        return { verdict: 'failed', code: 'VALUE_NOT_CARRIABLE', name: secret, location, reason };
+        const { code, secret, location, reason } = error;
+        return { verdict: 'failed', code, name: secret, location, reason };
       }
       throw error;
     }
@@ -231,6 +239,9 @@ export class Substituter {
       if (!work.bound.has(secret.placeholder) || !allows(secret.locations, place)) {
         work.stray.add(secret.name);
         continue;
+      }
+      if (!secret.value.isKnown) {
+        throw new NotCarriable(secret.name, place.kind, 'its value is not known', 'SECRET_UNAVAILABLE');
       }
       const rendered = render(secret.value.reveal(), start, end);
       if ('reason' in rendered) {

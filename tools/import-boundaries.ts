@@ -37,7 +37,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   dns: { folders: ['policy'] },
   audit: { folders: ['policy'] },
   stores: { folders: ['policy', 'secrets'] },
-  sources: { folders: ['policy', 'secrets', 'services'] },
+  sources: { folders: ['policy', 'secrets', 'services', 'tls'] },
   airlock: { folders: ['policy'] },
   sandbox: { folders: ['policy', 'airlock'] },
   gate: { folders: ['policy', 'http', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, isAbsolute, join } from 'node:path';
 import { MAX_VALUE_BYTES } from './fetched-value.ts';
 import { endFamily, endGroup } from './process-family.ts';
 
@@ -111,4 +113,19 @@ export async function runHostProgram(
 function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '').trim();
+}
+
+/** The path of a program in the absolute folders of `PATH`: what lies in the present folder is nobody's choice. */
+export function findProgram(name: string, path = ''): string | undefined {
+  for (const folder of path.split(delimiter)) {
+    if (!isAbsolute(folder)) continue;
+    const file = join(folder, name);
+    try {
+      accessSync(file, constants.X_OK);
+      if (statSync(file).isFile()) return file;
+    } catch {
+      continue;
+    }
+  }
+  return undefined;
 }

@@ -45,7 +45,8 @@ const OP_QUERY = /^(?:attribute|attr|ssh-format)=[a-z0-9_-]{1,32}$/;
 /** https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html */
 const AWS_NAME = /^[A-Za-z0-9/_+=.@-]{1,512}$/;
 const AWS_ARN = /^arn:aws[a-z-]{0,20}:secretsmanager:([a-z0-9-]{1,32}):\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}$/;
-const AWS_REGION = /^[a-z]{2,}(?:-[a-z0-9]+){1,4}$/;
+/** A region's code, which becomes a part of a host's name. */
+export const AWS_REGION = /^[a-z]{2,}(?:-[a-z0-9]+){1,4}$/;
 const AWS_VERSION = /^[A-Za-z0-9/_+=.@-]{1,256}$/;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 

@@ -1,8 +1,12 @@
-import { SallyportError } from '@sallyport/sdk';
 import type { SecretSource } from '../secrets/stored-secret.ts';
+import { AwsSecretSource } from './aws-secrets-manager.ts';
 import { CommandSource } from './command-source.ts';
+import { EnvironmentSource } from './environment-source.ts';
 import { DEFAULT_TIME_LIMIT_MS, MAX_TIME_LIMIT_MS } from './fetched-value.ts';
+import { FileSource } from './file-source.ts';
+import { OnePasswordSource } from './one-password.ts';
 import { parseReference } from './reference.ts';
+import { VaultSource } from './vault-kv.ts';
 
 /** Where a value comes from when it is needed. */
 export interface ValueSource {
@@ -47,7 +51,37 @@ export function createValueSource(
     case 'command':
       return new CommandSource(source.command, settings);
     case 'reference':
-      parseReference(source.reference, { directory });
-      throw new SallyportError('NOT_SUPPORTED_YET', 'References are not fetched yet.');
+      return openReference(source.reference, settings);
+  }
+}
+
+/**
+ * What is to be said of a source, as notices for people: who else can read what it reads, or listen.
+ *
+ * @throws SallyportError INVALID_REFERENCE.
+ */
+export async function inspectSource(
+  source: Exclude<SecretSource, { kind: 'value' }>,
+  options: ValueSourceOptions,
+): Promise<readonly string[]> {
+  const made = createValueSource(source, options);
+  return made instanceof FileSource || made instanceof VaultSource ? await made.inspect() : [];
+}
+
+function openReference(text: string, settings: ValueSourceSettings): ValueSource {
+  const { directory, environment } = settings;
+  const home = environment['HOME'];
+  const reference = parseReference(text, { directory, ...(home === undefined ? {} : { home }) });
+  switch (reference.kind) {
+    case 'op':
+      return new OnePasswordSource(reference.canonical, settings);
+    case 'vault':
+      return new VaultSource(reference, settings);
+    case 'aws-sm':
+      return new AwsSecretSource(reference, settings);
+    case 'file':
+      return new FileSource(reference.path, settings);
+    case 'env':
+      return new EnvironmentSource(reference.variable, settings);
   }
 }

@@ -32,7 +32,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   http: { folders: ['policy'], pure: { packages: [] } },
   websocket: { folders: [], pure: { packages: [] } },
   secrets: { folders: ['policy', 'http'], pure: { packages: [] } },
-  services: { folders: ['policy', 'http', 'secrets'], pure: { packages: [] } },
+  services: { folders: ['policy', 'http', 'secrets'], pure: { packages: ['@smithy/signature-v4'] } },
   tls: { folders: ['policy'] },
   dns: { folders: ['policy'] },
   audit: { folders: ['policy'] },
@@ -53,7 +53,8 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
 const INDEX_FOLDERS = [...ALL_BELOW_ENGINE, 'engine', 'daemon'];
 
 /** The files that turn a secret back into text: where it goes on the wire, and where it is compiled into a matcher. */
-const REVEALING_FILES = /^secrets\/(?:secret-value|secret-set|substitut\w*|redact\w*|matcher|forms)(?:-[a-z-]+)?\.ts$/;
+const REVEALING_FILES =
+  /^(?:secrets\/(?:secret-value|secret-set|substitut\w*|redact\w*|matcher|forms)(?:-[a-z-]+)?|services\/aws-signer)\.ts$/;
 
 /** Node built-ins that a pure folder may import: bytes, and for the secret type the hook that hides it. */
 const PURE_BUILTINS = new Set(['node:buffer']);

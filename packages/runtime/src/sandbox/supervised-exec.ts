@@ -6,6 +6,7 @@ import {
   openSync,
   closeSync,
   readFileSync,
+  readSync,
   realpathSync,
   rmSync,
   truncateSync,
@@ -44,7 +45,7 @@ export interface SupervisedExecSpec {
 export const EXEC_FILES = {
   log: 'log',
   attach: 'attach',
-  control: 'ctl',
+  size: 'winsz',
   process: 'process.json',
   pid: 'pid',
 } as const;
@@ -55,6 +56,11 @@ export const EXEC_FILES = {
  */
 const MAX_LOG_BYTES = 64 * 1024 * 1024;
 const MAX_SYNC_CHARACTERS = 64 * 1024;
+/** The supervisor ignores a terminal size beyond this, in rows or columns. */
+const MAX_TERMINAL_SIZE = 1000;
+const PIPE_READ_BYTES = 4096;
+/** More than a full pipe is not taken back. */
+const MAX_PIPE_READS = 16;
 
 /** Makes a host directory, in which each exec gets a directory of its own, appear in the airlock for the supervisors to write to. */
 export async function mountExecs(holder: Holder, directory: string): Promise<void> {
@@ -239,23 +245,37 @@ function readPid(directory: string): string | undefined {
   }
 }
 
-/** Changes the size of a command's terminal. One that has ended has none. */
+/**
+ * Changes the size of a command's terminal. One that has ended has none.
+ *
+ * The supervisor reads sizes from a pipe, several lines at once, and up to version 2.1.13 takes the first of them for all. So there is never
+ * more than one line in it: a size that was not taken yet is taken back, since nobody wants it any more. (Its `ctl` pipe is passed on into this
+ * one by itself, which nobody can count.)
+ */
 export function resizeExec(directory: string, size: { readonly columns: number; readonly rows: number }): void {
-  let control: number;
+  let pipe: number;
   try {
-    control = openSync(
-      join(directory, EXEC_FILES.control),
-      constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW,
-    );
+    pipe = openSync(join(directory, EXEC_FILES.size), constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW);
   } catch {
     return;
   }
   try {
-    writeSync(control, `1 ${size.rows} ${size.columns}\n`);
+    takeBack(pipe);
+    writeSync(pipe, `${Math.min(size.rows, MAX_TERMINAL_SIZE)} ${Math.min(size.columns, MAX_TERMINAL_SIZE)}\n`);
   } catch {
     // It has ended in between.
   } finally {
-    closeSync(control);
+    closeSync(pipe);
+  }
+}
+
+/** Empties a pipe. */
+function takeBack(pipe: number): void {
+  const bytes = Buffer.allocUnsafe(PIPE_READ_BYTES);
+  try {
+    for (let reads = 0; reads < MAX_PIPE_READS && readSync(pipe, bytes) > 0; reads += 1);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
   }
 }
 

@@ -14,6 +14,7 @@ import {
 import { request as httpRequest } from 'node:http';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { SallyportError, type ExecInfo, type Problem, type SandboxInfo } from '@sallyport/sdk';
 import { CHECKOUT, findPresentCaller } from './harness/caller.ts';
@@ -396,6 +397,50 @@ test(
     assert.ok(existsSync(join(scene.stateDirectory, 'sandboxes')));
   },
 );
+
+test('input that comes when a command has ended is told so, however late it comes', LIMIT, async () => {
+  await using scene = await createDaemonScene(PRESENT);
+  await scene.create({ name: 'worker' });
+  for (const terminal of [undefined, { columns: 80, rows: 24 }]) {
+    const exec = await begin(scene, ['sh', '-c', 'read line; exit 4'], { stdin: true, terminal });
+    let status: number | undefined;
+    let text = '';
+    const outgoing = httpRequest({ socketPath: scene.socket, method: 'POST', path: `${EXECS}/${exec.id}/stdin` });
+    outgoing.on('response', (response) => {
+      status = response.statusCode;
+      response.setEncoding('utf8').on('data', (part: string) => (text += part));
+    });
+    outgoing.on('error', () => undefined);
+    outgoing.write('one\n');
+    assert.ok(await until(async () => (await execInfo(scene, exec.id)).exitCode === 4));
+    outgoing.end('two\n');
+    assert.ok(await until(() => status !== undefined && text.endsWith('}')));
+    assert.deepEqual([status, (JSON.parse(text) as Problem).code], [409, 'EXEC_ENDED']);
+  }
+});
+
+test('a command at a terminal takes keys from the next daemon as well', LIMIT, async () => {
+  await using scene = await createDaemonScene(PRESENT);
+  await scene.create({ name: 'worker' });
+  const script = 'while read line; do echo "got $line"; done; echo over';
+  const exec = await begin(scene, ['sh', '-c', script], { stdin: true, terminal: { columns: 80, rows: 24 } });
+  const type = async (text: string, end = false): Promise<void> => {
+    const content = Readable.from([Buffer.from(text)]);
+    await scene.client.ask({ method: 'POST', path: `${EXECS}/${exec.id}/stdin?end=${end}`, content });
+  };
+  const screen = async (): Promise<string> => (await scene.cli(['logs', 'worker'])).stdout;
+  await type('one\n');
+  assert.ok(await until(async () => (await screen()).includes('got one')));
+  await scene.killDaemon();
+  await scene.startDaemon();
+  await type('two\n');
+  assert.ok(await until(async () => (await screen()).includes('got two')));
+  assert.equal((await scene.cli(['daemon', 'restart'])).status, 0);
+  assert.equal((await execInfo(scene, exec.id)).state, 'running');
+  await type('three\n', true);
+  assert.ok(await until(async () => (await execInfo(scene, exec.id)).state === 'exited'));
+  assert.match(await screen(), /got one\r\n[^]*got two\r\n[^]*got three\r\nover/);
+});
 
 test('a client that vanishes in the middle of its own request leaves nothing half done', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);

@@ -33,6 +33,8 @@ export class ManagedExec implements OutputSource {
   readonly #waiters = new Set<() => void>();
   #input: AttachSocket | null = null;
   #inputEnded = false;
+  /** The daemon stops, and leaves it to another. */
+  #hasLeft = false;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(
@@ -171,6 +173,7 @@ export class ManagedExec implements OutputSource {
 
   /** Lets it run on without us. */
   leave(): void {
+    this.#hasLeft = !this.isOver;
     this.#release();
     this.#noteChange();
   }
@@ -191,20 +194,25 @@ export class ManagedExec implements OutputSource {
   /**
    * Writes to its standard input, after what was written before.
    *
-   * @throws SallyportError EXEC_ENDED
+   * @throws SallyportError EXEC_ENDED; DAEMON_STOPPING when some of it may not have been written.
    */
   async write(chunks: AsyncIterable<Buffer>, end: boolean): Promise<void> {
     const result = this.#writing.then(async () => {
       this.#running();
       if (this.#inputEnded)
         throw new SallyportError('EXEC_ENDED', 'The standard input of the command is closed already.');
-      this.#input ??= new AttachSocket(this.directory);
-      for await (const chunk of chunks) await this.#input.write(chunk);
-      if (!end) return;
+      // Kept here: the command may end while the next piece is waited for.
+      const input = (this.#input ??= new AttachSocket(this.directory));
+      try {
+        for await (const chunk of chunks) await input.write(chunk);
+        if (!end) return;
+        // A terminal has no end of input but the character that says so.
+        if (this.#row.terminal) await input.write(Buffer.from([END_OF_TRANSMISSION]));
+        else input.end();
+      } catch (error) {
+        throw this.#hasLeft ? left() : error;
+      }
       this.#inputEnded = true;
-      // A terminal has no end of input but the character that says so.
-      if (this.#row.terminal) await this.#input.write(Buffer.from([END_OF_TRANSMISSION]));
-      else this.#input.end();
     });
     this.#writing = result.catch(() => undefined);
     await result;
@@ -224,6 +232,7 @@ export class ManagedExec implements OutputSource {
   }
 
   #running(): LastingSandbox {
+    if (this.#hasLeft) throw left();
     if (this.isOver || this.#live === null) {
       throw new SallyportError('EXEC_ENDED', `The command ${this.id} does not run (any more).`);
     }
@@ -286,6 +295,13 @@ export class ManagedExec implements OutputSource {
  */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
+function left(): SallyportError {
+  return new SallyportError(
+    'DAEMON_STOPPING',
+    'The daemon stops, and the command goes on without it. Ask again in a moment.',
+  );
 }
 
 /** Control-D. */

@@ -10,9 +10,11 @@ const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 const SHUT_RD = 0;
 const SHUT_WR = 1;
-const EAGAIN = 11;
-const EINTR = 4;
-const ENOBUFS = 105;
+/**
+ * The errors after which nobody reads any more: EBADF, EPIPE, ECONNRESET, ENOTCONN. Any other is tried again: between a call and the asking for its
+ * error number the engine may have made calls of its own, so another number says nothing.
+ */
+const FINAL_ERRORS: ReadonlySet<number> = new Set([9, 32, 104, 107]);
 /** The longest path of a Unix socket, with its NUL. */
 const PATH_BYTES = 108;
 /** What the supervisor reads at once: a longer message would be cut. */
@@ -89,8 +91,7 @@ export class AttachSocket {
         retryMs = MIN_RETRY_MS;
         continue;
       }
-      const errno = this.#fd < 0 ? 0 : this.#calls.errno();
-      if (errno !== EAGAIN && errno !== EINTR && errno !== ENOBUFS) {
+      if (this.#fd < 0 || FINAL_ERRORS.has(this.#calls.errno())) {
         throw new SallyportError('EXEC_ENDED', 'The command has ended, or does not read its standard input any more.');
       }
       await new Promise((resolve) => setTimeout(resolve, retryMs));

@@ -138,7 +138,8 @@ export async function startSupervisedExec(
       '--exec',
       `--exec-process-spec=${inside}/${EXEC_FILES.process}`,
       ...(spec.stdin || spec.terminal !== null ? ['--stdin'] : []),
-      ...(spec.terminal === null ? [] : ['--terminal']),
+      // The end of its input is a character: a daemon that ends must not take the keyboard along.
+      ...(spec.terminal === null ? [] : ['--terminal', '--leave-stdin-open']),
     ],
     {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],

@@ -222,6 +222,53 @@ test('what is killed from outside is told of: a command, its supervisor, a whole
   assert.equal((await scene.exec('worker', ['echo', 'again'])).stdout, 'again\n');
 });
 
+test(
+  'a supervisor that is killed while no daemon looks, or after the next one came, ends its command',
+  LIMIT,
+  async () => {
+    await using scene = await createDaemonScene(PRESENT);
+    await scene.create({ name: 'worker' });
+    const markers = [3, 4, 5].map((index) => String(70_000 + index + process.pid / 1_000_000));
+    const [away, after, spared] = await Promise.all(
+      markers.map(async (marker) => await begin(scene, ['sleep', marker], { stdin: marker === markers[2] })),
+    );
+    const supervisorOf = async (marker = ''): Promise<number> => {
+      let pid: number | undefined;
+      assert.ok(await until(() => (pid = findProcess('sleep', marker)) !== undefined));
+      const supervisor = parentOf(pid ?? 0);
+      assert.equal(readProc(supervisor, 'comm'), 'conmon\n');
+      return supervisor;
+    };
+    const supervisors = await Promise.all(markers.map(supervisorOf));
+    await scene.killDaemon();
+    process.kill(supervisors[0] ?? 0, 'SIGKILL');
+    await scene.startDaemon();
+    const waiting = scene.client.events({ method: 'GET', path: `${EXECS}/${after!.id}/events` });
+    process.kill(supervisors[1] ?? 0, 'SIGKILL');
+    assert.equal((await collectExec(waiting)).exitCode, 137);
+    assert.ok(await until(async () => (await execInfo(scene, away!.id)).state === 'exited'));
+    for (const exec of [away, after]) {
+      const { exitCode, reason } = await execInfo(scene, exec!.id);
+      assert.deepEqual([exitCode, /ended from outside/.test(reason ?? '')], [137, true]);
+    }
+    assert.equal((await execInfo(scene, spared!.id)).state, 'running');
+    assert.ok(await until(() => markers.slice(0, 2).every((marker) => findProcess('sleep', marker) === undefined)));
+    assert.notEqual(findProcess('sleep', markers[2] ?? ''), undefined);
+    await scene.client.ask({ method: 'POST', path: `${EXECS}/${spared!.id}/signal`, body: { signal: 'SIGTERM' } });
+    assert.ok(await until(async () => (await execInfo(scene, spared!.id)).exitCode === 143), 'its own is still heard');
+
+    // The container's first process alone, which holds nothing that a command does.
+    const marker = String(70_006 + process.pid / 1_000_000);
+    await begin(scene, ['sleep', marker]);
+    assert.ok(await until(() => findProcess('sleep', marker) !== undefined));
+    const first = findInit(findProcess('sleep', marker) ?? 0);
+    await scene.killDaemon();
+    process.kill(first, 'SIGKILL');
+    await scene.startDaemon();
+    assert.ok(await until(async () => (await scene.inspect('worker')).state === 'failed'));
+  },
+);
+
 test('a runtime that fails to start leaves a sandbox that says why, and starts when it is mended', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);
   const runtime = join(scene.tmp, 'runc');

@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { constants, existsSync, openSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+} from 'node:fs';
 import { Socket } from 'node:net';
 import { SallyportError } from '@sallyport/sdk';
 import { enterNamespaces, firstLine, holderIds, mapHolderIds } from './holder.ts';
@@ -200,17 +209,44 @@ export function containerLifeline(lifeline: string): string {
 /** Resolves when nothing holds the lifeline any more; nothing wakes this process before. */
 export function watchLifeline(path: string): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  // Without O_NONBLOCK it would wait for a writer, and there is none when everything is gone.
-  const lifeline = new Socket({
-    fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
-    readable: true,
-    writable: false,
-  });
-  lifeline.unref();
-  lifeline.on('error', () => undefined);
-  lifeline.once('close', () => resolve());
-  lifeline.resume();
+  watchPipe(path, resolve);
   return promise;
+}
+
+/**
+ * Hears when nothing holds the writing end of a named pipe any more, by which nothing is ever written.
+ *
+ * @param onGone is not called before this returns, nor after `close()`.
+ * @throws the system's error when the pipe cannot be opened.
+ */
+export function watchPipe(path: string, onGone: () => void): { close(): void } {
+  // Without O_NONBLOCK it would wait for a writer, and there is none when everything is gone.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  if (isForsaken(fd)) {
+    closeSync(fd);
+    const soon = setImmediate(onGone);
+    return { close: () => clearImmediate(soon) };
+  }
+  const pipe = new Socket({ fd, readable: true, writable: false }).unref();
+  pipe.on('error', () => undefined);
+  pipe.once('close', onGone);
+  pipe.resume();
+  return {
+    close() {
+      pipe.removeListener('close', onGone);
+      pipe.destroy();
+    },
+  };
+}
+
+/** Whether a pipe has no writer. The kernel wakes nobody for one that was left before it was opened. */
+function isForsaken(fd: number): boolean {
+  try {
+    return readSync(fd, Buffer.allocUnsafe(1)) === 0;
+  } catch {
+    // EAGAIN: there is one who has nothing to say.
+    return false;
+  }
 }
 
 /** Field 22 of /proc/PID/stat; undefined when there is no such process. */

@@ -2,7 +2,14 @@ import { watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError, type ExecInfo } from '@sallyport/sdk';
 import { AttachSocket } from '../sandbox/attach-socket.ts';
-import { EXEC_FILES, isExecAlive, readExitStatus, resizeExec, signalExec } from '../sandbox/supervised-exec.ts';
+import {
+  EXEC_FILES,
+  readExitStatus,
+  resizeExec,
+  signalExec,
+  wasExecStarted,
+  watchSupervisor,
+} from '../sandbox/supervised-exec.ts';
 import type { LastingSandbox } from '../engine/lasting-sandbox.ts';
 import type { OutputSource } from './exec-output.ts';
 import type { ExecRow, ExecTable } from './store/exec-table.ts';
@@ -27,6 +34,7 @@ export class ManagedExec implements OutputSource {
   #row: ExecRow;
   #live: LastingSandbox | null = null;
   #watcher: FSWatcher | null = null;
+  #supervisor: ReturnType<typeof watchSupervisor> | null = null;
   #timers: NodeJS.Timeout[] = [];
   #logs = 0;
   #changes = 0;
@@ -117,19 +125,22 @@ export class ManagedExec implements OutputSource {
   /** As {@link ManagedExec.supervise}, after the daemon was away: it may have ended meanwhile, or never have begun. */
   recover(live: LastingSandbox): void {
     if (this.isOver) return;
-    const isAlive = isExecAlive(live.airlock.holder, this.directory);
-    if (isAlive === undefined) {
-      this.fail('The daemon ended before the command was started.');
+    if (!wasExecStarted(this.directory)) {
+      this.#awaitStart(live, performance.now() + SUPERVISOR_TIME_MS);
       return;
     }
     this.supervise(live);
-    if (isAlive || this.isOver) return;
-    // Its supervisor is about to leave the exit status, or was killed.
-    const giveUp = (): void => {
-      this.check();
-      this.endWithSandbox(live.record.container.container);
+    if (!this.isOver) this.#supervisor = watchSupervisor(this.directory, () => this.noteSupervisor());
+  }
+
+  /** The daemon ended while its supervisor was about to start it, or before there was one. */
+  #awaitStart(live: LastingSandbox, endMs: number): void {
+    const look = (): void => {
+      if (wasExecStarted(this.directory)) this.recover(live);
+      else if (performance.now() < endMs) this.#awaitStart(live, endMs);
+      else this.fail('The daemon ended before the command was started.');
     };
-    this.#timers.push(setTimeout(giveUp, SUPERVISOR_TIME_MS).unref());
+    this.#timers.push(setTimeout(look, RECHECK_MS).unref());
   }
 
   /** Looks for the exit status. */
@@ -282,6 +293,8 @@ export class ManagedExec implements OutputSource {
   #release(): void {
     this.#watcher?.close();
     this.#watcher = null;
+    this.#supervisor?.close();
+    this.#supervisor = null;
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
     this.#input?.close();
     this.#input = null;

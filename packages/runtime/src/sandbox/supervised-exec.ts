@@ -1,6 +1,5 @@
 import {
   chownSync,
-  existsSync,
   constants,
   mkdirSync,
   openSync,
@@ -17,6 +16,7 @@ import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
+import { watchPipe } from '../airlock/lasting-holder.ts';
 import { isHostRoot } from '../airlock/host-root.ts';
 import { printable } from '../airlock/namespace-diagnosis.ts';
 import { EXECS_DIRECTORY, STAGE_DIRECTORY } from '../airlock/network.ts';
@@ -45,6 +45,8 @@ export interface SupervisedExecSpec {
 export const EXEC_FILES = {
   log: 'log',
   attach: 'attach',
+  /** A pipe whose two ends the supervisor holds as long as it lives. */
+  control: 'ctl',
   size: 'winsz',
   process: 'process.json',
   pid: 'pid',
@@ -231,10 +233,23 @@ export function readExitStatus(directory: string, container: ContainerRecord['co
   }
 }
 
-/** Whether the process of a command is there; undefined when it was never started. */
-export function isExecAlive(holder: Holder, directory: string): boolean | undefined {
-  const pid = readPid(directory);
-  return pid === undefined ? undefined : existsSync(`/proc/${holder.pid}/root/proc/${pid}`);
+/** Whether a command was started. */
+export function wasExecStarted(directory: string): boolean {
+  return readPid(directory) !== undefined;
+}
+
+/**
+ * Hears when the supervisor of a command is gone, whoever has started it; nothing wakes this process before.
+ *
+ * @param onGone is called soon, but not before this returns, where there is none.
+ */
+export function watchSupervisor(directory: string, onGone: () => void): { close(): void } {
+  try {
+    return watchPipe(join(directory, EXEC_FILES.control), onGone);
+  } catch {
+    const soon = setImmediate(onGone);
+    return { close: () => clearImmediate(soon) };
+  }
 }
 
 function readPid(directory: string): string | undefined {

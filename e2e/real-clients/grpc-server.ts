@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestAuthority } from '../harness/certificates.ts';
-import { CACHE } from './set-up.ts';
+import { CACHE } from '../harness/client-cache.ts';
 
 /** What is used of `@grpc/grpc-js`, which the repository does not depend on. */
 interface Metadata {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
+import { CACHE, INSIDE } from '../harness/client-cache.ts';
 import { findHostNode } from '../harness/tools.ts';
 import { GITHUB_HOST, HOST } from './upstream.ts';
-import { CACHE, GO, INSIDE, findRustToolchain, whyNoProgram } from './set-up.ts';
+import { GO, findRustToolchain, whyNoProgram } from './set-up.ts';
 import type { Missing } from './set-up.ts';
 
 /** What every row of the table has. */

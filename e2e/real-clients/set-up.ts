@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process';
 import type { StdioOptions } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   chmodSync,
   copyFileSync,
@@ -9,20 +8,20 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import {
+  CACHE,
+  FetchFailure,
+  Installer,
+  installNpmPackages,
+  installPythonPackages,
+  provide,
+} from '../harness/client-cache.ts';
 import { findProgram } from '../harness/tools.ts';
-
-/** Everything that the clients need and that no repository should hold: outside of the checkout, kept from run to run. */
-export const CACHE = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'sallyport-clients');
-
-/** Where a sandbox sees {@link CACHE}. */
-export const INSIDE = '/clients';
 
 const PROGRAMS = fileURLToPath(new URL('programs', import.meta.url));
 
@@ -90,61 +89,12 @@ const DOTNET_CONFIG = {
 /** What a step of the set-up came to: absent when the tool is there, else why not. */
 export type Missing = Readonly<Partial<Record<'npm' | 'python' | 'go' | 'rust' | 'java' | 'dotnet', string>>>;
 
-/** Where the last set-up noted what is missing, and the variable by which a caller says that there was one just before. */
-const MISSING_FILE = join(CACHE, 'missing.json');
-const IS_SET_UP = 'SALLYPORT_CLIENTS_SET_UP';
-
 /** No set-up takes longer: what is not there by then is missing. A cold one took six minutes on two busy cores. */
 const SET_UP_LIMIT_MS = 15 * 60 * 1000;
 
-/** What could not be had from a registry, in words. Everything else that goes wrong in a set-up is a fault of ours. */
-class FetchFailure extends Error {}
-
-interface InstallerOptions {
-  readonly cwd?: string;
-  readonly env?: NodeJS.ProcessEnv;
-}
-
-/** Runs programs that install, none past the end of the set-up's time. */
-class Installer {
-  readonly #endMs = performance.now() + SET_UP_LIMIT_MS;
-
-  /** Runs a program that needs a registry. Throws a {@link FetchFailure}. */
-  fetch(program: string, args: readonly string[], options: InstallerOptions = {}): void {
-    try {
-      this.#run(program, args, options);
-    } catch (cause) {
-      throw new FetchFailure(this.#isOver() ? 'the time was up' : wordsOf(cause), { cause });
-    }
-  }
-
-  /** Builds what is ours from what was fetched. */
-  build(program: string, args: readonly string[], options: InstallerOptions = {}): void {
-    try {
-      this.#run(program, args, options);
-    } catch (cause) {
-      if (this.#isOver()) throw new FetchFailure('the time was up', { cause });
-      throw new Error(`real clients: ${program} ${args.join(' ')} failed: ${wordsOf(cause)}`, { cause });
-    }
-  }
-
-  #isOver(): boolean {
-    return performance.now() >= this.#endMs;
-  }
-
-  #run(program: string, args: readonly string[], options: InstallerOptions): void {
-    // A registry that does not answer holds nobody up for longer.
-    const timeout = Math.max(1, Math.ceil(this.#endMs - performance.now()));
-    execFileSync(program, args, { ...options, timeout, killSignal: 'SIGKILL', stdio: ['ignore', 'ignore', 'pipe'] });
-  }
-}
-
-/** What a program said of its failure: its first line about an error, else its last one. */
-function wordsOf(cause: unknown): string {
-  const lines = ((cause as { readonly stderr?: Buffer }).stderr?.toString() ?? '').trim().split('\n');
-  const line = lines.find((text) => /error/i.test(text)) ?? lines.at(-1) ?? '';
-  return line === '' ? String(cause) : line;
-}
+/** Where the last set-up noted what is missing, and the variable by which a caller says that there was one just before. */
+const MISSING_FILE = join(CACHE, 'missing.json');
+const IS_SET_UP = 'SALLYPORT_CLIENTS_SET_UP';
 
 /** The system's own programs that only this machine's administrator may install. */
 function installSystemPackages(installer: Installer): void {
@@ -168,28 +118,6 @@ export function whyNoProgram(program: string): string | undefined {
   if (findProgram(program) !== undefined) return undefined;
   const packages = APT_PACKAGES[program]?.join(' ') ?? program;
   return `no ${program} (an administrator installs it: apt-get install ${packages})`;
-}
-
-/** Runs `step` unless the same inputs were installed before; returns why what it needs could not be had. */
-function provide(name: string, inputs: string, step: (directory: string) => void): string | undefined {
-  const directory = join(CACHE, name);
-  const stamp = join(CACHE, `${name}.stamp`);
-  const wanted = createHash('sha256').update(inputs).digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
-  process.stderr.write(`real clients: installing ${name} below ${CACHE}\n`);
-  const startedMs = performance.now();
-  try {
-    rmSync(directory, { recursive: true, force: true });
-    mkdirSync(directory, { recursive: true });
-    step(directory);
-    writeFileSync(stamp, wanted);
-    process.stderr.write(`real clients: ${name} took ${((performance.now() - startedMs) / 1000).toFixed(1)} s\n`);
-    return undefined;
-  } catch (cause) {
-    if (!(cause instanceof FetchFailure)) throw cause;
-    process.stderr.write(`real clients: ${name} is left out: ${cause.message}\n`);
-    return `could not be installed here: ${cause.message}`;
-  }
 }
 
 function sources(...names: readonly string[]): string {
@@ -241,20 +169,12 @@ function buildDotnet(installer: Installer, directory: string): void {
  */
 export function installClients(): Missing {
   mkdirSync(CACHE, { recursive: true });
-  const installer = new Installer();
+  const installer = new Installer(SET_UP_LIMIT_MS);
   installSystemPackages(installer);
   const missing: Record<string, string | undefined> = {};
 
-  missing['npm'] = provide('npm', NPM_PACKAGES.join(), (directory) => {
-    writeFileSync(join(directory, 'package.json'), '{ "private": true }\n');
-    const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
-    installer.fetch('npm', ['install', ...options, ...NPM_PACKAGES], { cwd: directory });
-  });
-  missing['python'] = provide('python', PYTHON_PACKAGES.join(), (directory) => {
-    const options = ['--target', directory, '--upgrade', '--quiet', '--only-binary', ':all:'];
-    // For the Python that sandboxes see, by whichever pip there is.
-    installer.fetch('pip', ['--python', '/usr/bin/python3', 'install', ...options, ...PYTHON_PACKAGES]);
-  });
+  missing['npm'] = installNpmPackages(installer, 'npm', NPM_PACKAGES);
+  missing['python'] = installPythonPackages(installer, 'python', PYTHON_PACKAGES);
   missing['go'] =
     GO === undefined
       ? 'no go toolchain (apt-get install golang)'

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CACHE } from './set-up.ts';
+import { CACHE } from '../harness/client-cache.ts';
 
 /** One line of the table. */
 export interface TableLine {

@@ -12,7 +12,7 @@ import type { RecordedRequest } from '../harness/recording.ts';
 import { startUpstream } from '../harness/upstream.ts';
 import type { Upstream } from '../harness/upstream.ts';
 import { receivedCredential } from '../harness/upstream-endpoints.ts';
-import { CACHE } from './set-up.ts';
+import { CACHE } from '../harness/client-cache.ts';
 
 /** The upstream's names; gh knows no other host for github.com. */
 export const HOST = 'api.test.example';

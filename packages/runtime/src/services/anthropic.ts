@@ -1,7 +1,10 @@
 import { MODEL_KEY_HEADERS, MODEL_KEY_PARAMETERS } from './foreign-keys.ts';
 import type { ServiceDefinition } from './service.ts';
 
-/** `Authorization` does not leave: its bearer tokens would be used instead of the key. */
+/**
+ * The API takes a key as `x-api-key` or as a bearer token (its SDKs send that); one of the two leaves. A token of another account in
+ * `Authorization` would be used instead of the key.
+ */
 export const anthropic: ServiceDefinition = {
   name: 'anthropic',
   title: 'Anthropic',
@@ -18,5 +21,5 @@ export const anthropic: ServiceDefinition = {
       strip: { headers: MODEL_KEY_HEADERS.filter((name) => name !== 'x-api-key'), query: MODEL_KEY_PARAMETERS },
     },
   ],
-  documentation: ['https://docs.anthropic.com/en/api/overview'],
+  documentation: ['https://platform.claude.com/docs/en/api/migration-2026-10-21'],
 };

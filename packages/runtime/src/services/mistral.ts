@@ -7,5 +7,5 @@ export const mistral: ServiceDefinition = {
   title: 'Mistral AI',
   variables: [{ name: 'MISTRAL_API_KEY', sentinel: 'sallyport0{rand}' }],
   endpoints: [bearerEndpoint(['api.mistral.ai'])],
-  documentation: ['https://docs.mistral.ai/api'],
+  documentation: ['https://docs.mistral.ai/api/'],
 };

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { startSignatureVerifier, type SignatureVerifier } from '../../../../e2e/harness/sigv4-verifier.ts';
-import { AwsHash } from '../engine/aws-hash.ts';
+import { AwsHash } from '../sources/aws-hash.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import { AwsSigner } from './aws-signer.ts';

@@ -49,14 +49,7 @@ export async function findAwsKeys(settings: ValueSourceSettings, signal: AbortSi
     const origin = 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
     return keysOf(id, secret, environment['AWS_SESSION_TOKEN'], origin);
   }
-  const named = environment['AWS_PROFILE'] || environment['AWS_DEFAULT_PROFILE'] || null;
-  const name = named ?? 'default';
-  const home = environment['HOME'];
-  const pathOf = (variable: string, file: string): string | null =>
-    environment[variable] || (home ? join(home, '.aws', file) : null);
-  const shared = (await readProfiles(pathOf('AWS_SHARED_CREDENTIALS_FILE', 'credentials'))).get(name);
-  const configuration = await readProfiles(pathOf('AWS_CONFIG_FILE', 'config'));
-  const configured = configuration.get(`profile ${name}`) ?? (name === 'default' ? configuration.get(name) : undefined);
+  const { named, name, shared, configured } = await readChosenProfile(environment);
   if (shared === undefined && configured === undefined) {
     if (named === null) return null;
     throw sourceFailed(`There is no AWS profile ${JSON.stringify(name)}, in ~/.aws/credentials or in ~/.aws/config.`);
@@ -80,6 +73,40 @@ export async function findAwsKeys(settings: ValueSourceSettings, signal: AbortSi
   }
   if (named === null) return null;
   throw sourceFailed(`The AWS profile ${JSON.stringify(name)} has neither keys nor a credential_process.`);
+}
+
+/**
+ * The region that the host's own programs would ask: `AWS_REGION`, `AWS_DEFAULT_REGION`, else the profile's; null where there is none.
+ *
+ * @throws SallyportError SOURCE_FAILED when a file that may name it cannot be read.
+ */
+export async function findAwsRegion(environment: NodeJS.ProcessEnv): Promise<string | null> {
+  const given = environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'];
+  if (given) return given;
+  const { shared, configured } = await readChosenProfile(environment);
+  return shared?.get('region') || configured?.get('region') || null;
+}
+
+interface ChosenProfile {
+  /** As the environment names it; null where it does not. */
+  readonly named: string | null;
+  readonly name: string;
+  /** Of `~/.aws/credentials`. */
+  readonly shared: Profile | undefined;
+  /** Of `~/.aws/config`. */
+  readonly configured: Profile | undefined;
+}
+
+async function readChosenProfile(environment: NodeJS.ProcessEnv): Promise<ChosenProfile> {
+  const named = environment['AWS_PROFILE'] || environment['AWS_DEFAULT_PROFILE'] || null;
+  const name = named ?? 'default';
+  const home = environment['HOME'];
+  const pathOf = (variable: string, file: string): string | null =>
+    environment[variable] || (home ? join(home, '.aws', file) : null);
+  const shared = (await readProfiles(pathOf('AWS_SHARED_CREDENTIALS_FILE', 'credentials'))).get(name);
+  const configuration = await readProfiles(pathOf('AWS_CONFIG_FILE', 'config'));
+  const configured = configuration.get(`profile ${name}`) ?? (name === 'default' ? configuration.get(name) : undefined);
+  return { named, name, shared, configured };
 }
 
 function keysOf(id: string, secret: string, token: string | undefined, origin: string): AwsKeys {

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash, createHmac } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import {
   ACCESS_CANARY,
@@ -105,10 +108,20 @@ test('AwsSecretSource.fetch() asks with a signature, for texts, members of JSON,
     await failureOf(fetchText('aws-sm://prod/key', { environment: { ...environment, ...changes } }));
   assert.match(await fails({ AWS_SECRET_ACCESS_KEY: 'another' }), /InvalidSignatureException/);
   assert.match(await fails({ AWS_ACCESS_KEY_ID: '' }), /needs credentials/);
+  assert.match(await fails({ AWS_ACCESS_KEY_ID: '', AWS_PROFILE: 'none' }), /no AWS profile "none"/);
   assert.match(await fails({ AWS_REGION: '' }), /needs a region/);
   assert.match(await fails({ AWS_REGION: 'x/y', AWS_ENDPOINT_URL_SECRETS_MANAGER: '' }), /is no region/);
   assert.match(
     await fails({ AWS_ENDPOINT_URL_SECRETS_MANAGER: 'nonsense' }),
     /AWS_ENDPOINT_URL_SECRETS_MANAGER gives no usable URL/,
   );
+
+  const home = mkdtempSync(join(tmpdir(), 'sallyport-aws-'));
+  t.after(() => rmSync(home, { recursive: true }));
+  mkdirSync(join(home, '.aws'));
+  const profile = `[profile team]\nregion = ap-south-1\naws_access_key_id = ${KEY_ID}\naws_secret_access_key = ${ACCESS_CANARY}\n`;
+  writeFileSync(join(home, '.aws', 'config'), profile);
+  const byProfile = { HOME: home, AWS_PROFILE: 'team', AWS_ENDPOINT_URL: aws.url };
+  assert.equal(await fetchText('aws-sm://prod/key', { environment: byProfile }), CANARY);
+  assert.match(aws.requests.at(-1)?.headers.authorization ?? '', /\/ap-south-1\/secretsmanager\//);
 });

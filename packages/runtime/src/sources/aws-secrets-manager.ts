@@ -1,6 +1,7 @@
-import { createHash, createHmac, type BinaryLike } from 'node:crypto';
 import { finishValue, sourceFailed } from './fetched-value.ts';
 import { parseObject, sendRequest, textMember } from './http-request.ts';
+import { AwsHash } from './aws-hash.ts';
+import { findAwsKeys, findAwsRegion, type AwsKeys } from './aws-profile.ts';
 import { AWS_REGION, type Reference } from './reference.ts';
 import type { ValueSource, ValueSourceSettings } from './value-source.ts';
 
@@ -8,12 +9,6 @@ const SERVICE = 'secretsmanager';
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** What errors of AWS are called: a name that its code writes, and no text. */
 const ERROR_NAME = /(?:^|#)([A-Za-z]{1,64})$/;
-
-interface AwsAccess {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-}
 
 /**
  * A value in AWS Secrets Manager, asked for with the host's credentials.
@@ -33,7 +28,7 @@ export class AwsSecretSource implements ValueSource {
   async fetch(signal: AbortSignal): Promise<Uint8Array> {
     const { environment, timeLimitMs } = this.#settings;
     const { secretId, version, key } = this.#reference;
-    const region = this.#reference.region ?? (environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'] || null);
+    const region = this.#reference.region ?? (await findAwsRegion(environment));
     if (region === null) {
       throw sourceFailed(`${this.description} needs a region: add ?region=REGION to it, or set AWS_REGION.`);
     }
@@ -45,7 +40,13 @@ export class AwsSecretSource implements ValueSource {
       SecretId: secretId,
       ...(version === null ? {} : UUID.test(version) ? { VersionId: version } : { VersionStage: version }),
     });
-    const headers = await signHeaders(url, body, region, readAccess(this.description, environment));
+    const keys = await findAwsKeys(this.#settings, signal);
+    if (keys === null) {
+      throw sourceFailed(
+        `${this.description} needs credentials of AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.`,
+      );
+    }
+    const headers = await signHeaders(url, body, region, keys);
     const answer = await sendRequest(
       { method: 'POST', url, headers, body, authorityFile, signal, timeLimitMs },
       subject,
@@ -88,25 +89,12 @@ function endpointOf(region: string, environment: NodeJS.ProcessEnv): URL {
   return url;
 }
 
-function readAccess(description: string, environment: NodeJS.ProcessEnv): AwsAccess {
-  const accessKeyId = environment['AWS_ACCESS_KEY_ID'];
-  const secretAccessKey = environment['AWS_SECRET_ACCESS_KEY'];
-  if (!accessKeyId || !secretAccessKey) {
-    throw sourceFailed(`${description} needs credentials of AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`);
-  }
-  const sessionToken = environment['AWS_SESSION_TOKEN'];
-  return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
-}
-
-async function signHeaders(
-  url: URL,
-  body: string,
-  region: string,
-  credentials: AwsAccess,
-): Promise<Record<string, string>> {
+async function signHeaders(url: URL, body: string, region: string, { text }: AwsKeys): Promise<Record<string, string>> {
   // Loaded when it is needed: it is not needed often.
   const { SignatureV4 } = await import('@smithy/signature-v4');
-  const signer = new SignatureV4({ service: SERVICE, region, credentials, sha256: Sha256 });
+  const [accessKeyId = '', secretAccessKey = '', sessionToken] = text.split(':');
+  const credentials = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
+  const signer = new SignatureV4({ service: SERVICE, region, credentials, sha256: AwsHash });
   const signed = await signer.sign({
     method: 'POST',
     protocol: url.protocol,
@@ -122,23 +110,4 @@ async function signHeaders(
     body,
   });
   return signed.headers;
-}
-
-/** SHA-256, and HMAC of it, in the shape that the signer takes. */
-class Sha256 {
-  readonly #hash: { update(data: BinaryLike): unknown; digest(): Buffer };
-
-  constructor(secret?: BinaryLike | ArrayBuffer | ArrayBufferView) {
-    const key = secret instanceof ArrayBuffer ? new Uint8Array(secret) : (secret as BinaryLike | undefined);
-    this.#hash = key === undefined ? createHash('sha256') : createHmac('sha256', key);
-  }
-
-  update(data: Uint8Array): void {
-    this.#hash.update(data);
-  }
-
-  // oxlint-disable-next-line require-await -- the shape asks for a promise
-  async digest(): Promise<Uint8Array> {
-    return Uint8Array.from(this.#hash.digest());
-  }
 }

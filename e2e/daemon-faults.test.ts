@@ -341,7 +341,7 @@ test(
 );
 
 test(
-  'clocks that jump end no command early and none late, also where the daemon is restarted in between',
+  'clocks that jump end no command and no sandbox early and none late, also where the daemon is restarted in between',
   LIMIT,
   async () => {
     await using scene = await createDaemonScene(PRESENT);
@@ -359,6 +359,8 @@ test(
     };
     await restart();
     await scene.create({ name: 'worker' });
+    await scene.create({ name: 'longer', lifetimeMs: 600_000 });
+    await scene.create({ name: 'brief', lifetimeMs: 9_000 });
     const DAY_MS = 86_400_000;
     const first = await begin(scene, ['sleep', '600'], { timeoutMs: 600_000 });
     const soon = await begin(scene, ['sleep', '600'], { timeoutMs: 4_000 });
@@ -366,9 +368,16 @@ test(
       writeFileSync(offset, String(jump));
       await restart();
       assert.equal((await execInfo(scene, first.id)).state, 'running', `after a jump of ${jump} ms`);
+      assert.equal((await scene.inspect('longer')).state, 'running', `after a jump of ${jump} ms`);
       assert.equal((await scene.exec('worker', ['echo', 'fine'], { timeoutMs: 30_000 })).stdout, 'fine\n');
     }
     assert.ok(await until(async () => (await execInfo(scene, soon.id)).timedOut), 'its time passes all the same');
+    assert.ok(
+      await until(async () => (await scene.inspect('brief')).state === 'stopped'),
+      'and so does that of a sandbox',
+    );
+    assert.equal((await scene.inspect('longer')).state, 'running');
+    assert.equal((await scene.cli(['ls', '-q'])).stdout, 'worker\nlonger\nbrief\n', 'in the order of their making');
     const { execs } = await scene.client.ask<{ execs: ExecInfo[] }>({ method: 'GET', path: EXECS });
     assert.deepEqual(
       execs.slice(0, 2).map(({ id }) => id),

@@ -31,7 +31,7 @@ import {
   type SecretValues,
 } from './definition.ts';
 import { nextState, recoveredState } from './lifecycle.ts';
-import type { ManagedExec } from './managed-exec.ts';
+import { monotonicMs, type ManagedExec } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
 import { SandboxExecs } from './sandbox-execs.ts';
 import type { ExecTable } from './store/exec-table.ts';
@@ -352,6 +352,7 @@ export class ManagedSandbox {
       this.#enter('started', {
         startedAt: Date.now(),
         stoppedAt: null,
+        lifetimeEndsAt: definition.lifetimeMs === null ? null : monotonicMs() + definition.lifetimeMs,
         reason: null,
         notices: prepared.notices,
       });
@@ -405,10 +406,9 @@ export class ManagedSandbox {
     this.#live = live;
     this.#outOfMemoryBefore = countOutOfMemory(live.record.cgroupDirectories);
     void live.ended.then(() => this.#endedByItself(live));
-    const { lifetimeMs } = this.#row.definition;
-    const { startedAt } = this.#row;
-    if (lifetimeMs === null || startedAt === null) return;
-    const leftMs = Math.min(Math.max(0, startedAt + lifetimeMs - Date.now()), MAX_TIMER_MS);
+    const { lifetimeEndsAt } = this.#row;
+    if (lifetimeEndsAt === null) return;
+    const leftMs = Math.min(Math.max(0, lifetimeEndsAt - monotonicMs()), MAX_TIMER_MS);
     this.#lifetime = setTimeout(() => void this.stop().catch(() => undefined), leftMs).unref();
   }
 

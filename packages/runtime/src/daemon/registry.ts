@@ -78,6 +78,7 @@ export class SandboxRegistry {
       createdAt: nowMs,
       startedAt: null,
       stoppedAt: null,
+      lifetimeEndsAt: null,
     };
     let sandbox: ManagedSandbox;
     try {

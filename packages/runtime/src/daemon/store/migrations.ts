@@ -46,4 +46,5 @@ export const MIGRATIONS: readonly string[] = [
     detail TEXT
   ) STRICT;
   `,
+  'ALTER TABLE sandboxes ADD COLUMN lifetime_ends_at INTEGER',
 ];

@@ -17,6 +17,8 @@ export interface SandboxRow {
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly stoppedAt: number | null;
+  /** When it is to be stopped, by the monotonic clock of the boot that its record names; null for never. */
+  readonly lifetimeEndsAt: number | null;
 }
 
 /** The sandboxes of the daemon, and the names that each knows addresses of. */
@@ -31,13 +33,13 @@ export class SandboxTable {
 
   constructor(database: DatabaseSync) {
     this.#insert = database.prepare(
-      'INSERT INTO sandboxes (id, name, state, reason, definition, record, notices, created_at, started_at, stopped_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO sandboxes (id, name, state, reason, definition, record, notices, created_at, started_at, stopped_at, lifetime_ends_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#update = database.prepare(
-      'UPDATE sandboxes SET state = ?, reason = ?, definition = ?, record = ?, notices = ?, started_at = ?, stopped_at = ? WHERE id = ?',
+      'UPDATE sandboxes SET state = ?, reason = ?, definition = ?, record = ?, notices = ?, started_at = ?, stopped_at = ?, lifetime_ends_at = ? WHERE id = ?',
     );
     this.#remove = database.prepare('DELETE FROM sandboxes WHERE id = ?');
-    this.#all = database.prepare('SELECT * FROM sandboxes ORDER BY created_at, id');
+    this.#all = database.prepare('SELECT * FROM sandboxes ORDER BY rowid');
     this.#addName = database.prepare('INSERT OR REPLACE INTO names (sandbox_id, position, name) VALUES (?, ?, ?)');
     this.#names = database.prepare('SELECT name FROM names WHERE sandbox_id = ? ORDER BY position');
     this.#clearNames = database.prepare('DELETE FROM names WHERE sandbox_id = ?');
@@ -56,6 +58,7 @@ export class SandboxTable {
         row.createdAt,
         row.startedAt,
         row.stoppedAt,
+        row.lifetimeEndsAt,
       ),
     );
   }
@@ -70,6 +73,7 @@ export class SandboxTable {
         JSON.stringify(row.notices),
         row.startedAt,
         row.stoppedAt,
+        row.lifetimeEndsAt,
         row.id,
       ),
     );
@@ -91,6 +95,7 @@ export class SandboxTable {
       createdAt: Number(row['created_at']),
       startedAt: row['started_at'] === null ? null : Number(row['started_at']),
       stoppedAt: row['stopped_at'] === null ? null : Number(row['stopped_at']),
+      lifetimeEndsAt: row['lifetime_ends_at'] === null ? null : Number(row['lifetime_ends_at']),
     }));
   }
 

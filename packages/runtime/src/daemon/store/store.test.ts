@@ -21,6 +21,7 @@ const row: SandboxRow = {
   createdAt: 1,
   startedAt: null,
   stoppedAt: null,
+  lifetimeEndsAt: null,
 };
 
 test('openDatabase() migrates a new file, opens it again, and refuses a newer one', () => {
@@ -48,7 +49,7 @@ test('tables give back what they were given, and a sandbox takes its own along',
   const execs = new ExecTable(database);
   sandboxes.insert(row);
   assert.throws(() => sandboxes.insert({ ...row, id: 'a2' }), { code: 'STATE_FAILED' }, 'the name is taken');
-  const running: SandboxRow = { ...row, state: 'running', startedAt: 5, notices: [] };
+  const running: SandboxRow = { ...row, state: 'running', startedAt: 5, lifetimeEndsAt: 77, notices: [] };
   sandboxes.update(running);
   assert.deepEqual(sandboxes.all(), [running]);
   for (const [position, name] of ['b.example', 'a.example'].entries()) sandboxes.addName('a1', position, name);

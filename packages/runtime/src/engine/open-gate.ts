@@ -11,7 +11,10 @@ import type { Problem } from '../gate/problem.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
 import { Recorder, type AuditSink } from '../gate/record.ts';
 import { UpstreamPool } from '../gate/upstream-pool.ts';
+import type { ValueProvider } from '../gate/value-provider.ts';
+import { createViolationCheck } from '../gate/violation.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
+import type { BoundService } from '../secrets/bound-service.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import { Redactor, type RedactionRule } from '../secrets/redact.ts';
 import { redactionRules } from '../secrets/redact-rules.ts';
@@ -19,6 +22,7 @@ import type { SecretSet } from '../secrets/secret-set.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { MessageSubstituter } from '../secrets/substitute-message.ts';
+import type { RequestSigner } from '../services/request-signer.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { LeafContexts } from '../tls/secure-contexts.ts';
@@ -38,6 +42,12 @@ export interface GateParts {
   readonly zone?: SyntheticAddresses;
   /** Values that secrets of the sandbox had before; they are redacted as well. */
   readonly earlierValues?: readonly RedactionRule[];
+  /** Fetches the values of secrets that are not at hand. Default: all are. */
+  readonly provider?: ValueProvider | null;
+  /** Signs for services that ask for it. Default: those are refused. */
+  readonly signerFor?: (service: BoundService) => RequestSigner;
+  /** Ends the sandbox, because of what was done with the placeholder of that secret; called once. */
+  readonly onTerminate?: (secret: string) => void;
   /** Default {@link TIME_LIMITS}. */
   readonly timeLimits?: TimeLimits;
 }
@@ -57,6 +67,8 @@ export interface OpenGate {
   serve(ends: Partial<ListeningEnds>): void;
   /** Takes other rules, all at once, for requests that begin from now on. What was a value is redacted for ever. */
   reconfigure(rules: GateRules): void;
+  /** Takes other values of the same secrets and services, and leaves connections alone. */
+  replaceSecrets(secrets: SecretSet): void;
   close(): void;
 }
 
@@ -66,16 +78,28 @@ export interface GateRules {
   readonly secrets: SecretSet;
   /** What is answered to everything; null for an open gate. */
   readonly closed: Problem | null;
+  /** As in {@link GateParts}; the former one stays where omitted. */
+  readonly provider?: ValueProvider | null;
 }
 
 type RulesContext = Pick<
   GateContext,
-  'policy' | 'secrets' | 'substituter' | 'bodies' | 'messages' | 'redactor' | 'redacts' | 'intercepts' | 'closed'
+  | 'policy'
+  | 'secrets'
+  | 'substituter'
+  | 'bodies'
+  | 'messages'
+  | 'redactor'
+  | 'redacts'
+  | 'intercepts'
+  | 'violations'
+  | 'provider'
+  | 'closed'
 >;
 
 /** @param former the redactor of the gate, which goes on with other values, so that answers that have begun are redacted by them as well. */
 function createRulesContext(
-  { policy, secrets, closed }: GateRules,
+  { policy, secrets, closed, provider = null }: GateRules,
   values: KnownValues,
   former: Redactor | null = null,
 ): RulesContext {
@@ -93,9 +117,17 @@ function createRulesContext(
     redactor: former ?? (protects ? new Redactor(redacted) : null),
     redacts: protects,
     intercepts: protects,
+    violations: createViolationCheck(secrets),
+    provider,
     closed,
   };
 }
+
+/** Fails closed: what is not signed must not go out as if it were. */
+const NO_SIGNER: RequestSigner = {
+  plan: () => ({ kind: 'refused', detail: 'Requests to this service have to be signed, which this gate cannot do.' }),
+  sign: async () => ({ verdict: 'refused', detail: 'This gate signs nothing.' }),
+};
 
 function knownValues({ secrets, earlierValues = [] }: GateParts): KnownValues {
   const values = new KnownValues(earlierValues);
@@ -108,8 +140,17 @@ export function createGateContext(parts: GateParts, values = knownValues(parts))
   const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
   const clock = { nowMs: performance.now() };
   const dialer = new Dialer({ policy, trust, clientCertificates });
+  let isTerminated = false;
   return {
-    ...createRulesContext({ policy, secrets, closed: parts.closed ?? null }, values),
+    ...createRulesContext({ policy, secrets, closed: parts.closed ?? null, provider: parts.provider ?? null }, values),
+    signerFor: parts.signerFor ?? (() => NO_SIGNER),
+    terminate: (secret) => {
+      if (isTerminated) return;
+      isTerminated = true;
+      // The client's answer goes first.
+      setImmediate(() => parts.onTerminate?.(secret));
+    },
+    wallClockMs: Date.now,
     zone: parts.zone ?? new SyntheticAddresses(),
     leafContexts: new LeafContexts({ authority }),
     bodyStores: new BodyStores(),
@@ -147,7 +188,13 @@ export function openGate(parts: GateParts): OpenGate {
       values.add(rules.secrets);
       dialer.usePolicy(rules.policy);
       pool.retire();
-      current = { ...context, ...createRulesContext(rules, values, current.redactor) };
+      const { provider } = current;
+      current = { ...context, ...createRulesContext({ provider, ...rules }, values, current.redactor) };
+      gate.reconfigure(current);
+    },
+    replaceSecrets(secrets) {
+      values.add(secrets);
+      current = { ...context, ...createRulesContext({ ...current, secrets }, values, current.redactor) };
       gate.reconfigure(current);
     },
     close() {

@@ -15,7 +15,7 @@ export type ConnectionPurpose =
   | { readonly kind: 'refuse'; readonly origin: Authority; readonly problem: Problem };
 
 /** What the connection waits for; each has its own time limit. */
-export type Waiting = 'head' | 'idle' | 'body' | 'response' | 'stream' | 'websocket' | 'websocket-close';
+export type Waiting = 'head' | 'idle' | 'body' | 'secret' | 'response' | 'stream' | 'websocket' | 'websocket-close';
 
 /** The limit of each, in milliseconds. A switch: this runs several times for each request. */
 export function limitMsFor(limits: TimeLimits, forWhat: Waiting): number {
@@ -26,6 +26,8 @@ export function limitMsFor(limits: TimeLimits, forWhat: Waiting): number {
       return limits.clientIdleMs;
     case 'body':
       return limits.bodyIdleMs;
+    case 'secret':
+      return limits.secretMs;
     case 'response':
       return limits.responseHeadMs;
     case 'stream':
@@ -124,6 +126,26 @@ export class ClientConnection {
 
   resumeReading(): void {
     if (this.#stashed === null && !this.#ended && !this.#awaitsDrain) this.socket.resume();
+  }
+
+  /** Goes on with a request that has waited before its body was read. */
+  readOn(exchange: Exchange): void {
+    if (this.#exchange !== exchange || this.#ended) return;
+    const stashed = this.#stashed;
+    this.#stashed = null;
+    // Whoever reads may pause again.
+    this.socket.resume();
+    if (stashed !== null) this.#read(stashed, 0);
+  }
+
+  /** Goes on with the present request after it has waited for something: a fault ends it as one in its bytes does. */
+  run(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (error instanceof HttpSyntaxError) this.#refuseSyntax(error);
+      else this.fail();
+    }
   }
 
   /** Hands over what the client sent behind the present request, which is no request: the exchange has switched protocols. */

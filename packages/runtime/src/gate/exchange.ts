@@ -15,12 +15,14 @@ import { explainEnd } from './late-alert.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
-import { openRequestBody } from './request-body-relay.ts';
-import { rewriteRequest } from './request-rewrite.ts';
+import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
+import { rewriteRequest, rewriteTrailers, type ForwardVerdict } from './request-rewrite.ts';
+import { signRequest } from './request-signature.ts';
 import { ResponseRelay, type ResponseListener } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
+import { SECRET_TIMED_OUT } from './value-provider.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
-import { WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
+import { createMessageCheck, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
 import { writeChunk } from './write-chunk.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
@@ -36,12 +38,13 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
  */
 export class Exchange implements UpstreamListener, ResponseListener {
   readonly #client: ClientConnection;
-  /** As it was when the request began: a change is for the next one. */
-  readonly #context: GateContext;
+  /** As it was when the request began, and had its values: a change is for the next one. */
+  #context: GateContext;
   readonly #head: RequestHead;
   readonly #startedMs = performance.now();
   readonly #keepAlive: boolean;
   #framing: Framing = { kind: 'none' };
+  #forward: ForwardVerdict | null = null;
   #outgoing: RequestHead | null = null;
   #decoder: BodyDecoder | null = null;
   #upstream: UpstreamConnection | null = null;
@@ -60,6 +63,9 @@ export class Exchange implements UpstreamListener, ResponseListener {
   /** The body has been given to the upstream whole. */
   #bodySent = false;
   #ended = false;
+  /** What the request waits for while values are fetched; meanwhile nothing of it is read. */
+  #awaits: 'values' | 'verdict on 401' | null = null;
+  #isRepetition = false;
   #released: string[] = [];
   #stray: string[] = [];
   #rule: string;
@@ -86,20 +92,70 @@ export class Exchange implements UpstreamListener, ResponseListener {
       this.#answer(purpose.problem, 'deny');
       return;
     }
-    const verdict = rewriteRequest(context, purpose.origin, this.#head);
+    const fetching = context.provider?.prepare(purpose.origin) ?? null;
+    if (fetching === null) this.#begin();
+    else this.#awaitValues(fetching);
+  }
+
+  /** Goes on when values have been fetched, by the newest secrets: what is put in is also what is redacted. */
+  #awaitValues(fetching: Promise<Problem | null>): void {
+    const client = this.#client;
+    this.#awaits = 'values';
+    client.wait('secret');
+    const settle = (problem: Problem | null): void => {
+      if (this.#ended) return;
+      this.#awaits = null;
+      if (problem !== null) {
+        this.#answer(problem, 'error');
+        return;
+      }
+      this.#context = client.context;
+      client.wait('body');
+      client.run(() => this.#begin());
+      client.readOn(this);
+    };
+    fetching.then(settle, () => settle({ status: 500, code: 'INTERNAL', detail: 'The values could not be fetched.' }));
+  }
+
+  #begin(): void {
+    const verdict = rewriteRequest(this.#context, this.#client.purpose.origin, this.#head);
     if (verdict.verdict === 'answer') {
       this.#answer(verdict.problem, 'deny');
       return;
     }
-    this.#released = verdict.released;
-    this.#stray = verdict.stray;
+    this.#forward = verdict;
+    this.#released = mergeNames(this.#released, verdict.released);
+    this.#stray = mergeNames(this.#stray, verdict.stray);
     this.#outgoing = verdict.head;
     this.#framing = verdict.framing;
     this.#offer = verdict.offer;
+    if (this.#isRepetition) {
+      if (this.#body === null) this.#sign(verdict, null);
+      else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#body);
+      return;
+    }
     this.#decoder = createBodyDecoder(verdict.framing, 'request');
     this.#requestComplete = this.#decoder.isDone;
-    if (verdict.body.kind !== 'verbatim' && !this.#openBody(verdict.body)) return;
-    if (this.#body?.gathers !== true) this.#connect();
+    if (verdict.body.kind !== 'verbatim' && !this.#openBody(verdict, verdict.body)) return;
+    if (this.#body?.gathers !== true) this.#sign(verdict, null);
+  }
+
+  #sign(verdict: ForwardVerdict, bodySha256: string | null): void {
+    const { signing } = verdict;
+    if (signing === null) {
+      this.#connect();
+      return;
+    }
+    void signRequest(this.#context, verdict, verdict.head, bodySha256).then((signed) => {
+      if (this.#ended) return;
+      if (signed.verdict === 'answer') {
+        this.#answer(signed.problem, signed.problem.code === 'INTERNAL' ? 'error' : 'deny');
+        return;
+      }
+      this.#outgoing = signed.head;
+      this.#released = mergeNames(this.#released, [signing.service]);
+      this.#client.run(() => this.#connect());
+    });
   }
 
   /** Takes body bytes of the client. Returns the offset after what belongs to this request. */
@@ -108,6 +164,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
       this.#webSocket.clientData(start === 0 ? chunk : chunk.subarray(start));
       return chunk.length;
     }
+    // The client keeps it, and stops reading.
+    if (this.#awaits !== null) return start;
     const decoder = this.#decoder;
     let offset = start;
     if (decoder === null || this.#ended) return chunk.length;
@@ -162,7 +220,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
       this.#webSocket.close(end, CLOSE_CODE.goingAway, 'nothing was sent within the time limit');
       return;
     }
-    if (!this.#requestComplete) {
+    if (this.#awaits === 'values') {
+      this.#answer(SECRET_TIMED_OUT, 'error');
+    } else if (this.#awaits === 'verdict on 401') {
+      this.#passOn401();
+    } else if (!this.#requestComplete) {
       this.refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
     } else {
       const what = waiting === 'response' ? 'did not answer' : 'stopped in the middle of its answer';
@@ -185,6 +247,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       this.#client.answer(problem, false);
     }
     this.#end(problem.code === 'INTERNAL' ? 'error' : 'deny', problem.code, problem.status);
+    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
   }
 
   upstreamData(chunk: Buffer): void {
@@ -196,6 +259,54 @@ export class Exchange implements UpstreamListener, ResponseListener {
     }
     this.#client.wait('stream');
     response.receive(chunk);
+    if (response.status !== null) this.#body?.forget();
+  }
+
+  /** Whether a 401 is kept back, because the request may be sent once more with a credential that is fetched anew. */
+  holdsResponse(): boolean {
+    const { provider } = this.#context;
+    const names = mergeNames(this.#released, this.#body?.released);
+    if (provider === null || this.#isRepetition || names.length === 0) return false;
+    const isRepeatable =
+      this.#bodySent &&
+      (this.#body === null
+        ? this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method)
+        : this.#body.canRepeat);
+    const refused = provider.refused(names);
+    if (!isRepeatable) {
+      refused.catch(() => undefined);
+      return false;
+    }
+    this.#awaits = 'verdict on 401';
+    const settle = (isWorthwhile: boolean): void => {
+      if (this.#ended || this.#awaits !== 'verdict on 401') return;
+      if (isWorthwhile) this.#repeat();
+      else this.#passOn401();
+    };
+    refused.then(settle, () => settle(false));
+    this.#client.wait('secret');
+    return true;
+  }
+
+  #passOn401(): void {
+    this.#awaits = null;
+    this.#client.wait('stream');
+    this.#response?.goOn();
+    this.#client.readOn(this);
+  }
+
+  /** Sends the request once more. */
+  #repeat(): void {
+    this.#awaits = null;
+    this.#isRepetition = true;
+    this.#response?.dispose();
+    this.#response = null;
+    this.#upstream?.destroy();
+    this.#upstream = null;
+    this.#requestSent = false;
+    this.#bodySent = false;
+    const { provider } = this.#client.context;
+    this.#awaitValues(provider?.prepare(this.#client.purpose.origin) ?? Promise.resolve(null));
   }
 
   upstreamEnd(clean: boolean): void {
@@ -229,12 +340,14 @@ export class Exchange implements UpstreamListener, ResponseListener {
   }
 
   /** Prepares for a body into which values may be put; false when it is refused. */
-  #openBody(plan: Exclude<RequestBodyPlan, { kind: 'verbatim' }>): boolean {
-    const opened = openRequestBody(this.#context, plan, {
-      ready: (bytes, isChanged) => {
+  #openBody({ authority }: ForwardVerdict, plan: Exclude<RequestBodyPlan, { kind: 'verbatim' }>): boolean {
+    const opened = openRequestBody(this.#context, authority, plan, {
+      ready: ({ bytes, isChanged, sha256 }) => {
+        const forward = this.#forward;
+        if (forward === null || this.#ended) return;
         this.#framing = { kind: 'length', bytes };
-        if (this.#outgoing !== null) setGatheredLength(this.#outgoing.fields, bytes, isChanged);
-        this.#connect();
+        setGatheredLength(forward.head.fields, bytes, isChanged);
+        this.#sign(forward, sha256);
       },
       write: (data) => this.#sendData(data),
       end: () => this.#finishRequest(),
@@ -351,6 +464,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (this.#framing.kind === 'chunked') {
       const trailers = this.#decoder?.trailers ?? [];
       if (this.#body !== null) removeDigests(trailers);
+      const problem = this.#forward === null ? null : rewriteTrailers(this.#context, this.#forward, trailers);
+      if (problem !== null) {
+        this.refuse(problem);
+        return;
+      }
       this.#upstream?.socket.write(encodeLastChunk(trailers), 'latin1');
     }
     this.#client.wait('response');
@@ -366,7 +484,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
     const { purpose } = client;
     this.#upstream = null;
     this.#response?.dispose();
-    this.#substitution = context.messages.connection(context.secrets.secretsFor(purpose.origin));
+    const check = createMessageCheck(context, purpose.origin);
+    this.#substitution = context.messages.connection(this.#forward?.bound ?? [], check !== null);
     let isClosing = false;
     const webSocket = new WebSocketRelay({
       client: client.socket,
@@ -374,6 +493,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       compression,
       redactor: context.redactor,
       substitution: this.#substitution,
+      check,
       lingerMs: context.timeLimits.lingerMs,
       onActivity: () => {
         if (!isClosing) client.wait('websocket');
@@ -382,9 +502,10 @@ export class Exchange implements UpstreamListener, ResponseListener {
         isClosing = true;
         client.wait('websocket-close');
       },
-      onEnd: ({ decision, code }) => {
+      onEnd: ({ decision, code, terminates }) => {
         this.#end(decision, code);
         client.exchangeDone(this, false);
+        if (terminates !== undefined) context.terminate(terminates);
       },
     });
     this.#webSocket = webSocket;
@@ -437,6 +558,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
     this.#end(decision, problem.code, problem.status);
     this.#client.answer(problem, this.#head.method === 'HEAD');
     this.#client.exchangeDone(this, false);
+    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
   }
 
   #end(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null, status?: number): void {

@@ -4,6 +4,7 @@ import { FrameDecoder, type ControlFrame, type DataPiece } from '../websocket/fr
 import { WebSocketSyntaxError } from '../websocket/websocket-syntax-error.ts';
 import { MAX_GATHERED_FRAME_BYTES } from './limits.ts';
 import { MessageInflater } from './message-inflater.ts';
+import type { Problem } from './problem.ts';
 import { writeFrame, type UnmaskedFrame } from './write-frame.ts';
 
 const NOTHING: Buffer = Buffer.alloc(0);
@@ -21,8 +22,20 @@ export interface MessageTransform {
 /** Why a direction cannot go on. */
 export type FrameFault =
   | { readonly kind: 'violation'; readonly reason: string }
+  /** A message must not be passed on. */
+  | { readonly kind: 'refused'; readonly problem: Problem }
   /** A fault of the gate's own. */
   | { readonly kind: 'internal' };
+
+/** Thrown by whoever reads messages: this one must not be passed on. */
+export class MessageRefused extends Error {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+}
 
 export interface FrameRelayOptions {
   /** Who sends the frames. */
@@ -250,8 +263,8 @@ export class FrameRelay {
   #fail(error: unknown): void {
     if (this.#isStopped) return;
     this.stop();
-    this.#options.onFault(
-      error instanceof WebSocketSyntaxError ? { kind: 'violation', reason: error.message } : { kind: 'internal' },
-    );
+    if (error instanceof WebSocketSyntaxError) this.#options.onFault({ kind: 'violation', reason: error.message });
+    else if (error instanceof MessageRefused) this.#options.onFault({ kind: 'refused', problem: error.problem });
+    else this.#options.onFault({ kind: 'internal' });
   }
 }

@@ -10,6 +10,7 @@ import type { Problem } from './problem.ts';
 import type { Recorder } from './record.ts';
 import type { RequestContext } from './request-rewrite.ts';
 import type { UpstreamPool } from './upstream-pool.ts';
+import type { ValueProvider } from './value-provider.ts';
 
 /** A monotonic clock that is read once for many events; good to {@link TimeLimits.sweepMs}. */
 export interface CoarseClock {
@@ -26,6 +27,12 @@ export interface GateContext extends RequestContext {
   readonly messages: MessageSubstituter;
   /** Whether TLS is terminated: so while the sandbox has any placeholder secret. */
   readonly intercepts: boolean;
+  /** Fetches values before requests need them; null when all are at hand. */
+  readonly provider: ValueProvider | null;
+  /** Ends the sandbox, because of what was done with the placeholder of that secret. */
+  readonly terminate: (secret: string) => void;
+  /** ms since 1970: signatures have a date. */
+  readonly wallClockMs: () => number;
   /** What is answered to everything while the gate must let nothing through; null when it is open. */
   readonly closed: Problem | null;
   /** Where request bodies are kept until their length is known. */

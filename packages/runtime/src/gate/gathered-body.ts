@@ -1,10 +1,13 @@
+import { createHash, type Hash } from 'node:crypto';
 import type { BodySubstitutionStream } from '../secrets/substitute-body.ts';
 import type { BodyStore } from './body-store.ts';
 import type { Coding } from './content-coding.ts';
 import { MAX_DECODED_REQUEST_BYTES, MAX_MEASURED_REQUEST_BYTES } from './limits.ts';
 import type { Problem } from './problem.ts';
-import type { RequestBodyRelay, RequestBodySink } from './request-body.ts';
+import type { BodyReading, RequestBodyPlan, RequestBodyRelay, RequestBodySink } from './request-body.ts';
 import { RequestTransform } from './request-transform.ts';
+
+type GatheredPlan = Extract<RequestBodyPlan, { kind: 'gathered' }>;
 
 /** How much of a stored body is looked at in one go. */
 const READ_BYTES = 64 * 1024;
@@ -18,9 +21,13 @@ const READ_BYTES = 64 * 1024;
 export class GatheredBody implements RequestBodyRelay {
   readonly gathers = true;
   readonly #store: BodyStore;
+  readonly #plan: GatheredPlan;
   readonly #codings: readonly Coding[];
-  readonly #start: () => BodySubstitutionStream;
+  #reading: BodyReading;
   readonly #sink: RequestBodySink;
+  /** It is kept when it has been sent. */
+  #keeps: boolean;
+  #isSent = false;
   #receivedBytes = 0;
   #substitution: BodySubstitutionStream | null = null;
   #transform: RequestTransform | null = null;
@@ -33,17 +40,18 @@ export class GatheredBody implements RequestBodyRelay {
   #wake: (() => void) | null = null;
   #isDone = false;
 
-  /** @param start starts the body's substitution. */
-  constructor(
-    store: BodyStore,
-    codings: readonly Coding[],
-    start: () => BodySubstitutionStream,
-    sink: RequestBodySink,
-  ) {
+  /** @param keeps whether it may have to be sent once more. */
+  constructor(store: BodyStore, plan: GatheredPlan, keeps: boolean, reading: BodyReading, sink: RequestBodySink) {
     this.#store = store;
-    this.#codings = codings;
-    this.#start = start;
+    this.#plan = plan;
+    this.#codings = plan.codings;
+    this.#keeps = keeps;
+    this.#reading = reading;
     this.#sink = sink;
+  }
+
+  get canRepeat(): boolean {
+    return this.#isSent && this.#keeps && !this.#isDone;
   }
 
   /** Names of the secrets that were put in. */
@@ -60,6 +68,15 @@ export class GatheredBody implements RequestBodyRelay {
   push(data: Buffer): boolean {
     if (this.#isDone) return true;
     this.#receivedBytes += data.length;
+    if (this.#receivedBytes > this.#plan.bytes) {
+      this.#refuse({
+        status: 413,
+        code: 'BODY_TOO_LARGE',
+        detail: `A request body that is signed by its hash, and announces no length, can have at most ${this.#plan.bytes} bytes.`,
+        remedy: 'Send it with a Content-Length.',
+      });
+      return true;
+    }
     return this.#store.write(data);
   }
 
@@ -84,12 +101,27 @@ export class GatheredBody implements RequestBodyRelay {
       } else if (this.#kept !== null) {
         for (const data of this.#kept) this.#write(data);
       } else {
-        await this.#transformAll(this.#start(), (data) => this.#write(data));
+        await this.#transformAll(this.#reading.start(), (data) => this.#write(data));
       }
       if (this.#isDone) return;
-      this.dispose();
+      this.#isSent = true;
+      if (!this.#keeps) this.dispose();
       this.#sink.end();
     });
+  }
+
+  repeat(reading: BodyReading): void {
+    this.#reading = reading;
+    this.#keeps = false;
+    this.#isSent = false;
+    this.#isPaused = false;
+    this.#kept = [];
+    this.#run(() => this.#measure());
+  }
+
+  forget(): void {
+    this.#keeps = false;
+    if (this.#isSent) this.dispose();
   }
 
   resume(): void {
@@ -107,11 +139,14 @@ export class GatheredBody implements RequestBodyRelay {
   }
 
   async #measure(): Promise<void> {
-    const substitution = this.#start();
+    const substitution = this.#reading.start();
     this.#substitution = substitution;
+    const hash = (): Hash | null => (this.#plan.hashes ? createHash('sha256') : null);
+    const [asReceived, asChanged] = [hash(), hash()];
     let bytes = 0;
-    await this.#transformAll(substitution, (data) => {
+    const take = (data: Buffer): void => {
       bytes += data.length;
+      asChanged?.update(data);
       if (this.#codings.length > 0 && bytes > MAX_DECODED_REQUEST_BYTES) {
         this.#refuse({
           status: 413,
@@ -123,14 +158,16 @@ export class GatheredBody implements RequestBodyRelay {
       } else {
         this.#kept?.push(data);
       }
-    });
+    };
+    await this.#transformAll(substitution, take, asReceived);
     if (this.#isDone) return;
-    if (this.#isChanged()) {
-      this.#sink.ready(bytes, true);
-    } else {
-      this.#kept = null;
-      this.#sink.ready(this.#receivedBytes, false);
-    }
+    const isChanged = this.#isChanged();
+    if (!isChanged) this.#kept = null;
+    this.#sink.ready({
+      bytes: isChanged ? bytes : this.#receivedBytes,
+      isChanged,
+      sha256: (isChanged ? asChanged : asReceived)?.digest('hex') ?? null,
+    });
   }
 
   #isChanged(): boolean {
@@ -155,9 +192,13 @@ export class GatheredBody implements RequestBodyRelay {
   }
 
   /** Passes the stored bytes on decoded and substituted. */
-  async #transformAll(substitution: BodySubstitutionStream, pass: (data: Buffer) => void): Promise<void> {
+  async #transformAll(
+    substitution: BodySubstitutionStream,
+    pass: (data: Buffer) => void,
+    hash: Hash | null = null,
+  ): Promise<void> {
     let isWhole = false;
-    const transform = new RequestTransform(substitution, this.#codings, {
+    const transform = new RequestTransform(substitution, this.#codings, this.#reading.check, {
       write: pass,
       end: () => {
         isWhole = true;
@@ -171,6 +212,7 @@ export class GatheredBody implements RequestBodyRelay {
     });
     this.#transform = transform;
     await this.#readAll((data) => {
+      hash?.update(data);
       if (!transform.push(data)) this.#isBlocked = true;
     });
     this.#isBlocked = false;

@@ -12,19 +12,21 @@ import { removeDigests } from './content-coding.ts';
 import type { DialFailure, Protocol } from './dialer.ts';
 import { readRequestHead, readTrailers, responseHeaderList, sendTrailers } from './http2-fields.ts';
 import type { GateContext } from './gate-context.ts';
-import { forwardRequest, type ForwardVerdict } from './http2-forward.ts';
+import { forwardRequest } from './http2-forward.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { BROKEN_CALL_TRAILERS, isGrpcCall, isPlainGrpc, respondGrpcProblem, respondProblem } from './http2-problem.ts';
 import { Http2WebSocket, readTunnelRequest } from './http2-websocket.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
-import { openRequestBody } from './request-body-relay.ts';
-import { rewriteRequest, type RequestVerdict } from './request-rewrite.ts';
+import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
+import { rewriteRequest, rewriteTrailers, type ForwardVerdict, type RequestVerdict } from './request-rewrite.ts';
+import { signRequest } from './request-signature.ts';
 import { ResponseBody } from './response-body.ts';
 import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
+import { SECRET_TIMED_OUT } from './value-provider.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
 import { breakOff } from './websocket-relay.ts';
 
@@ -47,8 +49,8 @@ const ASK_AGAIN_CODES: ReadonlySet<number> = new Set([
  */
 export class Http2Exchange implements UpstreamAnswer {
   readonly #client: Http2ClientConnection;
-  /** As it was when the request began: a change is for the next one. */
-  readonly #context: GateContext;
+  /** As it was when the request began, and had its values: a change is for the next one. */
+  #context: GateContext;
   readonly #stream: http2.ServerHttp2Stream;
   readonly #original: RequestHead;
   readonly #scheme: string;
@@ -74,6 +76,11 @@ export class Http2Exchange implements UpstreamAnswer {
   #trailers: string[] = [];
   #sent = false;
   #ended = false;
+  #forward: ForwardVerdict | null = null;
+  #awaitsValues = false;
+  /** What the upstream has done since it answered 401, while it is not known whether the request is sent once more. */
+  #held: (() => void)[] | null = null;
+  #isRepetition = false;
   #released: string[] = [];
   #stray: string[] = [];
   #rule: string;
@@ -111,21 +118,69 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#answer(purpose.problem, 'deny');
       return;
     }
+    const fetching = this.#context.provider?.prepare(purpose.origin) ?? null;
+    if (fetching === null) this.#beginRequest();
+    else this.#awaitValues(fetching);
+  }
+
+  /** Goes on when values have been fetched, by the newest secrets: what is put in is also what is redacted. */
+  #awaitValues(fetching: Promise<Problem | null>): void {
+    this.#awaitsValues = true;
+    this.#wait('secret');
+    if (!this.#clientEnded) this.#stream.pause();
+    const settle = (problem: Problem | null): void => {
+      if (this.#ended) return;
+      this.#awaitsValues = false;
+      this.#wait('response');
+      if (problem !== null) {
+        this.#answer(problem, 'error');
+        return;
+      }
+      this.#context = this.#client.context;
+      this.#guard(() => this.#beginRequest());
+    };
+    fetching.then(settle, () => settle({ status: 500, code: 'INTERNAL', detail: 'The values could not be fetched.' }));
+  }
+
+  #beginRequest(): void {
     const verdict = this.#judge();
     if (verdict.verdict === 'answer') {
       this.#answer(verdict.problem, 'deny');
       return;
     }
-    this.#released = verdict.released;
-    this.#stray = verdict.stray;
+    this.#forward = verdict;
+    this.#released = mergeNames(this.#released, verdict.released);
+    this.#stray = mergeNames(this.#stray, verdict.stray);
     this.#offer = this.#protocol === null ? null : verdict.offer;
+    if (this.#isRepetition) {
+      if (this.#requestBody === null) this.#sign(verdict, null);
+      else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#requestBody);
+      return;
+    }
     if (!this.#openBody(verdict)) return;
     if (this.#requestBody?.gathers === true) {
       this.#pumpRequest();
       return;
     }
     if (!this.#clientEnded) this.#stream.pause();
-    this.#lease(verdict);
+    this.#sign(verdict, null);
+  }
+
+  #sign(verdict: ForwardVerdict, bodySha256: string | null): void {
+    const { signing } = verdict;
+    if (signing === null) {
+      this.#lease(verdict);
+      return;
+    }
+    void signRequest(this.#context, verdict, verdict.head, bodySha256).then((signed) => {
+      if (this.#ended) return;
+      if (signed.verdict === 'answer') {
+        this.#answer(signed.problem, signed.problem.code === 'INTERNAL' ? 'error' : 'deny');
+        return;
+      }
+      this.#released = mergeNames(this.#released, [signing.service]);
+      this.#guard(() => this.#lease({ ...verdict, head: signed.head }));
+    });
   }
 
   /** Whether the time limit of what the stream waits for has passed. */
@@ -141,6 +196,14 @@ export class Http2Exchange implements UpstreamAnswer {
     }
     if (this.#webSocket !== null) {
       this.#webSocket.expire(this.#waiting);
+      return;
+    }
+    if (this.#awaitsValues) {
+      this.#answer(SECRET_TIMED_OUT, 'error');
+      return;
+    }
+    if (this.#held !== null) {
+      this.#passOn401();
       return;
     }
     if (!this.#clientEnded && this.#waiting === 'body') {
@@ -161,6 +224,11 @@ export class Http2Exchange implements UpstreamAnswer {
   head(head: ResponseHead, hasBody: boolean): void {
     if (this.#ended) return;
     this.#wait('stream');
+    if (head.status === 401 && this.#holdsResponse()) {
+      this.#held?.push(() => this.head(head, hasBody));
+      return;
+    }
+    this.#requestBody?.forget();
     if (this.#offer !== null && head.status < 300) {
       // Passed on, it would tell the client that a WebSocket was opened.
       this.fail({
@@ -185,8 +253,13 @@ export class Http2Exchange implements UpstreamAnswer {
         stream: this.#stream,
         offer,
         protocol: this.#upstreamProtocol,
+        context: this.#context,
+        bound: this.#forward?.bound ?? [],
         wait: (forWhat) => this.#wait(forWhat),
-        onEnd: ({ decision, code }) => this.#endWebSocket(decision, code),
+        onEnd: ({ decision, code, terminates }) => {
+          this.#endWebSocket(decision, code);
+          if (terminates !== undefined) this.#context.terminate(terminates);
+        },
       });
       if (opened.verdict === 'ok') {
         this.#status = 200;
@@ -202,14 +275,62 @@ export class Http2Exchange implements UpstreamAnswer {
     if (this.#webSocket === null) breakOff(upstream);
   }
 
+  /** Whether a 401 is kept back, because the request may be sent once more with a credential that is fetched anew. */
+  #holdsResponse(): boolean {
+    const { provider } = this.#context;
+    const names = mergeNames(this.#released, this.#requestBody?.released);
+    if (provider === null || this.#isRepetition || names.length === 0) return false;
+    const isRepeatable = this.#requestBody === null ? this.#repeat !== null : this.#requestBody.canRepeat;
+    const refused = provider.refused(names);
+    // Its answer, when it is passed on, is not asked about once more.
+    this.#isRepetition = true;
+    if (!isRepeatable) {
+      refused.catch(() => undefined);
+      return false;
+    }
+    this.#held = [];
+    this.#upstream?.pause();
+    const settle = (isWorthwhile: boolean): void => {
+      if (this.#ended || this.#held === null) return;
+      if (isWorthwhile) this.#repeatRequest();
+      else this.#passOn401();
+    };
+    refused.then(settle, () => settle(false));
+    this.#wait('secret');
+    return true;
+  }
+
+  #passOn401(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    this.#upstream?.resume();
+    for (const happen of held) happen();
+  }
+
+  #repeatRequest(): void {
+    this.#held = null;
+    this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+    this.#upstream = null;
+    const { provider } = this.#client.context;
+    this.#awaitValues(provider?.prepare(this.#client.purpose.origin) ?? Promise.resolve(null));
+  }
+
   data(chunk: Buffer): void {
     if (this.#ended) return;
+    if (this.#held !== null) {
+      this.#held.push(() => this.data(chunk));
+      return;
+    }
     this.#wait('stream');
     this.#guard(() => this.#body?.push(chunk));
   }
 
   end(trailers: string[]): void {
     if (this.#ended) return;
+    if (this.#held !== null) {
+      this.#held.push(() => this.end(trailers));
+      return;
+    }
     const { redactor } = this.#context;
     if (redactor !== null) this.#redactions += redactTrailers(trailers, redactor);
     this.#trailers = trailers;
@@ -221,6 +342,10 @@ export class Http2Exchange implements UpstreamAnswer {
 
   fail(fault: UpstreamFault): void {
     if (this.#ended) return;
+    if (this.#held !== null) {
+      this.#held.push(() => this.fail(fault));
+      return;
+    }
     this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
     this.#upstream = null;
     if (fault.isStale === true && this.#repeat !== null) {
@@ -281,10 +406,12 @@ export class Http2Exchange implements UpstreamAnswer {
   #openBody(verdict: ForwardVerdict): boolean {
     const plan = verdict.body;
     if (plan.kind === 'verbatim') return true;
-    const opened = openRequestBody(this.#context, plan, {
-      ready: (bytes, isChanged) => {
-        setGatheredLength(verdict.head.fields, bytes, isChanged);
-        this.#lease({ ...verdict, framing: { kind: 'length', bytes } });
+    const opened = openRequestBody(this.#context, verdict.authority, plan, {
+      ready: ({ bytes, isChanged, sha256 }) => {
+        const forward = this.#forward;
+        if (forward === null || this.#ended) return;
+        setGatheredLength(forward.head.fields, bytes, isChanged);
+        this.#guard(() => this.#sign({ ...forward, framing: { kind: 'length', bytes } }, sha256));
       },
       write: (data) => {
         this.#wait(this.#clientEnded ? 'response' : 'body');
@@ -379,7 +506,9 @@ export class Http2Exchange implements UpstreamAnswer {
 
   #endRequest(): void {
     this.#wait('response');
-    this.#upstream?.end(this.#clientTrailers);
+    const problem = this.#forward === null ? null : rewriteTrailers(this.#context, this.#forward, this.#clientTrailers);
+    if (problem === null) this.#upstream?.end(this.#clientTrailers);
+    else this.#refuse(problem);
   }
 
   /** The request turned out, in its body, to be one that cannot be sent (any further). */
@@ -393,6 +522,7 @@ export class Http2Exchange implements UpstreamAnswer {
     }
     this.#conclude('deny', problem.code);
     this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
   }
 
   #begin(head: ResponseHead, hasBody: boolean): void {
@@ -504,6 +634,7 @@ export class Http2Exchange implements UpstreamAnswer {
     if (problem.rule !== undefined) this.#rule = problem.rule;
     this.#status = problem.status;
     this.#conclude(decision, problem.code);
+    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
     stream.resume();

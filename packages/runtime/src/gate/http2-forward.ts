@@ -6,13 +6,10 @@ import type { RequestHead } from '../http/message.ts';
 import type { GateContext } from './gate-context.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
 import { requestHeaderList } from './http2-fields.ts';
-import type { RequestVerdict } from './request-rewrite.ts';
+import type { ForwardVerdict } from './request-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
 import { removeHandshakeFields } from './websocket-handshake.ts';
-
-/** What may be sent. */
-export type ForwardVerdict = Extract<RequestVerdict, { verdict: 'forward' }>;
 
 type Connected<P> = Extract<Lease, { outcome: 'connected'; protocol: P }>;
 

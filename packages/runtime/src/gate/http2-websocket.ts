@@ -3,9 +3,11 @@ import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { removeHopByHop } from '../http/hop-by-hop.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
+import type { BoundSecret } from '../secrets/bound-secret.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { Waiting } from './client-connection.ts';
+import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { responseHeaderList } from './http2-fields.ts';
 import type { Problem } from './problem.ts';
@@ -18,7 +20,7 @@ import {
   removeHandshakeFields,
   type WebSocketOffer,
 } from './websocket-handshake.ts';
-import { isReset, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
+import { createMessageCheck, isReset, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
 
 /** RFC 6455 section 4.1. */
 const KEY_BYTES = 16;
@@ -54,6 +56,9 @@ export interface Http2WebSocketOptions {
   readonly offer: WebSocketOffer;
   /** What the upstream speaks. */
   readonly protocol: Extract<Lease, { outcome: 'connected' }>['protocol'];
+  readonly context: GateContext;
+  /** The secrets that the handshake's method and path are for. */
+  readonly bound: readonly BoundSecret[];
   /** The time limit starts anew. */
   readonly wait: (forWhat: Extract<Waiting, 'websocket' | 'websocket-close'>) => void;
   /** Called once: the relay writes nothing more. */
@@ -74,7 +79,7 @@ export class Http2WebSocket {
 
   /** Checks and redacts the upstream's answer, passes it on, and relays from then on. */
   static open(head: ResponseHead, upstream: Duplex, options: Http2WebSocketOptions): Http2SwitchVerdict {
-    const { redactor } = options.client.context;
+    const { redactor } = options.context;
     const outgoing: ResponseHead = { ...head, status: 200, fields: [...head.fields] };
     removeHopByHop(outgoing.fields);
     const redactions = redactor === null ? 0 : redactHead(outgoing, redactor);
@@ -90,11 +95,11 @@ export class Http2WebSocket {
     upstream: Duplex,
     compression: boolean,
     redactions: number,
-    { client, stream, wait, onEnd }: Http2WebSocketOptions,
+    { client, stream, context, bound, wait, onEnd }: Http2WebSocketOptions,
   ) {
-    const { context, purpose } = client;
     this.#headRedactions = redactions;
-    this.#substitution = context.messages.connection(context.secrets.secretsFor(purpose.origin));
+    const check = createMessageCheck(context, client.purpose.origin);
+    this.#substitution = context.messages.connection(bound, check !== null);
     let isClosing = false;
     this.#relay = new WebSocketRelay({
       client: stream,
@@ -102,6 +107,7 @@ export class Http2WebSocket {
       compression,
       redactor: context.redactor,
       substitution: this.#substitution,
+      check,
       lingerMs: context.timeLimits.lingerMs,
       onActivity: () => {
         if (!isClosing) wait('websocket');

@@ -65,6 +65,8 @@ export interface TimeLimits {
   readonly bodyIdleMs: number;
   /** Without a byte of a response once it has begun: event streams rest for long. */
   readonly responseIdleMs: number;
+  /** For the values of secrets to be fetched: somebody may have to unlock something. */
+  readonly secretMs: number;
   /** For an upstream to begin its response: long, because language models think before they answer. */
   readonly responseHeadMs: number;
   /** Without a byte on a connection that is passed through unread. */
@@ -88,6 +90,7 @@ export const TIME_LIMITS: TimeLimits = {
   clientIdleMs: 120_000,
   bodyIdleMs: 300_000,
   responseIdleMs: 3_600_000,
+  secretMs: 60_000,
   responseHeadMs: 900_000,
   relayIdleMs: 3_600_000,
   webSocketIdleMs: 3_600_000,

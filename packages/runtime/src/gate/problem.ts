@@ -33,6 +33,8 @@ export interface Problem {
   readonly rule?: string;
   /** What would change the outcome. */
   readonly remedy?: string;
+  /** The secret whose misuse ends the sandbox; not part of the answer. */
+  readonly terminates?: string;
 }
 
 /** Renders the body of a problem. */

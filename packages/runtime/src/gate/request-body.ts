@@ -3,9 +3,11 @@ import type { Framing } from '../http/framing.ts';
 import { setFraming } from '../http/hop-by-hop.ts';
 import { bodyFormat, type BodyFormat } from '../secrets/body-format.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
+import type { BodySubstitutionStream } from '../secrets/substitute-body.ts';
 import { readCodings, removeDigests, type Coding } from './content-coding.ts';
-import { MAX_SPOOLED_REQUEST_BYTES } from './limits.ts';
+import { MAX_MEASURED_REQUEST_BYTES, MAX_SPOOLED_REQUEST_BYTES } from './limits.ts';
 import type { Problem } from './problem.ts';
+import type { StrayCheck } from './request-transform.ts';
 
 /** What is looked for in a body, and behind which codings. */
 interface Substitution {
@@ -21,14 +23,32 @@ export type RequestBodyPlan =
   | { readonly kind: 'verbatim' }
   /** Substituted as it streams. Chunked, or of a length that cannot change because nothing is put in. */
   | ({ readonly kind: 'streamed' } & Substitution)
-  /** Gathered whole, so that it is sent with its new length: some servers take no chunks. */
-  | ({ readonly kind: 'gathered'; readonly bytes: number; readonly expectsContinue: boolean } & Substitution)
+  /** As it came, but looked into: for placeholders that must not leave. */
+  | ({ readonly kind: 'scanned' } & Omit<Substitution, 'bound'>)
+  /** Gathered whole, so that it is sent with its new length (some servers take no chunks), or signed by its hash. */
+  | ({
+      readonly kind: 'gathered';
+      /** Its length; the most that it may have where that is not known. */
+      readonly bytes: number;
+      readonly isMeasured: boolean;
+      readonly hashes: boolean;
+      readonly expectsContinue: boolean;
+    } & Substitution)
   | { readonly kind: 'refused'; readonly problem: Problem };
+
+/** A gathered body as it is sent. */
+export interface ReadyBody {
+  readonly bytes: number;
+  /** As in `setGatheredLength`. */
+  readonly isChanged: boolean;
+  /** In hex; null where the plan did not ask for it. */
+  readonly sha256: string | null;
+}
 
 /** Where the body of a request goes. After `end` or `refuse` nothing more is called. */
 export interface RequestBodySink {
-  /** A gathered body is whole and its length is known: it can be sent. `isChanged` as in `setGatheredLength`. */
-  ready(bytes: number, isChanged: boolean): void;
+  /** A gathered body is whole: it can be sent. */
+  ready(body: ReadyBody): void;
   /** Bytes to send; false asks to wait for {@link RequestBodyRelay.resume}. */
   write(data: Buffer): boolean;
   end(): void;
@@ -53,51 +73,99 @@ export interface RequestBodyRelay {
   send(): void;
   /** The upstream can take more. */
   resume(): void;
+  /** Whether it is whole, has been sent, and is still there. */
+  readonly canRepeat: boolean;
+  /** Makes a body that can be repeated `ready` again, with what is to be put in instead. */
+  repeat(reading: BodyReading): void;
+  /** It will not be repeated. */
+  forget(): void;
   dispose(): void;
+}
+
+/** How a body that is kept is read. */
+export interface BodyReading {
+  /** Starts its substitution. */
+  readonly start: () => BodySubstitutionStream;
+  /** Null where nothing in it can refuse it. */
+  readonly check: StrayCheck | null;
 }
 
 const VERBATIM: RequestBodyPlan = { kind: 'verbatim' };
 
+/** What is asked of a request body beside substitution. */
+export interface BodyDemands {
+  /** Whether placeholders that must not leave are looked for. */
+  readonly scans: boolean;
+  /** Whether it is signed by its hash. */
+  readonly hashes: boolean;
+}
+
 /**
  * Decides how a request body is sent, by its head as it was received. Pure.
  *
- * Without a secret that may stand in bodies nothing is looked at. A body with a content coding that is not known (`aws-chunked`, say), or
- * encoded messages with lengths, cannot be looked into: it goes out as it is, placeholders and all.
+ * Without a secret that may stand in bodies, or must not leave in them, nothing is looked at. A body with a content coding that is not known
+ * (`aws-chunked`, say), or encoded messages with lengths, cannot be looked into: it goes out as it is, placeholders and all.
  */
 export function planRequestBody(
   fields: readonly string[],
   framing: Framing,
   bound: readonly BoundSecret[],
+  { scans, hashes }: BodyDemands,
 ): RequestBodyPlan {
-  if (framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === 0)) return VERBATIM;
-  if (!bound.some(({ locations }) => locations.some(({ kind }) => kind === 'body'))) return VERBATIM;
+  const isEmpty = framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === 0);
+  const substitutes = bound.some(({ locations }) => locations.some(({ kind }) => kind === 'body'));
+  if (isEmpty || !(substitutes || scans || hashes)) return VERBATIM;
   const reading = readCodings(fields);
-  if (reading.kind === 'unknown') return VERBATIM;
-  const { codings } = reading;
-  const format = bodyFormat(fieldValues(fields, 'content-type'));
-  if (format.kind === 'opaque') {
-    return codings.length > 0 ? VERBATIM : { kind: 'streamed', format, codings, bound };
-  }
-  if (framing.kind !== 'length') return { kind: 'streamed', format, codings, bound };
-  if (framing.bytes > MAX_SPOOLED_REQUEST_BYTES) {
+  const isReadable = reading.kind !== 'unknown';
+  const codings = isReadable ? reading.codings : [];
+  const format: BodyFormat = isReadable ? bodyFormat(fieldValues(fields, 'content-type')) : { kind: 'opaque' };
+  const changes = substitutes && format.kind !== 'opaque';
+  if (hashes || (changes && framing.kind === 'length')) {
+    const isMeasured = framing.kind === 'length';
+    const bytes = isMeasured ? framing.bytes : MAX_MEASURED_REQUEST_BYTES;
+    if (bytes > MAX_SPOOLED_REQUEST_BYTES) return { kind: 'refused', problem: tooLong(hashes) };
+    const expectsContinue = hasToken(fields, 'expect', '100-continue');
+    // What cannot hold a value stays behind its codings.
+    const readable = changes || scans ? codings : [];
     return {
-      kind: 'refused',
-      problem: {
+      kind: 'gathered',
+      format,
+      codings: readable,
+      bound: changes ? bound : [],
+      bytes,
+      isMeasured,
+      hashes,
+      expectsContinue,
+    };
+  }
+  if (changes) return { kind: 'streamed', format, codings, bound };
+  if (scans) return { kind: 'scanned', format, codings };
+  // Placeholders in messages with lengths stay, and are recorded.
+  return isReadable && codings.length === 0 ? { kind: 'streamed', format, codings, bound } : VERBATIM;
+}
+
+function tooLong(hashes: boolean): Problem {
+  return hashes
+    ? {
+        status: 413,
+        code: 'SIGNATURE_REFUSED',
+        detail: `A request that is signed by the hash of its body can have at most ${MAX_SPOOLED_REQUEST_BYTES} bytes.`,
+        remedy:
+          'Send it in parts, or with an unsigned payload (x-amz-content-sha256: UNSIGNED-PAYLOAD) where the service takes that.',
+      }
+    : {
         status: 413,
         code: 'BODY_TOO_LARGE',
         detail: `A request body into which credentials may be put can have at most ${MAX_SPOOLED_REQUEST_BYTES} bytes when it announces its length.`,
         remedy: 'Send it with Transfer-Encoding: chunked, or run without location body for this host.',
-      },
-    };
-  }
-  const expectsContinue = hasToken(fields, 'expect', '100-continue');
-  return { kind: 'gathered', format, codings, bound, bytes: framing.bytes, expectsContinue };
+      };
 }
 
 /** Makes the outgoing fields of a request fit its plan, in place. The length of a gathered body is set by {@link setGatheredLength}. */
 export function prepareBodyFields(fields: string[], plan: RequestBodyPlan): void {
   switch (plan.kind) {
     case 'verbatim':
+    case 'scanned':
     case 'refused':
       return;
     case 'streamed':

@@ -25,6 +25,8 @@ const context = {
   substituter: new Substituter(set.secrets),
   bodies: new BodySubstituter(set.secrets),
   redacts: true,
+  violations: null,
+  signerFor: () => assert.fail('nothing is signed'),
 };
 
 function fieldsOf(origin: Authority, method = 'GET'): readonly string[] {

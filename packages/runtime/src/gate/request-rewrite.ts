@@ -3,12 +3,18 @@ import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import { secretsForRequest } from '../secrets/applicable-secrets.ts';
+import type { BoundSecret } from '../secrets/bound-secret.ts';
+import type { BoundService } from '../secrets/bound-service.ts';
 import type { BodySubstituter } from '../secrets/substitute-body.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
-import type { Substituter } from '../secrets/substitute.ts';
+import { overwriteForServices } from '../secrets/substitute-service.ts';
+import type { SubstitutionResult, Substituter } from '../secrets/substitute.ts';
+import type { RequestSigner } from '../services/request-signer.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
 import { describeUnusableValue, type Problem } from './problem.ts';
 import { planRequestBody, prepareBodyFields, type RequestBodyPlan } from './request-body.ts';
+import type { ViolationCheck } from './violation.ts';
 import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-handshake.ts';
 
 /** The parts of a sandbox's gate that a request passes. */
@@ -18,7 +24,21 @@ export interface RequestContext {
   readonly bodies: BodySubstituter;
   /** Whether the sandbox has any value that must not come back. */
   readonly redacts: boolean;
+  /** Null where placeholders pass wherever they are met. */
+  readonly violations: ViolationCheck | null;
+  /** Who signs requests to a service that asks for it. */
+  readonly signerFor: (service: BoundService) => RequestSigner;
 }
+
+/** How a request gets its signature, once its body is known as far as that is needed. */
+export interface RequestSigning {
+  /** The service's name. */
+  readonly service: string;
+  readonly signer: RequestSigner;
+}
+
+/** A request that is to be sent. */
+export type ForwardVerdict = Extract<RequestVerdict, { verdict: 'forward' }>;
 
 /** What happened to a request on its way: sent on, or answered by the gate. */
 export type RequestVerdict =
@@ -30,7 +50,13 @@ export type RequestVerdict =
       /** What a WebSocket handshake offers; null for any other request. */
       readonly offer: WebSocketOffer | null;
       readonly body: RequestBodyPlan;
-      /** Names of the secrets put in. */
+      /** The secrets that may be put in: those for this authority, method and path. */
+      readonly bound: readonly BoundSecret[];
+      /** Tells the fields that its trailers may not have; null where they may have any. */
+      readonly guards: ((field: string) => boolean) | null;
+      /** Null for a request that is not signed. */
+      readonly signing: RequestSigning | null;
+      /** Names of the secrets and services put in. */
       readonly released: string[];
       /** Names of secrets whose placeholder stays what it is. */
       readonly stray: string[];
@@ -78,29 +104,68 @@ export function rewriteRequest(
   }
   const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
   // TRACE sends the request back as it arrived: no value goes into it.
-  const bound = head.method === 'TRACE' ? [] : context.secrets.secretsFor(authority);
-  const result = context.substituter.substituteHead({ ...head, target }, bound);
-  if (result.verdict === 'failed') {
-    return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
-  }
+  const carries = head.method !== 'TRACE';
+  const asSent = target === head.target ? head : { ...head, target };
+  const bound = carries ? secretsForRequest(context.secrets.secretsFor(authority), head.method, target) : [];
+  const result = context.substituter.substituteHead(asSent, bound);
+  if (result.verdict === 'failed') return refuseUnusable(result);
+  const violation = context.violations?.(result.stray, authority) ?? null;
+  if (violation !== null) return { verdict: 'answer', problem: violation };
+  const uses = context.secrets.servicesFor(authority);
+  const overwritten = uses.length === 0 ? null : overwriteForServices(asSent, result.head, uses, bound, carries);
+  if (overwritten?.verdict === 'failed') return refuseUnusable(overwritten);
+  const fields = outgoingFields(context, authority, framing, overwritten?.fields ?? result.head.fields);
+  if (overwritten !== null) fields.push(...overwritten.written);
+  if (offer !== null) setOfferFields(fields, offer);
+  const outgoing: RequestHead = { ...result.head, target: overwritten?.target ?? result.head.target, minor: 1, fields };
+  const service = overwritten?.signing ?? null;
+  const signing = service === null ? null : { service: service.name, signer: context.signerFor(service) };
+  const signingPlan = signing?.signer.plan({ authority, head: outgoing }) ?? null;
+  if (signingPlan?.kind === 'refused') return refuse(403, 'SIGNATURE_REFUSED', signingPlan.detail);
   const body = planRequestBody(
     head.fields,
     framing.kind === 'none' && hasUnframedBody ? { kind: 'chunked' } : framing,
     bound,
+    { scans: context.violations !== null, hashes: signingPlan?.kind === 'hashed' },
   );
-  const fields = outgoingFields(context, authority, framing, result.head.fields);
   prepareBodyFields(fields, body);
-  if (offer !== null) setOfferFields(fields, offer);
   return {
     verdict: 'forward',
     authority,
-    head: { ...result.head, minor: 1, fields },
+    head: outgoing,
     framing,
     offer,
     body,
-    released: result.released,
+    bound,
+    guards: overwritten?.guards ?? null,
+    signing,
+    released: overwritten === null ? result.released : [...result.released, ...overwritten.released],
     stray: result.stray,
   };
+}
+
+/**
+ * Takes out of a request's trailers, in place, what its head could not have. Returns why they cannot be sent, else null.
+ */
+export function rewriteTrailers(
+  { violations, substituter }: RequestContext,
+  { guards, authority }: ForwardVerdict,
+  trailers: string[],
+): Problem | null {
+  if (trailers.length === 0) return null;
+  if (guards !== null) {
+    const kept = trailers.flatMap((name, index) =>
+      index % 2 === 0 && !guards(name) ? [name, trailers[index + 1] ?? ''] : [],
+    );
+    trailers.splice(0, trailers.length, ...kept);
+  }
+  return violations?.(substituter.namesIn(trailers), authority) ?? null;
+}
+
+function refuseUnusable(
+  result: Pick<Extract<SubstitutionResult, { verdict: 'failed' }>, 'code' | 'name' | 'location' | 'reason'>,
+): RequestVerdict {
+  return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
 }
 
 function outgoingFields(

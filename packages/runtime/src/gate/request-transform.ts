@@ -1,6 +1,6 @@
 import type { BodySubstitutionStream } from '../secrets/substitute-body.ts';
 import type { Coding } from './content-coding.ts';
-import { ContentDecoding } from './content-decoding.ts';
+import { ContentDecoding, type DecodingFault } from './content-decoding.ts';
 import { MAX_ADDED_REQUEST_BYTES, MAX_EXPANSION_RATIO } from './limits.ts';
 import { describeUnusableValue, type Problem } from './problem.ts';
 
@@ -14,15 +14,41 @@ export interface TransformSink {
   drain(): void;
 }
 
+/** Tells whether placeholders that stay in a body refuse it. */
+export type StrayCheck = (stray: Iterable<string>) => Problem | null;
+
+/** What is said of a request body that cannot be decoded. */
+export function describeDecodingFault(fault: DecodingFault): Problem {
+  return fault === 'expansion'
+    ? {
+        status: 413,
+        code: 'BODY_TOO_LARGE',
+        detail: `The request body decodes to more than ${MAX_EXPANSION_RATIO} times its size.`,
+      }
+    : {
+        status: 400,
+        code: 'MALFORMED_REQUEST',
+        detail: 'The request body does not decode as its Content-Encoding says.',
+      };
+}
+
 /** A request body on its way: decoded where it is encoded, substituted, in bounded memory. */
 export class RequestTransform {
   readonly #substitution: BodySubstitutionStream;
   readonly #sink: TransformSink;
+  readonly #check: StrayCheck | null;
   readonly #decoding: ContentDecoding | null;
+  #strays = 0;
   #isDone = false;
 
-  constructor(substitution: BodySubstitutionStream, codings: readonly Coding[], sink: TransformSink) {
+  constructor(
+    substitution: BodySubstitutionStream,
+    codings: readonly Coding[],
+    check: StrayCheck | null,
+    sink: TransformSink,
+  ) {
     this.#substitution = substitution;
+    this.#check = check;
     this.#sink = sink;
     this.#decoding =
       codings.length === 0
@@ -31,20 +57,7 @@ export class RequestTransform {
             decoded: (data) => this.#substitute(data),
             drained: () => sink.drain(),
             ended: () => this.#finish(),
-            failed: (fault) =>
-              this.#refuse(
-                fault === 'expansion'
-                  ? {
-                      status: 413,
-                      code: 'BODY_TOO_LARGE',
-                      detail: `The request body decodes to more than ${MAX_EXPANSION_RATIO} times its size.`,
-                    }
-                  : {
-                      status: 400,
-                      code: 'MALFORMED_REQUEST',
-                      detail: 'The request body does not decode as its Content-Encoding says.',
-                    },
-              ),
+            failed: (fault) => this.#refuse(describeDecodingFault(fault)),
           });
   }
 
@@ -91,7 +104,15 @@ export class RequestTransform {
   }
 
   #pass(output: Buffer): void {
-    const { failure, addedBytes } = this.#substitution;
+    const { failure, addedBytes, stray } = this.#substitution;
+    if (this.#check !== null && stray.size > this.#strays) {
+      this.#strays = stray.size;
+      const problem = this.#check(stray);
+      if (problem !== null) {
+        this.#refuse(problem);
+        return;
+      }
+    }
     if (failure !== null) {
       this.#refuse(describeUnusableValue(failure, 'in this request body'));
     } else if (addedBytes > MAX_ADDED_REQUEST_BYTES) {

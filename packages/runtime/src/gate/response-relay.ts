@@ -27,6 +27,8 @@ import { writeChunk } from './write-chunk.ts';
 export interface ResponseListener {
   /** The upstream has switched to WebSocket, and the client has been told; `rest` is the first of its frames. */
   responseSwitched(compression: boolean, rest: Buffer): void;
+  /** The upstream answers 401: true keeps that back until {@link ResponseRelay.goOn}. */
+  holdsResponse(): boolean;
   /** The last byte has been given to the client's socket. */
   responseComplete(): void;
   /** The response cannot be passed on (any further). */
@@ -80,6 +82,9 @@ export class ResponseRelay implements BodySink {
   #interim = 0;
   #keepsUpstream = false;
   #disposed = false;
+  /** A head that is kept back, and what came with it. */
+  #held: { readonly head: ResponseHead; readonly rest: Buffer } | null = null;
+  #heldEnd: { readonly clean: boolean } | null = null;
   #isReceiving = false;
   #isCorked = false;
 
@@ -102,6 +107,11 @@ export class ResponseRelay implements BodySink {
           const head = parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
           if (head.status === 101) {
             this.#switch(head, chunk.subarray(offset));
+            break;
+          }
+          if (head.status === 401 && this.#options.listener.holdsResponse()) {
+            this.#held = { head, rest: chunk.subarray(offset) };
+            this.#options.upstream.socket.pause();
             break;
           }
           this.#begin(head);
@@ -130,8 +140,27 @@ export class ResponseRelay implements BodySink {
     }
   }
 
+  /** Passes on what was kept back. */
+  goOn(): void {
+    const held = this.#held;
+    if (held === null || this.#disposed) return;
+    this.#held = null;
+    try {
+      this.#begin(held.head);
+    } catch (error) {
+      this.#failBy(error);
+    }
+    this.receive(held.rest);
+    if (!this.#disposed) this.#options.upstream.socket.resume();
+    if (this.#heldEnd !== null) this.end(this.#heldEnd.clean);
+  }
+
   /** The upstream's connection has ended. */
   end(clean: boolean): void {
+    if (this.#held !== null) {
+      this.#heldEnd = { clean };
+      return;
+    }
     if (this.#disposed || this.#bodyReceived) return;
     this.#keepsUpstream = false;
     if (this.#body === null) {

@@ -37,6 +37,8 @@ const context = {
   substituter: new Substituter(secrets.secrets),
   bodies: new BodySubstituter(secrets.secrets),
   redacts: true,
+  violations: null,
+  signerFor: () => assert.fail('nothing is signed'),
 };
 const redactor = new Redactor(
   secrets.secrets.map(({ env, placeholder, value }) => ({ name: env, placeholder, values: [value] })),

@@ -1,12 +1,15 @@
 import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
+import type { Authority } from '../http/message.ts';
 import type { Redactor, RedactionStream } from '../secrets/redact.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE, MAX_CONTROL_PAYLOAD_BYTES, OPCODE, type WebSocketSide } from '../websocket/frame.ts';
 import { FrameBoundary } from '../websocket/frame-boundary.ts';
 import type { ControlFrame } from '../websocket/frame-decoder.ts';
-import { FrameRelay, type FrameFault } from './frame-relay.ts';
+import { FrameRelay, MessageRefused, type FrameFault, type MessageTransform } from './frame-relay.ts';
+import type { Problem } from './problem.ts';
+import type { RequestContext } from './request-rewrite.ts';
 import { writeFrame } from './write-frame.ts';
 
 export interface WebSocketRelayOptions {
@@ -20,6 +23,8 @@ export interface WebSocketRelayOptions {
   readonly redactor: Redactor | null;
   /** Null when no secret may stand in messages: then the client's frames are passed on as they are. */
   readonly substitution: ConnectionSubstitution | null;
+  /** What in the client's frames refuses the connection; null for nothing. Asks for a substitution. */
+  readonly check: MessageCheck | null;
   /** How long the upstream may take to end after the gate has ended the connection, in ms. */
   readonly lingerMs: number;
   /** Bytes have moved. */
@@ -34,6 +39,28 @@ export interface WebSocketRelayOptions {
 export interface WebSocketEnd {
   readonly decision: 'allow' | 'deny' | 'error';
   readonly code: ErrorCode | null;
+  /** As in {@link Problem}. */
+  readonly terminates?: string;
+}
+
+/** Looks for placeholders that must not leave. */
+export interface MessageCheck {
+  /** Names of secrets whose placeholder stays in a message. */
+  readonly names: (stray: Iterable<string>) => Problem | null;
+  /** The payload of a control frame. */
+  readonly payload: (payload: Buffer) => Problem | null;
+}
+
+/** The check for the messages of one connection; null where placeholders pass. */
+export function createMessageCheck(
+  { violations, substituter }: RequestContext,
+  authority: Authority,
+): MessageCheck | null {
+  if (violations === null) return null;
+  return {
+    names: (stray) => violations(stray, authority),
+    payload: (payload) => violations(substituter.namesIn([payload.toString('latin1')]), authority),
+  };
 }
 
 /** One direction of the relay, read or not. */
@@ -202,6 +229,12 @@ export class WebSocketRelay {
         this.close({ decision, code: 'WEBSOCKET_MALFORMED' }, CLOSE_CODE.protocolError, fault.reason);
         break;
       }
+      case 'refused': {
+        const { code, terminates } = fault.problem;
+        const end: WebSocketEnd = { decision: 'deny', code, ...(terminates === undefined ? {} : { terminates }) };
+        this.close(end, CLOSE_CODE.policyViolation, 'a placeholder is not for this place');
+        break;
+      }
       case 'internal':
         this.close({ decision: 'error', code: 'INTERNAL' }, CLOSE_CODE.internalError, 'the gate failed');
         break;
@@ -224,15 +257,22 @@ export class WebSocketRelay {
   }
 
   #substituteToServer(substitution: ConnectionSubstitution): Direction {
-    const { client, upstream, compression } = this.#options;
+    const { client, upstream, compression, check } = this.#options;
     return read(
       new FrameRelay({
         side: 'client',
         compression,
         from: client,
         to: upstream,
-        openMessage: (opcode) => substitution.open(opcode === OPCODE.text),
-        passControl: ({ payload }) => payload,
+        openMessage: (opcode) => {
+          const message = substitution.open(opcode === OPCODE.text);
+          return check === null ? message : checkMessage(message, () => check.names(substitution.stray));
+        },
+        passControl: ({ payload }) => {
+          const problem = check?.payload(payload) ?? null;
+          if (problem !== null) throw new MessageRefused(problem);
+          return payload;
+        },
         onWritten: () => undefined,
         onFault: (fault) => this.#fault('client', fault),
         onEnd: () => this.#endUpstream(),
@@ -272,6 +312,16 @@ export class WebSocketRelay {
     this.#redactions += stream.matches;
     return Buffer.concat([payload.subarray(0, from), cutText(text, MAX_CONTROL_PAYLOAD_BYTES - from)]);
   }
+}
+
+/** A message of which nothing is passed on behind what refuses it. */
+function checkMessage(message: MessageTransform, check: () => Problem | null): MessageTransform {
+  const pass = (output: Buffer): Buffer => {
+    const problem = check();
+    if (problem !== null) throw new MessageRefused(problem);
+    return output;
+  };
+  return { push: (piece) => pass(message.push(piece)), finish: (piece) => pass(message.finish(piece)) };
 }
 
 /** A direction whose messages are read. */

@@ -17,10 +17,11 @@ export class MessageSubstituter {
    * Starts the messages of one connection; null when no secret may stand in them, so that they need not be read.
    *
    * @param bound the secrets bound to the connection's authority; those of them with location `websocket` are put in.
+   * @param scans whether messages are read in any case, for the placeholders that stay in them.
    */
-  connection(bound: readonly BoundSecret[]): ConnectionSubstitution | null {
+  connection(bound: readonly BoundSecret[], scans = false): ConnectionSubstitution | null {
     const allowed = bound.filter(({ locations }) => locations.some(({ kind }) => kind === 'websocket'));
-    return allowed.length === 0 ? null : new ConnectionSubstitution(this.#bodies, allowed);
+    return allowed.length === 0 && !scans ? null : new ConnectionSubstitution(this.#bodies, allowed);
   }
 }
 

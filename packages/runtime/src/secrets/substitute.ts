@@ -106,6 +106,12 @@ export class Substituter {
     return candidate ? this.#rewrite(head, bound) : unchanged(head);
   }
 
+  /** Names of the secrets whose placeholder stands in any of some texts, in Latin-1. */
+  namesIn(texts: readonly string[]): string[] {
+    if (this.#secrets.length === 0) return [];
+    return texts.flatMap((text) => this.#index.find(text).map(({ index }) => this.#secrets[index]!.name));
+  }
+
   #rewrite(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
     const work: Work = {
       bound: this.#placeholdersOf(bound),
@@ -287,7 +293,8 @@ function allows(locations: readonly Location[], place: Place): boolean {
   return false;
 }
 
-function isCredentialField(name: string): boolean {
+/** Whether a field has credentials by a scheme (RFC 9110 section 11.6). */
+export function isCredentialField(name: string): boolean {
   if (name.length !== 13 && name.length !== 19) {
     return false;
   }
@@ -295,13 +302,14 @@ function isCredentialField(name: string): boolean {
   return lower === 'authorization' || lower === 'proxy-authorization';
 }
 
-function isBasic(value: string): boolean {
+/** Whether credentials are Basic ones (RFC 7617). */
+export function isBasic(value: string): boolean {
   const after = value.charCodeAt(5);
   return (after === 0x20 || after === 0x09) && value.slice(0, 5).toLowerCase() === 'basic';
 }
 
 /** RFC 9110 section 5.5: visible characters, spaces and tabs inside, and bytes above 127. */
-function fieldText(value: string, isEdge: boolean): { readonly text: string } | { readonly reason: string } {
+export function fieldText(value: string, isEdge: boolean): { readonly text: string } | { readonly reason: string } {
   for (let i = 0; i < value.length; i++) {
     const code = value.charCodeAt(i);
     if (code > 255) {
@@ -322,7 +330,10 @@ function isBlank(code: number): boolean {
 }
 
 /** RFC 7617 section 2: no control characters, no colon in the user; UTF-8. As Latin-1 text, one character a byte. */
-function credentialText(value: string, isUser: boolean): { readonly text: string } | { readonly reason: string } {
+export function credentialText(
+  value: string,
+  isUser: boolean,
+): { readonly text: string } | { readonly reason: string } {
   if (!value.isWellFormed()) {
     return { reason: HALF_A_PAIR };
   }
@@ -338,7 +349,8 @@ function credentialText(value: string, isUser: boolean): { readonly text: string
   return { text: Buffer.from(value, 'utf8').toString('latin1') };
 }
 
-function targetText(value: string): { readonly text: string } | { readonly reason: string } {
+/** The text percent-encoded, or why a target cannot carry it. */
+export function targetText(value: string): { readonly text: string } | { readonly reason: string } {
   return value.isWellFormed() ? percentText(value) : { reason: HALF_A_PAIR };
 }
 
@@ -364,7 +376,7 @@ function isUnreserved(byte: number): boolean {
 }
 
 /** The text with percent escapes decoded, and for each of its characters (and the end) where it began. */
-function decodePercent(target: string): { readonly text: string; readonly starts: Int32Array } {
+export function decodePercent(target: string): { readonly text: string; readonly starts: Int32Array } {
   const starts = new Int32Array(target.length + 1);
   let text = '';
   let count = 0;

@@ -18,7 +18,7 @@ export const MAX_FRAME_HEADER_BYTES = 14;
 export const MASK_BYTES = 4;
 
 /** Close codes (RFC 6455 section 7.4.1) that the gate itself sends. */
-export const CLOSE_CODE = { goingAway: 1001, protocolError: 1002, internalError: 1011 } as const;
+export const CLOSE_CODE = { goingAway: 1001, protocolError: 1002, policyViolation: 1008, internalError: 1011 } as const;
 
 /**
  * Whether a code may stand in a close frame: 1000 to 1003, 1007 to 1014 (RFC 6455 section 7.4.1 and the IANA registry), or 3000 to 4999.

@@ -1,0 +1,21 @@
+import { canonicalPath, matchesPath } from '../policy/path-glob.ts';
+import type { BoundSecret } from './bound-secret.ts';
+
+/**
+ * Those of the secrets bound to an authority that are for a request by that method and path. The same array where none asks for either.
+ *
+ * @param target in origin-form, as the client sent it. One that can be read in two ways is for no secret that names paths.
+ */
+export function secretsForRequest(
+  bound: readonly BoundSecret[],
+  method: string,
+  target: string,
+): readonly BoundSecret[] {
+  if (!bound.some(({ methods, path }) => methods !== undefined || path !== undefined)) return bound;
+  const canonical = canonicalPath(target);
+  return bound.filter(
+    ({ methods, path }) =>
+      (methods === undefined || methods.includes(method)) &&
+      (path === undefined || (canonical !== null && matchesPath(path, canonical))),
+  );
+}

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import net from 'node:net';
 import tls from 'node:tls';
+import type { RelayInput } from './relay.ts';
 import type { ErrorCode } from '@sallyport/sdk';
 import { formatHostAndPort, isAddress } from '../policy/host-name.ts';
 import { decideAddress, pinnedAddress, type NetworkPolicy } from '../policy/network-policy.ts';
@@ -18,6 +19,8 @@ export interface DialTarget {
   readonly secure: boolean;
   /** The protocols offered by ALPN, in order of preference; for TLS only. */
   readonly protocols: readonly Protocol[];
+  /** For cleartext that is relayed: the connection is paused, and what it reads goes there. */
+  readonly input?: RelayInput;
 }
 
 /** What an upstream speaks. */
@@ -93,11 +96,7 @@ export class Dialer {
       if (performance.now() >= endMs) break;
       const result = target.secure
         ? await this.#connectSecure(target, endpoint)
-        : await connect(
-            net.connect({ host: endpoint.address, port: endpoint.port, allowHalfOpen: true }),
-            target,
-            'connect',
-          );
+        : await connect(connectPlain(endpoint, target.input), target, 'connect');
       if (result.outcome === 'connected') {
         result.socket.setNoDelay(true);
         return result;
@@ -187,6 +186,12 @@ export class Dialer {
     }
     return result;
   }
+}
+
+function connectPlain({ address, port }: Endpoint, input: RelayInput | undefined): net.Socket {
+  const options = { host: address, port, allowHalfOpen: true };
+  if (input === undefined) return net.connect(options);
+  return net.connect({ ...options, onread: input }).pause();
 }
 
 function unresolved(host: string): DialFailure {

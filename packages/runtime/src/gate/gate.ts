@@ -9,7 +9,7 @@ import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
 import { MAX_CONNECTIONS } from './limits.ts';
-import { relay } from './relay.ts';
+import { relay, RelayInput } from './relay.ts';
 
 /** A destination that has a name (or a literal address) to decide about. */
 interface KnownDestination {
@@ -312,12 +312,9 @@ export class Gate {
   ): Promise<void> {
     const { clock, dialer, record, timeLimits } = this.#context;
     const startedMs = performance.now();
-    const result = await dialer.dial({
-      host: destination.host,
-      port: destination.port,
-      secure: false,
-      protocols: [],
-    });
+    const input = new RelayInput();
+    const { host, port } = destination;
+    const result = await dialer.dial({ host, port, secure: false, protocols: [], input });
     if (result.outcome === 'failed') {
       record.connection({
         ...connectionOf(destination),
@@ -337,7 +334,7 @@ export class Gate {
       phase.deadlineMs = clock.nowMs + timeLimits.relayIdleMs;
     };
     touch();
-    relay(socket, result.socket, touch, (counts) => {
+    relay(socket, result.socket, input, touch, (counts) => {
       record.connection({
         ...connectionOf(destination),
         kind,

@@ -248,7 +248,9 @@ describe('AwsSigner', () => {
       [{ fields: [...HASH, ...HASH] }, /more than one x-amz-content-sha256/],
       [{ fields: ['Authorization', 'AWS4-ECDSA-P256-SHA256 Credential=a/20260101/s3/aws4_request'] }, /SigV4a/],
       [{ fields: ['Authorization', 'a', 'authorization', 'b'] }, /more than one Authorization/],
-      [{ target: '/?AWSAccessKeyId=x&Signature=y&Expires=1' }, /Signature Version 2/],
+      [{ target: `/?AWSAccessKeyId=${SENTINEL_ID}&Signature=y&Expires=1` }, /Signature Version 2/],
+      [{ host: S3, target: '/?AWSAccessKeyId=AKIAFOREIGN000000000&Signature=y&Expires=1' }, /not this sandbox/],
+      [{ host: S3, target: `/?AWSAccessKeyId=${SENTINEL_ID}` }, /no signature of Version 2/],
       [{ target: '/%zz' }, /begins no escape/],
       [{ target: '/?a=%ff' }, /not UTF-8/],
       [{ target: '*', method: 'OPTIONS' }, /no path/],
@@ -305,6 +307,21 @@ describe('AwsSigner', () => {
     assert.match(refusalOf({ host: S3, target: presigned(SENTINEL_ID, '&X-Amz-Expires=5') }), /more than once/);
     assert.match(refusalOf({ host: S3, target: presigned(SENTINEL_ID, '', '604801') }), /between 1 and 604800/);
     assert.match(refusalOf({ host: S3, target: presigned(SENTINEL_ID).replace('HMAC', 'ECDSA') }), /another algorithm/);
+  });
+
+  test('sign() gives a URL that was presigned by Version 2 a signature of Version 4', async () => {
+    const target = (expires: number): string =>
+      `/bucket/key?AWSAccessKeyId=${SENTINEL_ID}&Signature=abc%3D&Expires=${expires}&versionId=1&x-amz-security-token=foreign`;
+    const { head } = await assertSigned(
+      { host: S3, target: target(NOW_MS / 1000 + 60) },
+      { service: 's3', region: 'eu-west-1', payload: 'UNSIGNED-PAYLOAD' },
+    );
+    assert.match(head.target, /^\/bucket\/key\?versionId=1&/);
+    assert.match(head.target, /X-Amz-Expires=60/);
+    assert.ok(!head.target.includes('abc') && !head.target.includes('foreign'));
+    const request = requestOf({ host: S3, target: target(NOW_MS / 1000) });
+    const result = await signerOf(KEY).sign({ ...request, bodySha256: null, nowMs: NOW_MS });
+    assert.ok(result.verdict === 'refused' && result.detail.includes('expired'));
   });
 
   test('sign() holds before independent code for any path, query, fields and body', async () => {

@@ -33,8 +33,20 @@ interface Reading {
   readonly endpoint: AwsEndpoint;
   readonly target: AwsTarget;
   readonly payload: Payload;
-  /** Seconds that a presigned request lives; null where the signature is in the header. */
-  readonly expiresInS: number | null;
+  /** How long a presigned request lives; null where the signature is in the header. */
+  readonly expiry: Expiry | null;
+}
+
+/** The end of a presigned URL: so long after it was signed, or at a time. */
+type Expiry = { readonly kind: 'after'; readonly seconds: number } | { readonly kind: 'at'; readonly epochS: number };
+
+/** The signature that a URL carries. */
+interface QuerySignature {
+  readonly version: 2 | 4;
+  readonly accessKeyId: string;
+  /** Null in Version 2, which has none. */
+  readonly scope: CredentialScope | null;
+  readonly expiry: Expiry;
 }
 
 /** Why a request cannot be signed: a sentence's end after "This request to HOST cannot be signed: ". */
@@ -76,8 +88,9 @@ const SIGNATURE_FIELDS: readonly string[] = [
   CONTENT_HASH,
 ];
 
-/** Parameters of Signature Version 2, in lower case. */
-const VERSION_2_PARAMETERS: ReadonlySet<string> = new Set(['awsaccesskeyid', 'signatureversion', 'signaturemethod']);
+/** By these, in lower case, Signature Version 2 is known; and in S3 a URL that was presigned by it has also the others. */
+const VERSION_2_MARK = 'awsaccesskeyid';
+const VERSION_2_PARAMETERS: ReadonlySet<string> = new Set([VERSION_2_MARK, 'signature', 'expires']);
 
 /** What a presigned URL may live at most: a week. */
 const MAX_EXPIRES_S = 604_800;
@@ -109,18 +122,20 @@ export class AwsSigner implements RequestSigner {
     const { authority, head, bodySha256, nowMs } = request;
     const reading = this.#read(request);
     if (reading instanceof Refusal) return { verdict: 'refused', detail: explain(authority, reading) };
-    const { endpoint, target, expiresInS } = reading;
+    const { endpoint, target, expiry } = reading;
     const payload = payloadText(reading.payload, bodySha256);
     if (payload instanceof Refusal) return { verdict: 'refused', detail: explain(authority, payload) };
 
     const fields = [...head.fields];
     for (const name of SIGNATURE_FIELDS) removeField(fields, name);
-    const isPresigned = expiresInS !== null;
+    const expiresIn = expiry === null ? null : secondsLeft(expiry, nowMs);
+    if (expiresIn instanceof Refusal) return { verdict: 'refused', detail: explain(authority, expiresIn) };
+    const isPresigned = expiresIn !== null;
     if (!isPresigned) fields.push(CONTENT_HASH, payload);
     const signable = signableHeaders(fields);
     if (signable instanceof Refusal) return { verdict: 'refused', detail: explain(authority, signable) };
 
-    const parameters = target.parameters.filter(({ name }) => !SIGNATURE_PARAMETERS.has(name.toLowerCase()));
+    const parameters = target.parameters.filter(({ name }) => !isSignatureParameter(name.toLowerCase(), expiry));
     const signer = await this.#open(endpoint);
     const unsigned = {
       method: head.method,
@@ -135,7 +150,7 @@ export class AwsSigner implements RequestSigner {
         { ...unsigned, headers: { ...signable, [CONTENT_HASH]: payload } },
         {
           signingDate,
-          expiresIn: expiresInS,
+          expiresIn,
           // Nothing moves into the query: fields stay where the client has them.
           unhoistableHeaders: new Set([...Object.keys(signable), CONTENT_HASH]),
           unsignableHeaders: new Set([CONTENT_HASH]),
@@ -189,14 +204,17 @@ export class AwsSigner implements RequestSigner {
     if (query !== null && authorization !== '') {
       return new Refusal('it is signed twice, in its Authorization field and in its query');
     }
-    if (query !== null && query.scope.accessKeyId !== this.#options.sentinelAccessKeyId) {
+    if (query !== null && query.accessKeyId !== this.#options.sentinelAccessKeyId) {
       return new Refusal(
         "its URL was presigned with a key that is not this sandbox's own, and no such key leaves while the host's are in use",
       );
     }
-    const host = readAwsHost(authority.host, query?.scope ?? readCredentialScope(authorization));
+    const host = readAwsHost(authority.host, query === null ? readCredentialScope(authorization) : query.scope);
     if (host.verdict === 'refused') return new Refusal(`${authority.host} ${host.reason}`);
     const { endpoint } = host;
+    if (query?.version === 2 && !endpoint.isS3) {
+      return new Refusal('it is signed with Signature Version 2 in its query: sign it with Version 4');
+    }
     const target = readAwsTarget(head.target, endpoint.isS3);
     if (target.verdict === 'refused') return new Refusal(target.reason);
     if (isFormUpload(endpoint, head, authorization)) {
@@ -204,7 +222,7 @@ export class AwsSigner implements RequestSigner {
     }
     const payload = readPayload(head.fields, target.target.parameters, endpoint, query !== null);
     if (payload instanceof Refusal) return payload;
-    return { endpoint, target: target.target, payload, expiresInS: query?.expiresInS ?? null };
+    return { endpoint, target: target.target, payload, expiry: query?.expiry ?? null };
   }
 }
 
@@ -213,33 +231,49 @@ function explain({ host }: Authority, { reason }: Refusal): string {
 }
 
 /** The signature that a presigned URL carries; null for a request that has none in its query. */
-function readQuerySignature(
-  parameters: readonly AwsParameter[],
-): { readonly scope: CredentialScope; readonly expiresInS: number } | Refusal | null {
+function readQuerySignature(parameters: readonly AwsParameter[]): QuerySignature | Refusal | null {
   const values = new Map<string, string>();
   for (const { name, value } of parameters) {
     const lower = name.toLowerCase();
-    if (VERSION_2_PARAMETERS.has(lower)) {
-      return new Refusal(
-        'it is signed with Signature Version 2, which has no successor in a query: sign it with Version 4',
-      );
-    }
-    if (!SIGNATURE_PARAMETERS.has(lower)) continue;
-    if (values.has(lower)) return new Refusal(`its query has ${lower} more than once`);
+    if (!SIGNATURE_PARAMETERS.has(lower) && !VERSION_2_PARAMETERS.has(lower)) continue;
+    if (SIGNATURE_PARAMETERS.has(lower) && values.has(lower))
+      return new Refusal(`its query has ${lower} more than once`);
     values.set(lower, value ?? '');
   }
-  if (!values.has('x-amz-signature') && !values.has('x-amz-algorithm')) return null;
+  const isVersion4 = values.has('x-amz-signature') || values.has('x-amz-algorithm');
+  const version2 = values.get(VERSION_2_MARK);
+  if (version2 !== undefined) {
+    const expires = values.get('expires') ?? '';
+    if (isVersion4 || !values.has('signature') || !/^\d{1,12}$/.test(expires)) {
+      return new Refusal(
+        'it names an access key in its query, but has no signature of Version 2 there that can be read',
+      );
+    }
+    return { version: 2, accessKeyId: version2, scope: null, expiry: { kind: 'at', epochS: Number(expires) } };
+  }
+  if (!isVersion4) return null;
   if (values.get('x-amz-algorithm') !== 'AWS4-HMAC-SHA256') {
     return new Refusal('its URL is presigned by another algorithm than AWS4-HMAC-SHA256');
   }
   const scope = readCredential(values.get('x-amz-credential') ?? '');
   if (scope === null) return new Refusal('its URL is presigned without a credential scope that can be read');
   const expires = values.get('x-amz-expires') ?? '';
-  const expiresInS = /^\d{1,6}$/.test(expires) ? Number(expires) : 0;
-  if (expiresInS < 1 || expiresInS > MAX_EXPIRES_S) {
+  const seconds = /^\d{1,6}$/.test(expires) ? Number(expires) : 0;
+  if (seconds < 1 || seconds > MAX_EXPIRES_S) {
     return new Refusal(`its URL is presigned for a time that is not between 1 and ${MAX_EXPIRES_S} seconds`);
   }
-  return { scope, expiresInS };
+  return { version: 4, accessKeyId: scope.accessKeyId, scope, expiry: { kind: 'after', seconds } };
+}
+
+/** Version 2's are only those of a URL that it signed: `expires` and `signature` are names that others may use. */
+function isSignatureParameter(lower: string, expiry: Expiry | null): boolean {
+  return SIGNATURE_PARAMETERS.has(lower) || (expiry?.kind === 'at' && VERSION_2_PARAMETERS.has(lower));
+}
+
+function secondsLeft(expiry: Expiry, nowMs: number): number | Refusal {
+  if (expiry.kind === 'after') return expiry.seconds;
+  const seconds = expiry.epochS - Math.floor(nowMs / 1000);
+  return seconds < 1 ? new Refusal('its URL has expired') : Math.min(seconds, MAX_EXPIRES_S);
 }
 
 /** `POST` of a browser's form to a bucket: the policy and its signature are fields of the form. */

@@ -122,7 +122,7 @@ const event = (name: string, data: unknown): string => `event: ${name}\ndata: ${
 
 function serveOpenAi(context: Context): boolean | Promise<boolean> {
   const { url, recorded, streams, value } = context;
-  const path = url.pathname.replace(/^(?:\/openai|\/api)?\/v1/, '');
+  const path = url.pathname.replace(/^(?:(?:\/openai|\/api)?\/v1|\/v1beta\/openai)/, '');
   const streaming = /"stream"\s*:\s*true/.test(recorded.body.toString());
   const answer = { id: 'c1', created: 1, model: 'gpt-test' };
   switch (path) {
@@ -205,8 +205,12 @@ function serveAnthropic(context: Context): boolean | Promise<boolean> {
   }
 }
 
+/** The part of Gemini's API that speaks OpenAI's language. */
+const GOOGLE_COMPATIBLE = '/v1beta/openai/';
+
 function serveGoogle(context: Context): boolean | Promise<boolean> {
   const { url, streams, value } = context;
+  if (url.pathname.startsWith(GOOGLE_COMPATIBLE)) return serveOpenAi(context);
   const answer = (text: string): unknown => ({
     candidates: [{ index: 0, content: { role: 'model', parts: [{ text }] } }],
   });
@@ -305,11 +309,12 @@ const VENDORS: Readonly<Record<string, Vendor>> = {
   'generativelanguage.googleapis.com': {
     service: 'google',
     places: GOOGLE,
-    // The parameter is written as often as the client sent it.
-    expects: (value, { target }) => [
-      ...new URL(target, 'https://stand-in').searchParams.getAll('key').map(() => `?key: ${value}`),
-      `x-goog-api-key: ${value}`,
-    ],
+    expects: (value, { target }) => {
+      const { pathname, searchParams } = new URL(target, 'https://stand-in');
+      if (pathname.startsWith(GOOGLE_COMPATIBLE)) return [`authorization: Bearer ${value}`];
+      // The parameter is written as often as the client sent it.
+      return [...searchParams.getAll('key').map(() => `?key: ${value}`), `x-goog-api-key: ${value}`];
+    },
     serve: serveGoogle,
   },
   'api.github.com': bearer('github', GITHUB, serveGithub),

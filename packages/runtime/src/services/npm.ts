@@ -14,7 +14,7 @@ export const npm: ServiceDefinition = {
     {
       hosts: ['registry.npmjs.org'],
       overwrite: [{ kind: 'header', name: 'authorization', text: 'Bearer {value}' }],
-      strip: { headers: ['cookie', 'npm-session-token'], query: ['_authToken', 'token'] },
+      strip: { headers: ['cookie'], query: ['_authToken', 'token'] },
     },
   ],
   documentation: ['https://docs.npmjs.com/using-private-packages-in-a-ci-cd-workflow'],

@@ -5,11 +5,15 @@ import { withProgress } from './progress.ts';
 /** The status of a program whose reader has gone: 128 and SIGPIPE, as a shell gives it. */
 const BROKEN_PIPE_STATUS = 141;
 
-/** A connection to the daemon, which is started where there is none. */
-export async function connect(): Promise<DaemonClient> {
+/**
+ * A connection to the daemon, which is started where there is none.
+ *
+ * @param variables Names of further variables that a daemon gets that is started.
+ */
+export async function connect(variables: readonly string[] = []): Promise<DaemonClient> {
   leaveQuietlyWithoutReader();
-  const { connectDaemon } = await import('../client/start-daemon.ts');
-  return await withProgress('starting the daemon', connectDaemon(process.env));
+  const { connectDaemon, ownProgram } = await import('../client/start-daemon.ts');
+  return await withProgress('starting the daemon', connectDaemon(process.env, ownProgram(), variables));
 }
 
 /** A connection to the daemon where there is one. */

@@ -10,14 +10,45 @@ import { readVersion } from './version.ts';
 const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 
+interface HandOnFlags {
+  readonly env?: readonly string[];
+}
+
+/** The option for what the daemon gets of this environment, which is otherwise no more than settings. */
+const HAND_ON: [string, string, (value: string, previous?: readonly string[]) => readonly string[]] = [
+  '--env <variable>',
+  'hand this variable on to the daemon, for the sources of secrets (such as VAULT_TOKEN); can be repeated',
+  (value, previous = []) => [...previous, value],
+];
+
+function refuseUnset(variables: readonly string[]): void {
+  for (const name of variables) {
+    if (process.env[name] !== undefined) continue;
+    const text = name.includes('=') ? 'a variable and a value' : JSON.stringify(name);
+    throw new SallyportError(
+      'INVALID_ENVIRONMENT',
+      `--env takes the name of a variable that is set here, not ${text}: process lists show what a command line says.`,
+    );
+  }
+}
+
 /** Adds `sallyport daemon start|stop|restart|status|logs`. */
 export function addDaemonCommand(program: Command, settle: (status: number) => void): void {
   const daemon = program.command('daemon').description('work with the daemon, which keeps named sandboxes');
   daemon
     .command('start')
     .description('Start the daemon. Commands that need it start it by themselves.')
-    .action(async () => {
-      const client = await connect();
+    .option(...HAND_ON)
+    .action(async ({ env = [] }: HandOnFlags) => {
+      refuseUnset(env);
+      const running = env.length === 0 ? undefined : await findStatus();
+      if (running !== undefined) {
+        throw new SallyportError(
+          'USAGE',
+          `The daemon, process ${running.pid}, runs already, with the environment that it has. To give it --env: sallyport daemon restart.`,
+        );
+      }
+      const client = await connect(env);
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });
@@ -32,9 +63,11 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
   daemon
     .command('restart')
     .description('Stop the daemon and start it again. Sandboxes and their commands go on meanwhile.')
-    .action(async () => {
+    .option(...HAND_ON)
+    .action(async ({ env = [] }: HandOnFlags) => {
+      refuseUnset(env);
       await withProgress('stopping the daemon', stopDaemon(false));
-      const client = await connect();
+      const client = await connect(env);
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });

@@ -9,9 +9,20 @@ const START_TIMEOUT_MS = 60_000;
 const MIN_PAUSE_MS = 5;
 const MAX_PAUSE_MS = 100;
 
-/** What the daemon gets of its caller's environment. Nothing else does: a key of whoever happened to start it is none of its business. */
+/** Where the sources of values are, and as whom they are asked; never by what. docs/sources.md. */
+const SOURCE_SETTINGS = [
+  'VAULT_ADDR', 'VAULT_NAMESPACE', 'VAULT_CACERT', 'BAO_ADDR', 'BAO_NAMESPACE', 'BAO_CACERT',
+  'AWS_PROFILE', 'AWS_DEFAULT_PROFILE', 'AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE', 'AWS_CA_BUNDLE',
+  'AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_SECRETS_MANAGER', 'OP_ACCOUNT', 'OP_CONNECT_HOST',
+] as const; // prettier-ignore
+
+/**
+ * What the daemon gets of its caller's environment. Nothing else does, but what is named on purpose: a key of whoever happened to start it is
+ * none of its business.
+ */
 const PASSED_ON = [
-  'PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'XDG_STATE_HOME', 'XDG_RUNTIME_DIR', 'SALLYPORT_SOCKET', 'SALLYPORT_WARM',
+  'PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'XDG_STATE_HOME', 'XDG_RUNTIME_DIR', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME',
+  'DBUS_SESSION_BUS_ADDRESS', 'SALLYPORT_SOCKET', 'SALLYPORT_WARM', ...SOURCE_SETTINGS,
 ] as const; // prettier-ignore
 
 /** How this process was started, for another of its kind. */
@@ -40,12 +51,19 @@ export async function findDaemon(client: DaemonClient): Promise<DaemonStatus | u
 /**
  * A connection to the daemon, which is started where there is none.
  *
+ * @param variables Names of further variables that a daemon gets that is started.
  * @throws SallyportError DAEMON_UNREACHABLE when it does not start.
  */
-export async function connectDaemon(environment: NodeJS.ProcessEnv, program = ownProgram()): Promise<DaemonClient> {
+export async function connectDaemon(
+  environment: NodeJS.ProcessEnv,
+  program = ownProgram(),
+  variables: readonly string[] = [],
+): Promise<DaemonClient> {
   const paths = daemonPaths(environment);
   const client = new DaemonClient(paths.socket);
-  if ((await findDaemon(client)) === undefined) await startDaemon(paths, client, environment, program);
+  if ((await findDaemon(client)) === undefined) {
+    await startDaemon(paths, client, environment, program, variables);
+  }
   return client;
 }
 
@@ -55,11 +73,12 @@ export async function startDaemon(
   client: DaemonClient,
   environment: NodeJS.ProcessEnv,
   program: OwnProgram,
+  variables: readonly string[] = [],
 ): Promise<void> {
   mkdirSync(paths.directory, { recursive: true, mode: 0o700 });
   const log = openSync(paths.log, 'a', 0o600);
   const own: NodeJS.ProcessEnv = {};
-  for (const name of PASSED_ON) if (environment[name] !== undefined) own[name] = environment[name];
+  for (const name of [...PASSED_ON, ...variables]) if (environment[name] !== undefined) own[name] = environment[name];
   const child = spawn(program.execPath, [...program.execArgv, '--', program.main, 'daemon', 'run'], {
     detached: true,
     stdio: ['ignore', log, log],

@@ -7,6 +7,7 @@
 import http2 from 'node:http2';
 
 import { readRequestHead, requestHeaderList } from '../packages/runtime/src/gate/http2-fields.ts';
+import { createNetworkPolicy } from '../packages/runtime/src/policy/network-policy.ts';
 import { rewriteRequest, type RequestContext } from '../packages/runtime/src/gate/request-rewrite.ts';
 import { hostFieldFor } from '../packages/runtime/src/http/authority.ts';
 import { encodeRequestHead } from '../packages/runtime/src/http/encoder.ts';
@@ -104,7 +105,7 @@ function openContext(): RequestContext {
   });
   const substituter = new Substituter(secrets.secrets);
   // Heads alone: what a body needs is not consulted.
-  return { secrets, substituter, redacts: true } as unknown as RequestContext;
+  return { policy: createNetworkPolicy({}), secrets, substituter, redacts: true } as unknown as RequestContext;
 }
 
 /** Opens the target. */

@@ -2,7 +2,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { AuditRecord } from '../audit/audit-record.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
-import { createNetworkPolicy, parseNetworkRule } from '../policy/network-policy.ts';
+import { createNetworkPolicy, parseKeptRule, parseNetworkRule, type KeptRule } from '../policy/network-policy.ts';
 import { createSecretSet } from '../secrets/secret-set.ts';
 import { parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
@@ -22,6 +22,8 @@ export interface LoopbackOptions {
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
   readonly tunnel?: readonly string[];
+  /** Rules as they are stored. */
+  readonly rules?: readonly KeptRule[];
   readonly resolve?: readonly string[];
   readonly upstreamCa?: string;
   readonly clientCertificates?: readonly ClientCertificate[];
@@ -56,13 +58,15 @@ function compileRules(options: LoopbackOptions): GateRules {
     plainNames: [],
     placeholderFor: placeholderOf,
   });
+  const rulesFor = (action: KeptRule['action']) =>
+    (options.rules ?? []).filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, null));
   const policy = createNetworkPolicy({
     secretHosts: [
       ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` }))),
       ...(options.clientCertificates ?? []).map(bindCertificate),
     ],
-    allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)),
-    deny: (options.deny ?? []).map((text) => parseNetworkRule('--deny', text)),
+    allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)).concat(rulesFor('allow')),
+    deny: (options.deny ?? []).map((text) => parseNetworkRule('--deny', text)).concat(rulesFor('deny')),
     tunnel: (options.tunnel ?? []).map((text) => parseNetworkRule('--tunnel', text)),
     resolve: (options.resolve ?? []).map((text) => parseResolve(text)),
   });

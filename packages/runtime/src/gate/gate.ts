@@ -115,7 +115,8 @@ export class Gate {
     // A denied port says something readable only where its protocol is known.
     const protocol =
       network.verdict === 'allow' ? network.protocol : port === 443 ? 'tls' : port === 80 ? 'http' : 'tcp';
-    const isTunnel = network.verdict === 'allow' && protocol === 'tls' && (network.tunnel || !intercepts);
+    const isTunnel =
+      network.verdict === 'allow' && protocol === 'tls' && (network.tunnel || !(intercepts || network.perRequest));
     const isDenied = network.verdict === 'deny' || closed !== null;
     return { network, protocol, isDenied, decision: `${isDenied ? 'deny' : 'allow'} ${protocol} ${isTunnel}` } as const;
   }
@@ -178,7 +179,10 @@ export class Gate {
       else socket.resetAndDestroy();
       return;
     }
-    const intercepts = this.#context.intercepts || this.#context.dialer.hasClientCertificate(host, port);
+    const intercepts =
+      this.#context.intercepts ||
+      this.#context.dialer.hasClientCertificate(host, port) ||
+      (network.verdict === 'allow' && network.perRequest);
     const verdict = decideInterception(network, destination, read.hello, intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;

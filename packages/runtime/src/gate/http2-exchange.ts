@@ -148,6 +148,7 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#answer(verdict.problem, 'deny');
       return;
     }
+    if (verdict.rule !== null) this.#rule = verdict.rule;
     this.#forward = verdict;
     this.#released = mergeNames(this.#released, verdict.released);
     this.#stray = mergeNames(this.#stray, verdict.stray);

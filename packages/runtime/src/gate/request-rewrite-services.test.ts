@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Authority, RequestHead } from '../http/message.ts';
 import { matchesPath, parsePathGlob } from '../policy/path-glob.ts';
+import { createNetworkPolicy } from '../policy/network-policy.ts';
 import { createSecretSet } from '../secrets/secret-set.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
@@ -40,6 +41,7 @@ const secrets = createSecretSet({
   placeholderFor: () => assert.fail('there is no secret'),
 });
 const context = {
+  policy: createNetworkPolicy({}),
   secrets,
   substituter: new Substituter(secrets.secrets),
   bodies: new BodySubstituter(secrets.secrets),

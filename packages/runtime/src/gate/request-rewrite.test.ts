@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { countField } from '../http/fields.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import { createNetworkPolicy } from '../policy/network-policy.ts';
 import { indexSecrets } from '../secrets/secret-set.ts';
 import { parseSecretSpec } from '../secrets/secret-spec.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
@@ -21,6 +22,7 @@ const set = indexSecrets([
   },
 ]);
 const context = {
+  policy: createNetworkPolicy({}),
   secrets: set,
   substituter: new Substituter(set.secrets),
   bodies: new BodySubstituter(set.secrets),

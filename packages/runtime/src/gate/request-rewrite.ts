@@ -1,8 +1,10 @@
 import { hostFieldFor, requestAuthority } from '../http/authority.ts';
 import { requestFraming, type Framing } from '../http/framing.ts';
-import { equalsIgnoringCase } from '../http/fields.ts';
+import { equalsIgnoringCase, fieldValues } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import { decideRequest } from '../policy/http-policy.ts';
+import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { secretsForRequest } from '../secrets/applicable-secrets.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
 import type { BoundService } from '../secrets/bound-service.ts';
@@ -19,6 +21,7 @@ import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-ha
 
 /** The parts of a sandbox's gate that a request passes. */
 export interface RequestContext {
+  readonly policy: NetworkPolicy;
   readonly secrets: SecretSet;
   readonly substituter: Substituter;
   readonly bodies: BodySubstituter;
@@ -45,6 +48,8 @@ export type RequestVerdict =
   | {
       readonly verdict: 'forward';
       readonly authority: Authority;
+      /** The rule for this very request; null where the connection's says it all. */
+      readonly rule: string | null;
       readonly head: RequestHead;
       readonly framing: Framing;
       /** What a WebSocket handshake offers; null for any other request. */
@@ -64,7 +69,7 @@ export type RequestVerdict =
   | { readonly verdict: 'answer'; readonly problem: Problem };
 
 /**
- * Steps 5 to 7: one canonical authority, the method, substitution, and the head as it is sent. Pure.
+ * Steps 5 to 7: one canonical authority, method and path, substitution, and the head as it is sent. Pure.
  *
  * @param hasUnframedBody a body follows whatever the head says, as in HTTP/2.
  */
@@ -103,6 +108,15 @@ export function rewriteRequest(
     return refuse(400, 'MALFORMED_REQUEST', `The WebSocket handshake is malformed: ${upgrade.reason}.`);
   }
   const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
+  const permission = decideRequest(context.policy, authority.host, authority.port, {
+    method: head.method,
+    overrides: methodOverrides(context.policy, head.fields),
+    target,
+  });
+  if (permission.verdict === 'deny') {
+    const { detail, rule, remedy } = permission;
+    return { verdict: 'answer', problem: { status: 403, code: 'REQUEST_DENIED', detail, rule, remedy } };
+  }
   // TRACE sends the request back as it arrived: no value goes into it.
   const carries = head.method !== 'TRACE';
   const asSent = target === head.target ? head : { ...head, target };
@@ -132,6 +146,7 @@ export function rewriteRequest(
   return {
     verdict: 'forward',
     authority,
+    rule: permission.rule,
     head: outgoing,
     framing,
     offer,
@@ -167,6 +182,18 @@ function refuseUnusable(
 ): RequestVerdict {
   return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
 }
+
+/** The methods that some servers take a request for instead of its own. Read only where methods are judged. */
+function methodOverrides({ judgesRequests }: NetworkPolicy, fields: readonly string[]): readonly string[] {
+  if (!judgesRequests) return [];
+  return METHOD_FIELDS.flatMap((name) => fieldValues(fields, name))
+    .flatMap((value) => value.split(','))
+    .map((value) => value.trim())
+    .filter((value) => value !== '');
+}
+
+/** Fields by which a client names another method, as frameworks read them. */
+const METHOD_FIELDS = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;
 
 function outgoingFields(
   context: RequestContext,

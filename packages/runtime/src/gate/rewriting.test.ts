@@ -5,6 +5,7 @@ import { hostFieldFor } from '../http/authority.ts';
 import { encodeRequestHead } from '../http/encoder.ts';
 import { parseRequestHead } from '../http/head-parser.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
+import { createNetworkPolicy } from '../policy/network-policy.ts';
 import { Redactor } from '../secrets/redact.ts';
 import { createSecretSet } from '../secrets/secret-set.ts';
 import { parseLocations, parseSecretSpec } from '../secrets/secret-spec.ts';
@@ -33,6 +34,7 @@ const secrets = createSecretSet({
   placeholderFor,
 });
 const context = {
+  policy: createNetworkPolicy({}),
   secrets,
   substituter: new Substituter(secrets.secrets),
   bodies: new BodySubstituter(secrets.secrets),

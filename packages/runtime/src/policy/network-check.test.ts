@@ -61,6 +61,7 @@ test('checkNetwork() says all that there is to say', () => {
     remedy: null,
     protocol: 'tls',
     tunnel: false,
+    perRequest: false,
     addressClass: null,
   });
   assert.deepEqual(checkNetwork(policy, parseNetworkTarget('10.1.2.3:22')), {
@@ -71,6 +72,7 @@ test('checkNetwork() says all that there is to say', () => {
     remedy: null,
     protocol: 'tcp',
     tunnel: false,
+    perRequest: false,
     addressClass: 'private',
   });
   assert.deepEqual(checkNetwork(policyOf(['0.0.0.0/0']), parseNetworkTarget('10.1.2.3')), {
@@ -81,6 +83,7 @@ test('checkNetwork() says all that there is to say', () => {
     remedy: '--allow 10.1.2.3:443',
     protocol: null,
     tunnel: false,
+    perRequest: false,
     addressClass: 'private',
   });
 });

@@ -16,6 +16,8 @@ export interface NetworkCheck {
   readonly protocol: 'tls' | 'http' | 'tcp' | null;
   /** True where TLS would pass through unread. */
   readonly tunnel: boolean;
+  /** True where methods and paths are decided about as well, request by request. */
+  readonly perRequest: boolean;
   /** What kind of address a literal one is; null for a name, whose addresses are judged when they are dialled. */
   readonly addressClass: AddressClass | null;
 }
@@ -25,11 +27,21 @@ export function checkNetwork(policy: NetworkPolicy, { host, port }: HostAndPort)
   const byAddress = isAddress(host) ? decideAddress(policy, host, port, host) : null;
   const addressClass = byAddress?.addressClass ?? null;
   const deny = ({ rule, remedy }: { readonly rule: string; readonly remedy: string }): NetworkCheck => {
-    return { host, port, verdict: 'deny', rule, remedy, protocol: null, tunnel: false, addressClass };
+    return {
+      host,
+      port,
+      verdict: 'deny',
+      rule,
+      remedy,
+      protocol: null,
+      tunnel: false,
+      perRequest: false,
+      addressClass,
+    };
   };
   const byHost = decideHost(policy, host, port);
   if (byHost.verdict === 'deny') return deny(byHost);
   if (byAddress?.verdict === 'deny') return deny(byAddress);
-  const { verdict, rule, protocol, tunnel } = byHost;
-  return { host, port, verdict, rule, remedy: null, protocol, tunnel, addressClass };
+  const { verdict, rule, protocol, tunnel, perRequest } = byHost;
+  return { host, port, verdict, rule, remedy: null, protocol, tunnel, perRequest, addressClass };
 }

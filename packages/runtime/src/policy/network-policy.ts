@@ -5,14 +5,24 @@ import { canonicalHost, formatHostAndPort } from './host-name.ts';
 import { DEFAULT_PORTS, matchesPort, namesOverlap, parseHostPattern, type HostPattern } from './host-pattern.ts';
 import { formatAddress, parseAddress, type AddressBytes } from './ip-address.ts';
 import { quote } from './quoted-text.ts';
+import { formatRequestLimit, parseRequestLimit, type RequestLimit, type RequestLimitText } from './request-limit.ts';
 import type { ResolvePin } from './resolve-pin.ts';
 import type { SecretHost } from './secret-host.ts';
 
-/** A pattern, and the option it came from as people wrote it (`--allow example.com`). */
+/** A pattern, and where it came from as people wrote it (`--allow example.com`). */
 export interface NetworkRule {
   readonly pattern: HostPattern;
   readonly origin: string;
+  /** The requests that the rule is for; null for all, and for what is no HTTP. */
+  readonly limit: RequestLimit | null;
+  /** What would take a rule back that denies, in words or as a command. */
+  readonly remedy: string;
+  /** Whether it was stored, for other sandboxes as well: then it cannot be wrong for one of them, and closes instead. */
+  readonly isStored: boolean;
 }
+
+/** A rule for some requests only. */
+export type LimitedRule = NetworkRule & { readonly limit: RequestLimit };
 
 /** A destination that a secret opens, and whose it is (`--secret GITHUB_TOKEN`). */
 export interface SecretHostRule {
@@ -28,13 +38,21 @@ export interface NetworkPolicyInput {
   /** TLS destinations that are not intercepted. Naming one allows it; bare `**` only exempts what other rules allow. */
   readonly tunnel?: readonly NetworkRule[];
   readonly resolve?: readonly ResolvePin[];
+  /** The name of a sandbox whose rules people change while it runs. Default null: they run again with other options. */
+  readonly sandbox?: string | null;
 }
 
 /** The rules of one sandbox, compiled. Made by {@link createNetworkPolicy}; its parts are for this module's functions. */
 export interface NetworkPolicy {
   readonly secretHosts: HostIndex<SecretHostRule>;
+  /** Without limit, as `deny`. */
   readonly allow: HostIndex<NetworkRule>;
   readonly deny: HostIndex<NetworkRule>;
+  readonly limitedAllow: HostIndex<LimitedRule>;
+  readonly limitedDeny: HostIndex<LimitedRule>;
+  /** Whether there is any rule with a limit. */
+  readonly judgesRequests: boolean;
+  readonly sandbox: string | null;
   readonly tunnel: HostIndex<NetworkRule>;
   readonly pins: ReadonlyMap<string, ResolvePin>;
   readonly ports: readonly number[];
@@ -51,11 +69,13 @@ export type HostVerdict =
       readonly protocol: 'tls' | 'http' | 'tcp';
       /** True only with `tls`: the bytes pass through unread. */
       readonly tunnel: boolean;
+      /** Whether `decideRequest` has something to say, so that TLS must be opened. */
+      readonly perRequest: boolean;
     }
   | {
       readonly verdict: 'deny';
       readonly rule: string;
-      /** What to change, as an option: the one that would allow it, or the one to remove. */
+      /** What to change: the option or command that would allow it, or the rule to remove. */
       readonly remedy: string;
     };
 
@@ -67,30 +87,79 @@ export type AddressVerdict =
 /** Reads one value of `--allow`, `--deny` or `--tunnel`, and remembers it. @throws SallyportError INVALID_HOST_PATTERN. */
 export function parseNetworkRule(option: '--allow' | '--deny' | '--tunnel', text: string): NetworkRule {
   const pattern = parseHostPattern(text, 'network');
-  return { pattern, origin: `${option} ${pattern.text}` };
+  const origin = `${option} ${pattern.text}`;
+  return { pattern, origin, limit: null, remedy: `remove ${origin}`, isStored: false };
+}
+
+/** What a rule that is kept somewhere, and not an option, is made of. */
+export interface KeptRule extends RequestLimitText {
+  readonly action: 'allow' | 'deny';
+  readonly pattern: string;
+}
+
+/**
+ * Reads a rule that is kept somewhere.
+ *
+ * @param place who has it: the sandbox of that name, or null for all sandboxes.
+ * @param preset the preset that it is of, if any.
+ * @throws SallyportError INVALID_HOST_PATTERN, INVALID_METHOD, INVALID_PATH_GLOB.
+ */
+export function parseKeptRule(rule: KeptRule, place: string | null, preset: string | null = null): NetworkRule {
+  const pattern = parseHostPattern(rule.pattern, 'network');
+  const limit = parseRequestLimit(rule);
+  const scope = place === null ? '' : ` --sandbox ${place}`;
+  return {
+    pattern,
+    origin: `${preset === null ? '' : `preset ${preset}: `}policy ${rule.action} network ${pattern.text}${formatRequestLimit(limit)}${scope}`,
+    limit,
+    remedy: `sallyport policy rm network ${shellWord(pattern.text)}${scope}`,
+    isStored: true,
+  };
+}
+
+/** A word for a shell's command line. */
+export function shellWord(text: string): string {
+  return /^[A-Za-z0-9._:/@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /**
  * Compiles the rules of one sandbox.
  *
- * @throws SallyportError USAGE for a tunnel over a host that a secret is bound to (the secret could not be put in), and
- *   INVALID_RESOLVE for two pins of one host and port.
+ * @throws SallyportError USAGE for a tunnel over a host that a secret is bound to (the secret could not be put in) or that rules with
+ *   methods or a path are for (the gate could not see them), INVALID_RULE for such a rule on a port that another opens for any protocol,
+ *   and INVALID_RESOLVE for two pins of one host and port.
  */
 export function createNetworkPolicy(input: NetworkPolicyInput): NetworkPolicy {
-  const { secretHosts = [], allow = [], deny = [], tunnel = [], resolve = [] } = input;
+  const { secretHosts = [], allow = [], deny = [], tunnel = [], resolve = [], sandbox = null } = input;
+  const rules = [...allow, ...deny];
+  const limited = rules.filter(isLimited);
+  const opened = allow.filter((rule) => !isLimited(rule));
   refuseTunnelledSecrets(tunnel, secretHosts);
+  refuseUnseenRequests(limited, tunnel, opened);
   const ports = new Set(DEFAULT_PORTS);
   for (const { host } of secretHosts) ports.add(host.port);
-  for (const { pattern } of [...allow, ...deny, ...tunnel]) if (pattern.port !== undefined) ports.add(pattern.port);
+  for (const { pattern } of [...rules, ...tunnel]) if (pattern.port !== undefined) ports.add(pattern.port);
   return {
     secretHosts: indexSecretHosts(secretHosts),
-    allow: indexRules([...allow, ...tunnel.flatMap(allowTunnelled)]),
-    deny: indexRules(deny),
+    allow: indexRules([...opened, ...tunnel.flatMap(allowTunnelled)]),
+    deny: indexRules(deny.filter((rule) => !isLimited(rule))),
+    limitedAllow: indexRules(allow.filter(isLimited)),
+    limitedDeny: indexRules(deny.filter(isLimited)),
+    judgesRequests: limited.length > 0,
     tunnel: indexRules(tunnel),
     pins: indexPins(resolve),
     ports: [...ports].toSorted((a, b) => a - b),
-    warnings: [...warnOfSharedSuffixes(allow), ...warnOfNarrowDenials(deny, allow, secretHosts)],
+    sandbox,
+    warnings: [
+      ...warnOfSharedSuffixes(allow),
+      ...warnOfNarrowDenials(deny, allow, secretHosts),
+      ...warnOfIdleLimits(allow.filter(isLimited), opened),
+    ],
   };
+}
+
+function isLimited(rule: NetworkRule): rule is LimitedRule {
+  return rule.limit !== null;
 }
 
 /** Who names a host to be tunnelled wants to reach it, over TLS. `**` names none: it would open everything. */
@@ -99,12 +168,13 @@ function allowTunnelled(rule: NetworkRule): NetworkRule[] {
   return [{ ...rule, pattern: { ...rule.pattern, port: rule.pattern.port ?? 443 } }];
 }
 
-function indexRules(rules: readonly NetworkRule[]): HostIndex<NetworkRule> {
-  const index = new HostIndex<NetworkRule>();
+function indexRules<R extends NetworkRule>(rules: readonly R[]): HostIndex<R> {
+  const index = new HostIndex<R>();
   const seen = new Set<string>();
   for (const rule of rules) {
-    if (seen.has(rule.pattern.text)) continue;
-    seen.add(rule.pattern.text);
+    const key = rule.pattern.text + formatRequestLimit(rule.limit);
+    if (seen.has(key)) continue;
+    seen.add(key);
     index.add(rule.pattern, rule);
   }
   return index;
@@ -153,6 +223,63 @@ function refuseTunnelledSecrets(tunnel: readonly NetworkRule[], secretHosts: rea
   }
 }
 
+/** Methods and paths are seen where HTTP is spoken and opened, so not in a tunnel, and not where anything may be spoken. */
+function refuseUnseenRequests(
+  limited: readonly LimitedRule[],
+  tunnel: readonly NetworkRule[],
+  opened: readonly NetworkRule[],
+): void {
+  for (const rule of limited) {
+    if (rule.isStored) continue;
+    const { pattern, origin } = rule;
+    const tunnelled = tunnel.find(
+      (other) =>
+        !other.isStored &&
+        pattern.port !== 80 &&
+        other.pattern.port !== 80 &&
+        portsOverlap(pattern, other.pattern) &&
+        namesOverlap(pattern, other.pattern),
+    );
+    if (tunnelled !== undefined) {
+      throw new SallyportError(
+        'USAGE',
+        `${tunnelled.origin} exempts a host that ${origin} is for; in a tunnel the gate sees neither methods nor paths. Remove one of the two, or name the tunnelled hosts more narrowly.`,
+      );
+    }
+    const raw = opened.find(
+      (other) =>
+        !other.isStored &&
+        other.pattern.port !== undefined &&
+        !DEFAULT_PORTS.includes(other.pattern.port) &&
+        other.pattern.port === pattern.port &&
+        namesOverlap(pattern, other.pattern),
+    );
+    if (raw !== undefined) {
+      throw new SallyportError(
+        'INVALID_RULE',
+        `${raw.origin} opens port ${pattern.port} for any protocol, in which the gate sees neither the methods nor the paths of ${origin}. Remove one of the two.`,
+      );
+    }
+  }
+}
+
+function portsOverlap(a: HostPattern, b: HostPattern): boolean {
+  if (a.port === undefined) return b.port === undefined || DEFAULT_PORTS.includes(b.port);
+  return matchesPort(b, a.port);
+}
+
+/** Rules allow what any of them allows, so a narrower one beside a wide one changes nothing. */
+function warnOfIdleLimits(limited: readonly LimitedRule[], opened: readonly NetworkRule[]): string[] {
+  return limited.flatMap(({ pattern, origin }) => {
+    const other = opened.find((rule) => portsOverlap(pattern, rule.pattern) && namesOverlap(pattern, rule.pattern));
+    return other === undefined
+      ? []
+      : [
+          `${origin}: ${other.origin} allows more. To forbid requests, deny them: sallyport policy deny network ${shellWord(pattern.text)} --method … --path ….`,
+        ];
+  });
+}
+
 function warnOfSharedSuffixes(allow: readonly NetworkRule[]): string[] {
   return allow.flatMap(({ pattern, origin }) =>
     pattern.warning === undefined ? [] : [`${origin}: ${pattern.warning}.`],
@@ -173,7 +300,7 @@ function warnOfNarrowDenials(
   ].filter(({ port }) => !DEFAULT_PORTS.includes(port));
   const warnings: string[] = [];
   for (const rule of deny) {
-    if (rule.pattern.port !== undefined) continue;
+    if (rule.pattern.port !== undefined || isLimited(rule)) continue;
     const other = opened.find(({ pattern }) => namesOverlap(pattern, rule.pattern));
     if (other === undefined) continue;
     warnings.push(
@@ -183,13 +310,14 @@ function warnOfNarrowDenials(
   return warnings;
 }
 
-function firstOnPort(index: HostIndex<NetworkRule>, host: string, port: number): NetworkRule | undefined {
+/** The narrowest rule for a host and port. */
+export function firstOnPort<R extends NetworkRule>(index: HostIndex<R>, host: string, port: number): R | undefined {
   for (const rule of index.matching(host)) if (matchesPort(rule.pattern, port)) return rule;
   return undefined;
 }
 
 /** The secret's rule for a host and port. TLS wins over cleartext where two secrets disagree: it gives less away. */
-function secretOnPort(policy: NetworkPolicy, host: string, port: number): SecretHostRule | undefined {
+export function secretOnPort(policy: NetworkPolicy, host: string, port: number): SecretHostRule | undefined {
   let found: SecretHostRule | undefined;
   for (const rule of policy.secretHosts.matching(host)) {
     if (rule.host.port !== port) continue;
@@ -199,12 +327,21 @@ function secretOnPort(policy: NetworkPolicy, host: string, port: number): Secret
   return found;
 }
 
+/** What would allow a destination. */
+function allowRemedy(policy: NetworkPolicy, host: string, port: number): string {
+  const destination = formatHostAndPort(host, port);
+  return policy.sandbox === null
+    ? `--allow ${destination}`
+    : `sallyport policy allow network ${shellWord(destination)} --sandbox ${policy.sandbox}`;
+}
+
 /**
  * Decides whether a sandbox may speak to a canonical host on a port. Denial wins; what no rule allows is denied.
  *
  * For a literal address the host is the address; {@link decideAddress} must be asked as well, there and for what a name
  * resolves to. Port 443 is TLS and port 80 HTTP; a port that a secret names is what the secret's scheme says, a port
- * that a tunnel names is TLS, and anything else is raw TCP.
+ * that a tunnel or a rule with methods or a path names is TLS, and anything else is raw TCP. Where `perRequest` is said, each request
+ * must be allowed by `decideRequest`.
  */
 export function decideHost(policy: NetworkPolicy, host: string, port: number): HostVerdict {
   if (canonicalHost(host) !== host) {
@@ -216,21 +353,31 @@ export function decideHost(policy: NetworkPolicy, host: string, port: number): H
   }
   const denied = firstOnPort(policy.deny, host, port);
   if (denied !== undefined) {
-    return { verdict: 'deny', rule: denied.origin, remedy: `remove ${denied.origin}` };
+    return { verdict: 'deny', rule: denied.origin, remedy: denied.remedy };
   }
+  const limited = policy.judgesRequests ? firstOnPort(policy.limitedAllow, host, port) : undefined;
   const secret = secretOnPort(policy, host, port);
-  const allowed = secret ?? firstOnPort(policy.allow, host, port);
+  const allowed = secret ?? firstOnPort(policy.allow, host, port) ?? limited;
   if (allowed === undefined) {
-    return { verdict: 'deny', rule: 'no rule allows it', remedy: `--allow ${formatHostAndPort(host, port)}` };
+    return { verdict: 'deny', rule: 'no rule allows it', remedy: allowRemedy(policy, host, port) };
   }
-  const tunnel = secret === undefined && port !== 80 && firstOnPort(policy.tunnel, host, port) !== undefined;
-  return { verdict: 'allow', rule: allowed.origin, protocol: protocolOf(secret, port, tunnel), tunnel };
+  const perRequest =
+    limited !== undefined || (policy.judgesRequests && firstOnPort(policy.limitedDeny, host, port) !== undefined);
+  const tunnel =
+    !perRequest && secret === undefined && port !== 80 && firstOnPort(policy.tunnel, host, port) !== undefined;
+  return {
+    verdict: 'allow',
+    rule: allowed.origin,
+    protocol: protocolOf(secret, port, tunnel || perRequest),
+    tunnel,
+    perRequest,
+  };
 }
 
-function protocolOf(secret: SecretHostRule | undefined, port: number, tunnel: boolean): 'tls' | 'http' | 'tcp' {
+function protocolOf(secret: SecretHostRule | undefined, port: number, isTls: boolean): 'tls' | 'http' | 'tcp' {
   if (secret !== undefined) return secret.host.scheme === 'https' ? 'tls' : 'http';
-  if (port === 443 || tunnel) return 'tls';
-  return port === 80 ? 'http' : 'tcp';
+  if (port === 80) return 'http';
+  return port === 443 || isTls ? 'tls' : 'tcp';
 }
 
 /** How narrow a rule for addresses is: the prefix length of its block. */
@@ -241,14 +388,17 @@ function ruleBits(pattern: HostPattern, bytes: AddressBytes): number {
 /** The allow rule that names this special address: one no wider than the special block, or it meant another thing. */
 function namingRule(
   policy: NetworkPolicy,
+  host: string,
   ip: string,
   port: number,
   bytes: AddressBytes,
   blockBits: number,
 ): NetworkRule | undefined {
-  for (const rule of policy.allow.matching(ip)) {
-    if (matchesPort(rule.pattern, port) && ruleBits(rule.pattern, bytes) >= blockBits) return rule;
-  }
+  const names = ({ pattern }: NetworkRule): boolean =>
+    matchesPort(pattern, port) && ruleBits(pattern, bytes) >= blockBits;
+  for (const rule of policy.allow.matching(ip)) if (names(rule)) return rule;
+  // Its requests are judged by the address only where that is the host.
+  if (host === ip) for (const rule of policy.limitedAllow.matching(ip)) if (names(rule)) return rule;
   return undefined;
 }
 
@@ -274,23 +424,26 @@ export function decideAddress(policy: NetworkPolicy, host: string, port: number,
   }
   const address = formatAddress(bytes);
   const { addressClass, blockBits } = classifyBytes(bytes);
-  const denied = firstOnPort(policy.deny, address, port);
+  // A denial of some requests to an address is of all that reach it by a name: they are judged by the name.
+  const denied =
+    firstOnPort(policy.deny, address, port) ??
+    (host === address ? undefined : firstOnPort(policy.limitedDeny, address, port));
   if (denied !== undefined) {
-    return { verdict: 'deny', rule: denied.origin, remedy: `remove ${denied.origin}`, addressClass };
+    return { verdict: 'deny', rule: denied.origin, remedy: denied.remedy, addressClass };
   }
   if (addressClass === 'public') return { verdict: 'allow', rule: 'public address', addressClass };
   const pin = pinnedAddress(policy, host, port);
   if (pin?.address === address) {
     return { verdict: 'allow', rule: `--resolve ${formatHostAndPort(host, port)}`, addressClass };
   }
-  const naming = namingRule(policy, address, port, bytes, blockBits);
+  const naming = namingRule(policy, host, address, port, bytes, blockBits);
   if (naming !== undefined) return { verdict: 'allow', rule: naming.origin, addressClass };
   const secret = host === address ? secretOnPort(policy, host, port) : undefined;
   if (secret !== undefined) return { verdict: 'allow', rule: secret.origin, addressClass };
   return {
     verdict: 'deny',
     rule: `${addressClass} addresses are denied unless a rule names them`,
-    remedy: `--allow ${formatHostAndPort(address, port)}`,
+    remedy: allowRemedy(policy, address, port),
     addressClass,
   };
 }

@@ -1,0 +1,89 @@
+import { formatHostAndPort } from './host-name.ts';
+import { matchesPort } from './host-pattern.ts';
+import { firstOnPort, secretOnPort, shellWord, type LimitedRule, type NetworkPolicy } from './network-policy.ts';
+import { canonicalPath } from './path-glob.ts';
+import { coversRequest, mayCoverRequest } from './request-limit.ts';
+import { quote } from './quoted-text.ts';
+
+/** What is judged of a request to a host that is allowed. */
+export interface JudgedRequest {
+  /** As it was sent: methods are case-sensitive. */
+  readonly method: string;
+  /** Other methods that the request asks the server to take it for (`X-HTTP-Method-Override` and its like). */
+  readonly overrides: readonly string[];
+  /** In origin-form, as it was sent. */
+  readonly target: string;
+}
+
+/** Whether a request may be sent. */
+export type HttpVerdict =
+  /** `rule` is null where the connection's rule says it all. */
+  | { readonly verdict: 'allow'; readonly rule: string | null }
+  | { readonly verdict: 'deny'; readonly detail: string; readonly rule: string; readonly remedy: string };
+
+/** Longer paths are not repeated in a remedy. */
+const MAX_SHOWN_PATH_CHARACTERS = 120;
+
+const ALLOWED: HttpVerdict = { verdict: 'allow', rule: null };
+
+/**
+ * Step 6: decides about the method and path of a request to a host that `decideHost` allowed. Pure.
+ *
+ * Denial wins. A rule without methods and path allows every request; one with them those that surely are what it says, for every method
+ * that the request names. Where rules with methods or a path allow a host, that a secret is bound to it opens no more than they do.
+ */
+export function decideRequest(policy: NetworkPolicy, host: string, port: number, request: JudgedRequest): HttpVerdict {
+  if (!policy.judgesRequests) return ALLOWED;
+  const denials = limitedOnPort(policy.limitedDeny.matching(host), port);
+  const permissions = limitedOnPort(policy.limitedAllow.matching(host), port);
+  if (denials.length === 0 && permissions.length === 0) return ALLOWED;
+  const methods = [request.method, ...request.overrides];
+  const path = canonicalPath(request.target);
+  for (const rule of denials) {
+    if (!methods.some((method) => mayCoverRequest(rule.limit, method, path))) continue;
+    return {
+      verdict: 'deny',
+      detail: `The network policy of this sandbox denies ${describe(request, path)} on ${host}.`,
+      rule: rule.origin,
+      remedy: rule.remedy,
+    };
+  }
+  if (firstOnPort(policy.allow, host, port) !== undefined) return ALLOWED;
+  if (permissions.length === 0 && secretOnPort(policy, host, port) !== undefined) return ALLOWED;
+  const covering = methods.map((method) => permissions.find(({ limit }) => coversRequest(limit, method, path)));
+  const [rule] = covering;
+  if (rule !== undefined && !covering.includes(undefined)) return { verdict: 'allow', rule: rule.origin };
+  return {
+    verdict: 'deny',
+    detail: `The network policy of this sandbox allows ${host} for some requests only, and ${describe(request, path)} is none of them.`,
+    rule: 'no rule allows this request',
+    remedy: remedyFor(policy, host, port, methods, path),
+  };
+}
+
+function limitedOnPort(rules: Iterable<LimitedRule>, port: number): LimitedRule[] {
+  const found: LimitedRule[] = [];
+  for (const rule of rules) if (matchesPort(rule.pattern, port)) found.push(rule);
+  return found;
+}
+
+/** A method and a path for a message; what the sandbox wrote is quoted, so that nothing in it is obeyed. */
+function describe({ method, overrides }: JudgedRequest, path: string | null): string {
+  const named = overrides.length === 0 ? method : `${method} (as ${overrides.map(quote).join(', ')})`;
+  return path === null ? `${named} of a path that servers read in different ways` : `${named} ${quote(path)}`;
+}
+
+function remedyFor(
+  policy: NetworkPolicy,
+  host: string,
+  port: number,
+  methods: readonly string[],
+  path: string | null,
+): string {
+  const scope = policy.sandbox === null ? '' : ` --sandbox ${policy.sandbox}`;
+  const command = `sallyport policy allow network ${shellWord(formatHostAndPort(host, port))}${scope}`;
+  const isPlain = methods.every((method) => /^[A-Z]{1,32}$/.test(method)) && path !== null;
+  // Not every path can be written as a glob.
+  if (!isPlain || path.length > MAX_SHOWN_PATH_CHARACTERS || /[*%?#]/.test(path)) return command;
+  return `${command} --method ${[...new Set(methods)].join(',')} --path ${shellWord(path)}`;
+}

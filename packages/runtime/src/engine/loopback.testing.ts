@@ -3,13 +3,14 @@ import tls from 'node:tls';
 import type { AuditRecord } from '../audit/audit-record.ts';
 import { TIME_LIMITS, type TimeLimits } from '../gate/limits.ts';
 import { createNetworkPolicy, parseKeptRule, parseNetworkRule, type KeptRule } from '../policy/network-policy.ts';
-import { createSecretSet } from '../secrets/secret-set.ts';
+import type { ServiceInput } from '../secrets/bound-service.ts';
+import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
 import { parseLocations, parseResolve, parseSecretSpec } from '../secrets/secret-spec.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { UpstreamTrust } from '../tls/upstream-trust.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { bindCertificate } from './client-key.ts';
-import { openGate, type GateRules, type OpenGate } from './open-gate.ts';
+import { openGate, type GateParts, type GateRules, type OpenGate } from './open-gate.ts';
 
 /** The placeholder of a variable in these tests. */
 export function placeholderOf(env: string): string {
@@ -29,6 +30,12 @@ export interface LoopbackOptions {
   readonly clientCertificates?: readonly ClientCertificate[];
   readonly timeLimits?: Partial<TimeLimits>;
   readonly closed?: GateRules['closed'];
+  readonly services?: readonly ServiceInput[];
+  /** What else is said of the secret of a variable. */
+  readonly more?: Readonly<Record<string, Partial<SecretInput>>>;
+  readonly provider?: GateParts['provider'];
+  readonly signerFor?: NonNullable<GateParts['signerFor']>;
+  readonly onTerminate?: NonNullable<GateParts['onTerminate']>;
 }
 
 /** A gate without namespaces: connections come over loopback, and the test says where each wanted to go. */
@@ -45,24 +52,28 @@ export interface LoopbackGate extends AsyncDisposable {
 }
 
 /** Compiles what a gate goes by. */
-function compileRules(options: LoopbackOptions): GateRules {
+export function compileRules(options: LoopbackOptions): GateRules {
   const locations = parseLocations(options.secretIn ?? []);
   const inputs = (options.secrets ?? []).map((text) => {
     const spec = parseSecretSpec(text, locations);
     if (spec.kind !== 'bound' || spec.value === undefined) throw new TypeError('tests give the value');
-    return { env: spec.env, value: spec.value, hosts: spec.hosts };
+    return { env: spec.env, value: spec.value, hosts: spec.hosts, ...options.more?.[spec.env] };
   });
   const secrets = createSecretSet({
     inputs,
     locations,
     plainNames: [],
     placeholderFor: placeholderOf,
+    services: options.services ?? [],
   });
   const rulesFor = (action: KeptRule['action']) =>
     (options.rules ?? []).filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, null));
   const policy = createNetworkPolicy({
     secretHosts: [
       ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.env}` }))),
+      ...secrets.services.flatMap(({ name, endpoints }) =>
+        endpoints.flatMap(({ hosts }) => hosts.map((host) => ({ host, origin: `service ${name}` }))),
+      ),
       ...(options.clientCertificates ?? []).map(bindCertificate),
     ],
     allow: (options.allow ?? []).map((text) => parseNetworkRule('--allow', text)).concat(rulesFor('allow')),
@@ -84,6 +95,9 @@ export async function openLoopbackGate(options: LoopbackOptions): Promise<Loopba
     trust: new UpstreamTrust({ source: 'test', systemPem: '', extraPem: options.upstreamCa ?? '' }),
     clientCertificates: options.clientCertificates ?? [],
     closed,
+    provider: options.provider ?? null,
+    ...(options.signerFor === undefined ? {} : { signerFor: options.signerFor }),
+    ...(options.onTerminate === undefined ? {} : { onTerminate: options.onTerminate }),
     audit: { record: (event) => events.push(event) },
     timeLimits: { ...TIME_LIMITS, ...options.timeLimits },
   });

@@ -47,7 +47,9 @@ const GITLAB: Places = {
   fields: ['authorization', 'cookie', 'deploy-token', 'job-token', 'private-token'],
   parameters: ['access_token', 'job_token', 'private_token'],
 };
-const REGISTRY: Places = { fields: ['authorization', 'cookie'], parameters: ['_authToken', 'token'] };
+const HUGGING_FACE: Places = { fields: ['authorization', 'cookie'], parameters: ['token'] };
+const NPM: Places = { fields: ['authorization', 'cookie'], parameters: ['_authToken', 'token'] };
+const PYPI: Places = { fields: ['authorization', 'cookie'], parameters: [] };
 
 /** How long a stream waits until the client has shown that it has seen its beginning. */
 const SEEN_WITHIN_MS = 15_000;
@@ -122,7 +124,7 @@ const event = (name: string, data: unknown): string => `event: ${name}\ndata: ${
 
 function serveOpenAi(context: Context): boolean | Promise<boolean> {
   const { url, recorded, streams, value } = context;
-  const path = url.pathname.replace(/^(?:(?:\/openai|\/api)?\/v1|\/v1beta\/openai)/, '');
+  const path = url.pathname.replace(/^(?:\/v1beta\/openai|(?:\/openai|\/api)?\/v1)(?=\/)/, '');
   const streaming = /"stream"\s*:\s*true/.test(recorded.body.toString());
   const answer = { id: 'c1', created: 1, model: 'gpt-test' };
   switch (path) {
@@ -326,11 +328,11 @@ const VENDORS: Readonly<Record<string, Vendor>> = {
     serve: serveRepository,
   },
   'gitlab.com': withGit('gitlab', GITLAB, 'oauth2', '/api/v4/user'),
-  'huggingface.co': withGit('huggingface', REGISTRY, 'hf_user', '/api/whoami-v2'),
-  'registry.npmjs.org': bearer('npm', REGISTRY, serveNpm),
+  'huggingface.co': withGit('huggingface', HUGGING_FACE, 'hf_user', '/api/whoami-v2'),
+  'registry.npmjs.org': bearer('npm', NPM, serveNpm),
   'upload.pypi.org': {
     service: 'pypi',
-    places: REGISTRY,
+    places: PYPI,
     expects: (value) => [basic('__token__', value)],
     serve: servePypi,
   },

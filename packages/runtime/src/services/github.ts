@@ -19,7 +19,7 @@ export const github: ServiceDefinition = {
     {
       hosts: ['github.com', 'gist.github.com'],
       overwrite: [{ kind: 'basic', user: 'x-access-token' }],
-      strip: { headers: ['cookie'], query: ['access_token', 'token'] },
+      strip: { headers: ['cookie'], query: ['access_token', 'client_secret', 'token'] },
     },
   ],
   documentation: [

@@ -94,23 +94,28 @@ test('./sallyport never runs an old bundle in place of a source that is wrong', 
   assert.match(stderr, /command-line\.ts/);
 });
 
-test('the thread for certificates is a bundle with all that it needs, and the command line holds nothing of it', () => {
-  const directory = join(checkout, 'packages/runtime/dist/cli');
-  const worker = readFileSync(join(directory, 'certificate-worker.cjs'), 'utf8');
-  const required = [...worker.matchAll(/\brequire\("([^"]+)"\)/g)].map(([, name = '']) => name);
-  assert.deepEqual(
-    required.filter((name) => !isBuiltin(name)),
-    [],
-  );
-  assert.match(worker, /X509CertificateGenerator/);
-  assert.doesNotMatch(readFileSync(join(directory, 'main.cjs'), 'utf8'), /X509CertificateGenerator/);
-});
+for (const [name, file, part] of [
+  ['certificates', 'certificate-worker.cjs', /X509CertificateGenerator/],
+  ['encrypted files', 'age-worker.cjs', /age-encryption\.org/],
+] as const) {
+  test(`the thread for ${name} is a bundle with all that it needs, and the command line holds nothing of it`, () => {
+    const directory = join(checkout, 'packages/runtime/dist/cli');
+    const worker = readFileSync(join(directory, file), 'utf8');
+    const required = [...worker.matchAll(/\brequire\("([^"]+)"\)/g)].map(([, dependency = '']) => dependency);
+    assert.deepEqual(
+      required.filter((dependency) => !isBuiltin(dependency)),
+      [],
+    );
+    assert.match(worker, part);
+    assert.doesNotMatch(readFileSync(join(directory, 'main.cjs'), 'utf8'), part);
+  });
+}
 
 test('the bundle loads neither schemas nor HTTP before they are needed', () => {
   const text = readFileSync(join(checkout, BUNDLE), 'utf8');
   const early = text.split('\n').filter((line) => /^(?:var|const|let|import)\b.*\brequire\(|^import\b/.test(line));
   assert.deepEqual(
-    early.filter((line) => /zod|http2?"|@peculiar|koffi/.test(line)),
+    early.filter((line) => /zod|http2?"|@peculiar|@napi-rs|sqlite|koffi/.test(line)),
     [],
   );
 });

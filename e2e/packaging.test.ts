@@ -85,7 +85,13 @@ describe('npm pack', () => {
       assert.deepEqual(
         files.filter((name) => isRuntime && name.startsWith('package/dist/cli/')),
         isRuntime
-          ? ['certificate-worker.cjs', 'main.cjs', 'THIRD-PARTY-NOTICES.txt'].map((name) => `package/dist/cli/${name}`)
+          ? [
+              'age-worker.cjs',
+              'certificate-worker.cjs',
+              'keychain-program.cjs',
+              'main.cjs',
+              'THIRD-PARTY-NOTICES.txt',
+            ].map((name) => `package/dist/cli/${name}`)
           : [],
       );
       const strangers = files.filter((name) => /\.test\.|^package\/src\/|(?<!\.d)\.ts$/.test(name));

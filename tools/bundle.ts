@@ -1,4 +1,4 @@
-// Makes one file of the command line, and one of each of its threads: `node tools/bundle.ts [CHECKOUT]`. Node loads it in a fraction of the time that its two hundred
+// Makes one file of the command line, and one of each program that it starts: `node tools/bundle.ts [CHECKOUT]`. Node loads it in a fraction of the time that its two hundred
 // modules take, without stripping types. `npm run build` and, in a checkout, the launcher use it.
 import { isBuiltin } from 'node:module';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
@@ -21,6 +21,7 @@ const BUNDLES: readonly Bundle[] = [
   // First: where there is a command line, there is what it starts.
   { source: 'src/tls/certificate-worker.ts', output: 'certificate-worker.cjs', included: 'all' },
   { source: 'src/stores/age-worker.ts', output: 'age-worker.cjs', included: 'all' },
+  { source: 'src/stores/keychain-program.ts', output: 'keychain-program.cjs', included: [] },
   {
     source: 'src/cli/main.ts',
     output: 'main.cjs',

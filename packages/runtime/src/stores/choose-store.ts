@@ -1,6 +1,9 @@
 import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
+import type { FileStep } from './durable-file.ts';
 import { FileStore } from './file-store.ts';
+import { sessionBusAddress } from './keychain-process.ts';
+import { explainKeychain, KeychainStore } from './keychain-store.ts';
 import { MemoryStore } from './memory-store.ts';
 import { STORE_KINDS, type SecretStore, type StoreKind } from './secret-store.ts';
 
@@ -11,6 +14,8 @@ export type StoreChoice = (typeof STORE_CHOICES)[number];
 /** The files of {@link FileStore}, in the state directory. */
 const FILE_DIRECTORY = 'secrets';
 const SETTING = 'store';
+/** Set when something may be in the keychain. */
+const KEYCHAIN_SETTING = 'keychain';
 const VARIABLE = 'SALLYPORT_STORE';
 
 /** Shown where an encrypted file takes the place of the keychain. */
@@ -24,6 +29,8 @@ export interface StoreChooserOptions {
   readonly askPassphrase?: (() => Promise<string | null>) | undefined;
   /** Goes before `SALLYPORT_STORE`, which goes before the setting. */
   readonly choice?: StoreChoice | undefined;
+  /** For tests. */
+  readonly onFileStep?: ((step: FileStep) => void) | undefined;
   readonly setting: {
     readonly read: (name: string) => string | undefined;
     readonly write: (name: string, value: string | null) => void;
@@ -33,70 +40,97 @@ export interface StoreChooserOptions {
 /** The stores of a state directory, each opened when it is needed, and which of them the next value goes to. */
 export class StoreChooser {
   readonly #options: StoreChooserOptions;
-  readonly #stores = new Map<StoreKind, SecretStore>();
+  readonly #keychain: KeychainStore;
+  readonly #files: FileStore;
+  readonly #memory = new MemoryStore();
   readonly #override: StoreChoice | null;
+  #isKeychainAbsent: boolean | null = null;
 
   /** @throws SallyportError USAGE for a `SALLYPORT_STORE` that is no store */
   constructor(options: StoreChooserOptions) {
     this.#options = options;
-    const variable = options.environment[VARIABLE];
+    const { stateDirectory, environment, keychainService, askPassphrase, onFileStep } = options;
+    // Neither does anything before it is used.
+    this.#keychain = new KeychainStore({ service: keychainService, environment });
+    const directory = join(stateDirectory, FILE_DIRECTORY);
+    this.#files = new FileStore({ directory, environment, askPassphrase, onStep: onFileStep });
+    const variable = environment[VARIABLE];
     this.#override =
       options.choice ?? (variable === undefined || variable === '' ? null : parseStoreChoice(variable, VARIABLE));
   }
 
   get likelyKind(): StoreKind {
     const choice = this.#choice;
-    return choice === 'auto' ? 'file' : choice;
+    if (choice !== 'auto') return choice;
+    const mayHaveKeychain = process.platform !== 'linux' || sessionBusAddress(this.#options.environment) !== null;
+    return mayHaveKeychain && this.#isKeychainAbsent !== true ? 'keychain' : 'file';
   }
 
   setSetting(choice: StoreChoice | null): void {
     this.#options.setting.write(SETTING, choice);
   }
 
-  /** The store that the next value goes to, and what its owner should know of that. */
+  /**
+   * The store that the next value goes to, and what its owner should know of that. A keychain is looked for each time, so one that has appeared is used.
+   *
+   * @throws SallyportError STORE_LOCKED where there is a keychain that is locked: a file in its place would be a surprise
+   */
   async choose(): Promise<{ store: SecretStore; notice: string | null }> {
     const choice = this.#choice;
+    if (choice === 'keychain') this.#noteKeychain();
     if (choice !== 'auto') return { store: this.open(choice), notice: null };
-    return await Promise.resolve({ store: this.open('file'), notice: FILE_NOTICE });
+    const state = await this.#keychain.probe();
+    this.#isKeychainAbsent = state !== 'open' && state.trouble === 'absent';
+    if (state === 'open') {
+      this.#noteKeychain();
+      return { store: this.#keychain, notice: null };
+    }
+    if (state.trouble === 'locked') throw explainKeychain('locked', state.detail);
+    return { store: this.open('file'), notice: `${FILE_NOTICE} (The keychain: ${state.detail}.)` };
   }
 
   /** The store of a kind, which values may be in already. @throws SallyportError STORE_FAILED for a kind that is not known */
   open(kind: StoreKind): SecretStore {
-    const opened = this.#stores.get(kind);
-    if (opened !== undefined) return opened;
-    const store = this.#make(kind);
-    this.#stores.set(kind, store);
-    return store;
+    switch (kind) {
+      case 'keychain':
+        return this.#keychain;
+      case 'file':
+        return this.#files;
+      case 'memory':
+        return this.#memory;
+      default:
+        // A later version may have more.
+        throw new SallyportError(
+          'STORE_FAILED',
+          `There is no store ${JSON.stringify(kind)}. Use the newest Sallyport.`,
+        );
+    }
   }
 
-  /** Removes what the stores have of this state directory. */
-  async erase(_isKeychainUsed: boolean): Promise<void> {
-    const files = this.open('file');
-    if (files instanceof FileStore) await files.erase();
+  /** Removes all files. @throws SallyportError STORE_FAILED */
+  eraseFiles(): void {
+    this.#files.erase();
+  }
+
+  /** Removes the items of this state directory in the keychain, where there may be any, but for what others have put there meanwhile. */
+  async eraseKeychain(isKept: (key: string) => boolean): Promise<void> {
+    const { setting } = this.#options;
+    if (setting.read(KEYCHAIN_SETTING) !== undefined) await this.#keychain.erase(isKept);
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#stores.values()].map(async (store) => await store.close()));
-    this.#stores.clear();
+    await Promise.all([this.#files.close(), this.#keychain.close(), this.#memory.close()]);
+  }
+
+  #noteKeychain(): void {
+    const { setting } = this.#options;
+    if (setting.read(KEYCHAIN_SETTING) === undefined) setting.write(KEYCHAIN_SETTING, 'used');
   }
 
   get #choice(): StoreChoice {
     if (this.#override !== null) return this.#override;
     const setting = this.#options.setting.read(SETTING);
     return setting === undefined ? 'auto' : parseStoreChoice(setting, 'the setting of the book');
-  }
-
-  #make(kind: StoreKind): SecretStore {
-    const { stateDirectory, environment, askPassphrase } = this.#options;
-    switch (kind) {
-      case 'file':
-        return new FileStore({ directory: join(stateDirectory, FILE_DIRECTORY), environment, askPassphrase });
-      case 'memory':
-        return new MemoryStore();
-      case 'keychain':
-      default:
-        throw new SallyportError('STORE_FAILED', `There is no store ${JSON.stringify(kind)}.`);
-    }
   }
 }
 

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, rename, rm, stat, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
@@ -42,6 +43,8 @@ export class FileStore implements SecretStore {
   readonly #directory: string;
   readonly #thread = new AgeThread();
   #key: Promise<AgeKey> | null = null;
+  /** Which file the key is from: after a reset by another process there is another one. */
+  #keyStamp: string | null = null;
 
   constructor(options: FileStoreOptions) {
     this.#options = options;
@@ -93,10 +96,10 @@ export class FileStore implements SecretStore {
   }
 
   /** Removes everything, the key and what was put aside included. */
-  async erase(): Promise<void> {
+  erase(): void {
     this.#key = null;
     try {
-      await rm(this.#directory, { recursive: true, force: true });
+      rmSync(this.#directory, { recursive: true, force: true });
     } catch (error) {
       throw ioFailure('removed', this.#directory, error);
     }
@@ -120,11 +123,13 @@ export class FileStore implements SecretStore {
     }
   }
 
-  async #writeFile(path: string, content: Uint8Array, isExclusive = false): Promise<void> {
+  /** False where there is one already that is to stay. */
+  async #writeFile(path: string, content: Uint8Array, isExclusive = false): Promise<boolean> {
     try {
       await writeDurably(path, content, { isExclusive, onStep: this.#options.onStep });
+      return true;
     } catch (error) {
-      if (isExclusive && hasCode(error, 'EEXIST')) return;
+      if (isExclusive && hasCode(error, 'EEXIST')) return false;
       throw ioFailure('written', path, error);
     }
   }
@@ -148,13 +153,31 @@ export class FileStore implements SecretStore {
 
   /** The key, read once; made where there is none and no file that it would not open. */
   async #openKey(options: { readonly isMaking?: boolean } = {}): Promise<AgeKey> {
+    const stamp = await this.#stampKey();
+    if (stamp !== this.#keyStamp) this.#key = null;
+    this.#keyStamp = stamp;
     const opening = (this.#key ??= this.#findKey(options.isMaking === true));
     try {
-      return await opening;
+      const key = await opening;
+      this.#keyStamp = await this.#stampKey();
+      return key;
     } catch (error) {
       if (this.#key === opening) this.#key = null;
       throw error;
     }
+  }
+
+  async #stampKey(): Promise<string | null> {
+    for (const name of [KEY_FILE, CLOSED_KEY_FILE]) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- the first of two.
+        const { ino, mtimeMs } = await stat(join(this.#directory, name));
+        return `${ino} ${mtimeMs}`;
+      } catch {
+        // Whoever reads it says so.
+      }
+    }
+    return null;
   }
 
   async #findKey(isMaking: boolean): Promise<AgeKey> {
@@ -167,8 +190,7 @@ export class FileStore implements SecretStore {
           `The key of the encrypted secrets, ${JSON.stringify(join(this.#directory, KEY_FILE))}, is missing; without it they cannot be read. Put it back from a copy, or give the secrets up: sallyport reset.`,
         );
       }
-      await this.#makeKey();
-      key = await this.#readKey();
+      key = (await this.#makeKey()) ?? (await this.#readKey());
     }
     if (key === null) throw new SallyportError('STORE_FAILED', 'The key of the encrypted secrets vanished. Try again.');
     await this.#checkKey(key);
@@ -210,14 +232,15 @@ export class FileStore implements SecretStore {
     return null;
   }
 
-  /** Makes a key, unless another process is faster. */
-  async #makeKey(): Promise<void> {
+  /** Makes a key; null where another process was faster. */
+  async #makeKey(): Promise<AgeKey | null> {
     const passphrase = await readPassphraseFile(this.#options.environment);
     const made = await this.#thread.run({ kind: 'generate', passphrase });
     if (made.kind !== 'key') throw new SallyportError('INTERNAL', 'age made no key.');
     const name = passphrase === null ? KEY_FILE : CLOSED_KEY_FILE;
-    await this.#writeFile(join(this.#directory, name), made.file, true);
+    const isOurs = await this.#writeFile(join(this.#directory, name), made.file, true);
     made.file.fill(0);
+    return isOurs ? made.key : null;
   }
 
   async #passphrase(): Promise<string | null> {

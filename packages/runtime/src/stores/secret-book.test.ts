@@ -5,26 +5,13 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import type { SecretScope } from '../secrets/stored-secret.ts';
 import { SecretBook, type SecretBookOptions, type SecretDraft } from './secret-book.ts';
+import { draftSecret } from './secret-book-writer.testing.ts';
 
 const GLOBAL: SecretScope = { kind: 'global' };
 const BOX: SecretScope = { kind: 'sandbox', sandbox: 'box' };
 
 function draft(name: string, scope: SecretScope = GLOBAL, change: Partial<SecretDraft> = {}): SecretDraft {
-  return {
-    scope,
-    name,
-    kind: 'custom',
-    env: name,
-    hosts: ['api.example.com'],
-    locations: ['header'],
-    methods: [],
-    path: null,
-    onViolation: 'pass',
-    placeholder: null,
-    source: { kind: 'value' },
-    refreshMs: null,
-    ...change,
-  };
+  return draftSecret(name, { scope, ...change });
 }
 
 function stateDirectory(context: TestContext): string {

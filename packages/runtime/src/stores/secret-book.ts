@@ -3,7 +3,8 @@ import { SallyportError } from '@sallyport/sdk';
 import { formatScope, type SecretScope, type StoredSecret } from '../secrets/stored-secret.ts';
 import { BookDatabase, type Watch } from './book-database.ts';
 import { StoreChooser, type StoreChoice } from './choose-store.ts';
-import type { SecretStore, StoreKind } from './secret-store.ts';
+import type { FileStep } from './durable-file.ts';
+import type { StoreKind } from './secret-store.ts';
 import { SecretTable, type SecretRow, type ValuePlace } from './secret-table.ts';
 import { ValueCache } from './value-cache.ts';
 
@@ -18,7 +19,7 @@ const MAX_READ_TRIES = 20;
 export type SecretDraft = Omit<StoredSecret, 'createdAt' | 'updatedAt'>;
 
 /** How far {@link SecretBook.set} has come; a process may end after any of them. */
-export type WriteStep = 'noted' | 'written' | 'committed' | 'removed';
+export type WriteStep = 'noted' | FileStep | 'written' | 'committed' | 'removed';
 
 /** How a book is opened. */
 export interface SecretBookOptions {
@@ -64,6 +65,7 @@ export class SecretBook {
       keychainService,
       askPassphrase: options.askPassphrase,
       choice: options.store,
+      onFileStep: options.onStep,
       setting: {
         read: (name) => database.read(() => this.#table.setting(name)),
         write: (name, value) => database.write(() => this.#table.writeSetting(name, value)),
@@ -137,9 +139,9 @@ export class SecretBook {
     const nowMs = Date.now();
     const secret = this.#database.write(() => {
       const old = this.#table.findPlace(draft.scope, draft.name) ?? null;
-      if (written !== null && !this.#table.takeLeftover(written.place)) throw tookTooLong(draft.name);
+      if (written !== null && !this.#table.takeLeftover(written)) throw tookTooLong(draft.name);
       if (value === null && draft.source.kind === 'value' && old === null) throw hasNoValue(draft.name);
-      const place = draft.source.kind === 'value' ? (written?.place ?? old) : null;
+      const place = draft.source.kind === 'value' ? (written ?? old) : null;
       this.#table.put({ secret: { ...draft, createdAt: nowMs, updatedAt: nowMs }, place });
       if (old !== null && old.key !== place?.key) {
         superseded = old;
@@ -154,7 +156,7 @@ export class SecretBook {
       if (problem !== null) notices.push(`The value that it had before is still in the store: ${problem}`);
     }
     this.#options.onStep?.('removed');
-    if (written !== null) await this.#sweep(written.place.store);
+    if (written !== null) await this.#sweep(written.store);
     return { secret, notices };
   }
 
@@ -219,6 +221,8 @@ export class SecretBook {
       const all = this.#table.leftovers(nowMs);
       for (const place of all) this.#table.claimLeftover(place);
       connection.prepare('UPDATE book SET placeholder_key = ?').run(randomBytes(32));
+      // Here, so that nobody writes a file meanwhile: whoever has begun to finds its leftover claimed, whoever begins later writes after this.
+      this.#stores.eraseFiles();
       return all;
     });
     this.#placeholderKey = identify(this.#database).placeholderKey;
@@ -229,7 +233,11 @@ export class SecretBook {
       const problem = await this.#discard(place);
       if (problem !== null) problems.push(problem);
     }
-    await this.#stores.erase(leftovers.some(({ store }) => store === 'keychain'));
+    try {
+      await this.#stores.eraseKeychain((key) => this.#isNamed(key));
+    } catch (error) {
+      problems.push(messageOf(error));
+    }
     const [problem] = problems;
     if (problem !== undefined) {
       throw new SallyportError(
@@ -264,7 +272,7 @@ export class SecretBook {
   }
 
   /** Writes a value under a key that no row names yet. */
-  async #writeValue(value: Uint8Array, notices: string[]): Promise<{ place: ValuePlace; store: SecretStore }> {
+  async #writeValue(value: Uint8Array, notices: string[]): Promise<ValuePlace> {
     const { store, notice } = await this.#stores.choose();
     if (notice !== null) notices.push(notice);
     const place: ValuePlace = { store: store.kind, key: randomBytes(16).toString('hex') };
@@ -277,7 +285,7 @@ export class SecretBook {
       throw error;
     }
     this.#options.onStep?.('written');
-    return { place, store };
+    return place;
   }
 
   /** Removes a value that no row names. @returns what stood in the way; it stays noted then. */
@@ -287,8 +295,15 @@ export class SecretBook {
       this.#database.write(() => this.#table.dropLeftover(place));
       return null;
     } catch (error) {
-      return error instanceof SallyportError ? error.message : 'it could not be removed.';
+      return messageOf(error);
     }
+  }
+
+  /** Whether a row names the key, or will. */
+  #isNamed(key: string): boolean {
+    return this.#database.read(() =>
+      [...this.#table.places(), ...this.#table.leftovers(Number.MAX_SAFE_INTEGER)].some((place) => place?.key === key),
+    );
   }
 
   /** Removes what others that ended in the middle have left in a store. */
@@ -357,6 +372,10 @@ function isSameScope(one: SecretScope, other: SecretScope): boolean {
 
 function describe({ scope, name }: Pick<StoredSecret, 'scope' | 'name'>): string {
   return `${JSON.stringify(name)} of ${formatScope(scope)}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof SallyportError ? error.message : 'it could not be removed.';
 }
 
 function hasNoValue(name: string): SallyportError {

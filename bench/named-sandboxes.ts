@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DaemonStatus, SandboxInfo } from '@sallyport/sdk';
-import { DaemonClient } from '../packages/runtime/src/client/daemon-client.ts';
+import { DaemonClient } from '@sallyport/sdk/daemon-client';
 
 const DEFAULT_RUNS = 25;
 const WARM_UP_RUNS = 3;
@@ -128,7 +128,6 @@ try {
   );
   if (idle > 0) await watchIdle(idle);
 } finally {
-  client.close();
   sallyport('daemon', 'stop', '--sandboxes');
   rmSync(base, { recursive: true, force: true });
 }

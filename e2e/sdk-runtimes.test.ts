@@ -98,6 +98,7 @@ for (const runtime of RUNTIMES) {
       late: 'TIMED_OUT',
       missing: 'FILE_NOT_FOUND',
       copied: 'in\n',
+      beside: ['tree'],
       again: 'in\n',
       logs: ['stdout', 'in\n'],
       left: 0,

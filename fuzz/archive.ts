@@ -8,9 +8,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
-import { HostDirectory } from '../packages/runtime/src/archive/host-directory.ts';
-import { formatHeader, padding } from '../packages/runtime/src/archive/tar-format.ts';
-import { unpack } from '../packages/runtime/src/archive/unpack.ts';
+import { HostDirectory } from '../packages/sdk/src/client/archive/host-directory.ts';
+import { formatHeader, padding } from '../packages/sdk/src/client/archive/tar-format.ts';
+import { unpack } from '../packages/sdk/src/client/archive/unpack.ts';
 import { runFromCommandLine, type FuzzTarget } from './campaign/campaign.ts';
 
 const PARTS = ['out', 'a', 'b', 'c', '..', '.', '', '\0', 'a'.repeat(120), '\u00fc'];
@@ -22,7 +22,7 @@ type Case = { entries: Entry[]; flips: { at: number; value: number }[]; chunk: n
 function pack({ entries, flips }: Case): Buffer {
   const blocks = entries.flatMap(({ name, type, target, content }) => {
     const bytes = Buffer.from(content);
-    const header = formatHeader({ name, type: '0', mode: 0o777, size: bytes.length, mtime: 1, target });
+    const header = Buffer.from(formatHeader({ name, type: '0', mode: 0o777, size: bytes.length, mtime: 1, target }));
     const block = header.subarray(-512);
     block.write(type, 156, 'latin1');
     block.fill(0x20, 148, 156);

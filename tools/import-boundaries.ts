@@ -43,10 +43,9 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   gate: { folders: ['policy', 'http', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },
   engine: { folders: ALL_BELOW_ENGINE },
   daemon: { folders: [...ALL_BELOW_ENGINE, 'engine'] },
-  archive: { folders: [] },
   // What the daemon's paths are is all that a client knows of it.
   client: { folders: ['daemon'] },
-  cli: { folders: [...ALL_BELOW_ENGINE, 'engine', 'daemon', 'client', 'archive'] },
+  cli: { folders: [...ALL_BELOW_ENGINE, 'engine', 'daemon', 'client'] },
 };
 
 /** What the package's public entry (src/index.ts) may import. */

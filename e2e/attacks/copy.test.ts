@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { formatHeader, padding, type TarEntry } from '../../packages/runtime/src/archive/tar-format.ts';
+import { formatHeader, padding, type TarEntry } from '../../packages/sdk/src/client/archive/tar-format.ts';
 import { createScene, type Caller, type Scene } from '../harness/caller.ts';
 import { createDaemonScene } from '../harness/daemon.ts';
 import { describeRun, sallyport, type SallyportResult } from '../harness/sallyport.ts';
@@ -39,7 +39,9 @@ type Hostile = Partial<Omit<TarEntry, 'type'>> & {
 function makeArchive(entries: readonly Hostile[]): Buffer {
   const blocks = entries.flatMap(({ content = '', type = '0', ...entry }) => {
     const bytes = Buffer.from(content);
-    const header = formatHeader({ mode: 0o644, mtime: 0, size: bytes.length, target: '', ...entry, type: '0' });
+    const header = Buffer.from(
+      formatHeader({ mode: 0o644, mtime: 0, size: bytes.length, target: '', ...entry, type: '0' }),
+    );
     // The last block is the entry's own; the checksum is of what it says in the end.
     const block = header.subarray(-512);
     block.write(type, 156, 'latin1');

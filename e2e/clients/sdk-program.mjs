@@ -1,6 +1,6 @@
 // What a program does with the SDK, in any runtime: it prints what it got as one line of JSON. Arguments: the host to read, and for the network
 // `HOST:PORT=ADDRESS:PORT` and a file of roots. The secret is in SDK_SECRET, the daemon at SALLYPORT_SOCKET.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -46,6 +46,7 @@ try {
     await sandbox.fs.copyOut('/tmp/tree', join(directory, 'tree'));
     seen.copied = readFileSync(join(directory, 'tree/d/f'), 'utf8');
     await sandbox.fs.copyIn(join(directory, 'tree'), '/tmp/again');
+    seen.beside = readdirSync(directory);
     seen.again = (await sandbox.exec('cat', ['/tmp/again/d/f'])).stdout;
   } finally {
     rmSync(directory, { recursive: true });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { DaemonStatus, ExecCreate, ExecEvent, SandboxCreate, SandboxInfo } from '@sallyport/sdk';
-import { DaemonClient } from '../../packages/runtime/src/client/daemon-client.ts';
+import { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { createScene, type Caller, type Scene } from './caller.ts';
 import { describeRun, sallyport, type SallyportOptions, type SallyportResult } from './sallyport.ts';
 
@@ -77,7 +77,6 @@ export async function createDaemonScene(caller: Caller, warm = 0): Promise<Daemo
     },
     [Symbol.dispose]: () => scene[Symbol.dispose](),
     async [Symbol.asyncDispose]() {
-      client.close();
       const stopped = await cli(['daemon', 'stop', '--sandboxes']);
       scene[Symbol.dispose]();
       assert.equal(stopped.status, 0, describeRun(stopped));

@@ -1,6 +1,6 @@
 import { SallyportError, type ExecInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { followCommand } from './command-streams.ts';
 import { connect, sandboxPath } from './daemon-connection.ts';
 

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { isatty } from 'node:tty';
 import { SallyportError, type ExecCreate, type ExecEvent, type ExecInfo, type SignalName } from '@sallyport/sdk';
 import { findTool, TOOL_ENVIRONMENT } from '../airlock/required-tools.ts';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { writeOut } from './daemon-connection.ts';
 import { StandardInput } from './standard-input.ts';
 

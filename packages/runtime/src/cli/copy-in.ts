@@ -2,9 +2,8 @@ import { createReadStream, statSync, type Stats } from 'node:fs';
 import { basename, posix, resolve } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { SallyportError } from '@sallyport/sdk';
-import { HostDirectory } from '../archive/host-directory.ts';
-import { pack } from '../archive/pack.ts';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import { HostDirectory, pack } from '@sallyport/sdk/archive';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import {
   filesPath,
   findEntry,
@@ -107,7 +106,7 @@ async function* packWhole(
   as: string | null,
   { onBytes, onLeftOut }: CopyWatch,
   onFailure: (error: Error) => void,
-): AsyncGenerator<Buffer, void, undefined> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* pack({ directory, name: '.', as, onLeftOut, onBytes });
   } catch (error) {

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { SallyportError, type FileEntry } from '@sallyport/sdk';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { sandboxPath } from './daemon-connection.ts';
 
 /** `NAME:PATH`. What stands before the colon is for the daemon to judge. */

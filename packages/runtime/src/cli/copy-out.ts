@@ -1,10 +1,8 @@
 import { statSync } from 'node:fs';
 import { basename, dirname, posix, resolve } from 'node:path';
-import type { Readable } from 'node:stream';
 import { SallyportError } from '@sallyport/sdk';
-import { HostDirectory } from '../archive/host-directory.ts';
-import { explainFailure, unpack } from '../archive/unpack.ts';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import { counted, explainFailure, HostDirectory, unpack } from '@sallyport/sdk/archive';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { writeOut } from './daemon-connection.ts';
 import { filesPath, findEntry, plainPlace, type CopyWatch, type Operand, type SandboxPlace } from './copy-operand.ts';
 
@@ -89,24 +87,17 @@ function findPlace(target: string, base: string): { readonly parent: string; rea
 }
 
 /** The bytes of an answer, or an error: one that was cut is no success. */
-async function* whole(content: Readable, { path }: SandboxPlace): AsyncGenerator<Buffer, void, undefined> {
+async function* whole(
+  content: AsyncIterable<Uint8Array>,
+  { path }: SandboxPlace,
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    yield* content as AsyncIterable<Buffer>;
+    yield* content;
   } catch (cause) {
     throw new SallyportError(
       'FILE_FAILED',
       `Reading ${JSON.stringify(path)} ended in the middle: the sandbox was stopped, something in it cannot be read, or it changed meanwhile.`,
       { cause },
     );
-  }
-}
-
-async function* counted(
-  content: AsyncIterable<Buffer>,
-  onBytes: (count: number) => void,
-): AsyncGenerator<Buffer, void, undefined> {
-  for await (const chunk of content) {
-    onBytes(chunk.length);
-    yield chunk;
   }
 }

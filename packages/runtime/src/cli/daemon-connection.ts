@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/sdk';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { withProgress } from './progress.ts';
 
 /** The status of a program whose reader has gone: 128 and SIGPIPE, as a shell gives it. */
@@ -20,7 +20,7 @@ export async function connect(variables: readonly string[] = []): Promise<Daemon
 export async function connectIfThere(): Promise<DaemonClient | undefined> {
   leaveQuietlyWithoutReader();
   const [{ DaemonClient: Client }, { findDaemon }, { daemonPaths }] = await Promise.all([
-    import('../client/daemon-client.ts'),
+    import('@sallyport/sdk/daemon-client'),
     import('../client/start-daemon.ts'),
     import('../daemon/paths.ts'),
   ]);
@@ -34,7 +34,7 @@ export function sandboxPath(name: string): string {
 }
 
 /** Writes, and waits until there is room for more. */
-export async function writeOut(stream: NodeJS.WriteStream, bytes: Buffer | string): Promise<void> {
+export async function writeOut(stream: NodeJS.WriteStream, bytes: Uint8Array | string): Promise<void> {
   await new Promise<void>((resolve) => stream.write(bytes, () => resolve()));
 }
 

@@ -97,7 +97,7 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
 
 async function findStatus(): Promise<DaemonStatus | undefined> {
   const [{ DaemonClient }, { findDaemon }, { daemonPaths }] = await Promise.all([
-    import('../client/daemon-client.ts'),
+    import('@sallyport/sdk/daemon-client'),
     import('../client/start-daemon.ts'),
     import('../daemon/paths.ts'),
   ]);
@@ -108,11 +108,10 @@ async function findStatus(): Promise<DaemonStatus | undefined> {
 export async function stopDaemon(sandboxes: boolean): Promise<boolean> {
   const status = await findStatus();
   if (status === undefined) return false;
-  const { DaemonClient } = await import('../client/daemon-client.ts');
+  const { DaemonClient } = await import('@sallyport/sdk/daemon-client');
   const { daemonPaths } = await import('../daemon/paths.ts');
   const client = new DaemonClient(daemonPaths(process.env).socket);
   await client.ask({ method: 'POST', path: '/v1/daemon/stop', body: { sandboxes } });
-  client.close();
   const endMs = performance.now() + STOP_TIMEOUT_MS;
   while (existsSync(`/proc/${status.pid}`)) {
     if (performance.now() > endMs) {

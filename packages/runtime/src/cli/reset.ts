@@ -2,7 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { SallyportError, type SandboxInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { daemonPaths, type DaemonPaths } from '../daemon/paths.ts';
 import { connect, sandboxPath } from './daemon-connection.ts';
 import { stopDaemon } from './daemon.ts';
@@ -31,7 +31,6 @@ export function addResetCommand(program: Command, settle: (status: number) => vo
         return;
       }
       await withProgress('removing sandboxes', removeAll(client, sandboxes));
-      client.close();
       await withProgress('stopping the daemon', stopDaemon(true));
       removeState(paths);
       const count = `${sandboxes.length} ${sandboxes.length === 1 ? 'sandbox' : 'sandboxes'}`;

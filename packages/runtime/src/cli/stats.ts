@@ -1,6 +1,6 @@
 import { SallyportError, type SandboxInfo, type SandboxStats } from '@sallyport/sdk';
 import type { Command } from 'commander';
-import type { DaemonClient } from '../client/daemon-client.ts';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { connect, sandboxPath, writeOut } from './daemon-connection.ts';
 import { formatBytes, formatTable } from './table.ts';
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { SallyportError, type DaemonStatus } from '@sallyport/sdk';
 import { daemonPaths, type DaemonPaths } from '../daemon/paths.ts';
-import { DaemonClient } from './daemon-client.ts';
+import { DaemonClient } from '@sallyport/sdk/daemon-client';
 
 /** How long a daemon may take to answer after it was started: it finds its sandboxes first. */
 const START_TIMEOUT_MS = 60_000;

@@ -17,8 +17,8 @@ export interface DaemonRequest {
   readonly content?: AsyncIterable<Uint8Array>;
   /** Of the content, in bytes; left out where it is not known. */
   readonly contentLength?: number | undefined;
-  /** Its reason is the error that the call rejects with. */
-  readonly signal: AbortSignal;
+  /** Its reason is what the call rejects with. Default: nothing ends it early. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Talks HTTP to the daemon at a Unix socket. */
@@ -38,7 +38,8 @@ export class DaemonClient {
    * @throws SallyportError the daemon's own, or DAEMON_UNREACHABLE, PROTOCOL_FAILED; the signal's reason.
    */
   async ask<T>(request: DaemonRequest): Promise<T> {
-    const text = await readText(await this.#send(request, 'application/json'), request.signal);
+    const { signal = never() } = request;
+    const text = await readText(await this.#send({ ...request, signal }, 'application/json'), signal);
     if (text === '') return undefined as T;
     try {
       return JSON.parse(text) as T;
@@ -52,16 +53,18 @@ export class DaemonClient {
 
   /** Asks for an event stream. Ends when the daemon ends it. @throws SallyportError also when the connection breaks. */
   async *events(request: DaemonRequest): AsyncGenerator<StreamEvent, void, undefined> {
-    const response = await this.#send(request, 'text/event-stream');
-    yield* readEvents(readBody(response, request.signal));
+    const { signal = never() } = request;
+    const response = await this.#send({ ...request, signal }, 'text/event-stream');
+    yield* readEvents(readBody(response, signal));
   }
 
   /** Asks for bytes. They end early, with an error, when the daemon's answer does. */
   async bytes(request: DaemonRequest): Promise<AsyncGenerator<Uint8Array, void, undefined>> {
-    return readBody(await this.#send(request, '*/*'), request.signal);
+    const { signal = never() } = request;
+    return readBody(await this.#send({ ...request, signal }, '*/*'), signal);
   }
 
-  async #send(request: DaemonRequest, accept: string): Promise<IncomingMessage> {
+  async #send(request: DaemonRequest & { readonly signal: AbortSignal }, accept: string): Promise<IncomingMessage> {
     const { method, body, content, contentLength, signal } = request;
     signal.throwIfAborted();
     const text = body === undefined ? undefined : new TextEncoder().encode(JSON.stringify(body));
@@ -101,6 +104,10 @@ export class DaemonClient {
     if (status < 400) return response;
     throw problemError(status, await readText(response, signal));
   }
+}
+
+function never(): AbortSignal {
+  return new AbortController().signal;
 }
 
 function formatQuery(query: DaemonRequest['query']): string {

@@ -1,26 +1,26 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { SallyportError } from '../errors.ts';
-import { staysBelow, unpack } from './host-copy.ts';
-import { readTar, TAR_END, writeHeader, writePadding, type TarHeader } from './tar.ts';
+import { HostDirectory } from './archive/host-directory.ts';
+import { formatHeader, padding, type TarEntry } from './archive/tar-format.ts';
+import { unpackFresh } from './host-copy.ts';
 
-type Part = Partial<TarHeader> & { readonly name: string; readonly text?: string };
+type Part = Partial<Omit<TarEntry, 'type'>> & { readonly name: string; readonly type?: string; readonly text?: string };
 
-const DIRECTORY: Part = { name: 'top/', type: 'directory', mode: 0o755 };
+const DIRECTORY: Part = { name: 'top/', type: '5', mode: 0o755 };
 
 function archive(...parts: readonly Part[]): Buffer {
   return Buffer.concat([
     ...parts.flatMap(({ text = '', ...part }) => {
       const size = Buffer.byteLength(text);
-      const header = { type: 'file', mode: 0o644, target: '', modifiedAt: 0, size, ...part } as const;
-      return [writeHeader(header), Buffer.from(text), writePadding(size)];
+      const header = { type: '0', mode: 0o644, target: '', mtime: 0, size, ...part };
+      return [formatHeader(header as TarEntry), Buffer.from(text), padding(size)];
     }),
-    TAR_END,
+    Buffer.alloc(1024),
   ]);
 }
 
@@ -29,25 +29,26 @@ async function* inChunks(bytes: Uint8Array, size: number): AsyncGenerator<Uint8A
     yield await Promise.resolve(bytes.subarray(offset, offset + size));
 }
 
-/** Unpacks into a directory inside of another, of which it returns all paths. */
+/** Unpacks to `copy` in a directory inside of another, of which it returns all paths. */
 async function attempt(
   bytes: Uint8Array,
 ): Promise<{ readonly paths: string[]; readonly skipped: string[]; readonly error: unknown }> {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-unpack-'));
+  mkdirSync(join(directory, 'parent'));
+  const parent = await HostDirectory.open(join(directory, 'parent'));
   const skipped: string[] = [];
   let error: unknown;
   try {
-    const tally = { files: 0, bytes: 0, skip: (path: string) => void skipped.push(path) };
-    await unpack(inChunks(bytes, 1000), 'top', join(directory, 'copy'), tally).catch(
-      (reason: unknown) => (error = reason),
-    );
+    const tally = { onLeftOut: (path: string) => void skipped.push(path) };
+    await unpackFresh(inChunks(bytes, 1000), 'top', parent, 'copy', tally).catch((reason: unknown) => (error = reason));
     return { paths: readdirSync(directory, { recursive: true, encoding: 'utf8' }).toSorted(), skipped, error };
   } finally {
+    await parent.close();
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-test('unpack() writes nowhere but into its directory, whatever an archive says', async () => {
+test('unpackFresh() leaves nothing of an archive that is not as it should be', async () => {
   const hostile: readonly (readonly Part[])[] = [
     [DIRECTORY, { name: 'top/../out', text: 'x' }],
     [DIRECTORY, { name: '/top/out', text: 'x' }],
@@ -55,86 +56,56 @@ test('unpack() writes nowhere but into its directory, whatever an archive says',
     [DIRECTORY, { name: 'top//out', text: 'x' }],
     [DIRECTORY, { name: 'top/./out', text: 'x' }],
     [DIRECTORY, { name: 'other/out', text: 'x' }],
-    [DIRECTORY, { name: 'top/none/out', text: 'x' }],
-    [DIRECTORY, { name: 'top/link', type: 'link', target: '/tmp' }, { name: 'top/link/out', text: 'x' }],
-    [DIRECTORY, { name: 'top/link', type: 'link', target: 'down' }, { name: 'top/link/out', text: 'x' }],
+    [DIRECTORY, { name: 'top/link', type: '2', target: 'down' }, { name: 'top/link/out', text: 'x' }],
     [DIRECTORY, { name: 'top/file', text: 'x' }, { name: 'top/file/out', text: 'x' }],
-    [DIRECTORY, { name: 'top/same', text: 'x' }, { name: 'top/same', text: 'y' }],
-    [DIRECTORY, { name: 'top/hard', type: 'hard link', target: '/etc/passwd' }],
-    [DIRECTORY, { name: 'top/hard', type: 'hard link', target: 'top/none' }],
-    [DIRECTORY, { name: 'top/l', type: 'link', target: 'x' }, { name: 'top/hard', type: 'hard link', target: 'top/l' }],
     [{ name: 'top', text: 'x' }],
+    [{ name: 'top', type: '2', target: '/tmp' }],
     [{ name: `top/${'../'.repeat(60)}out`, text: 'x' }],
     [],
   ];
   for (const parts of hostile) {
     const { paths, error } = await attempt(archive(...parts));
-    assert.ok(error instanceof SallyportError && error.code === 'FILE_FAILED', JSON.stringify(parts));
-    for (const path of paths) assert.match(path, /^copy(?:\/|$)/);
-    assert.ok(!paths.some((path) => path.endsWith('out')), JSON.stringify([parts, paths]));
+    assert.ok(
+      error instanceof SallyportError && ['COPY_REFUSED', 'FILE_FAILED'].includes(error.code),
+      JSON.stringify(parts),
+    );
+    assert.deepEqual(paths, ['parent'], JSON.stringify(parts));
   }
+  const cut = await attempt(archive(DIRECTORY, { name: 'top/f', text: 'x'.repeat(3000) }).subarray(0, 2500));
+  assert.ok(cut.error instanceof SallyportError && cut.error.code === 'COPY_REFUSED', String(cut.error));
+  assert.deepEqual(cut.paths, ['parent']);
 });
 
-test('unpack() leaves links out that lead out, and special files', async () => {
-  const link = (name: string, target: string): Part => ({ name: `top/${name}`, type: 'link', target });
+test('unpackFresh() leaves links out that lead out, and what is neither file, directory nor link', async () => {
+  const link = (name: string, target: string): Part => ({ name: `top/${name}`, type: '2', target });
   const { paths, skipped, error } = await attempt(
-    archive(DIRECTORY, { ...DIRECTORY, name: 'top/d/' }, { name: 'top/f', text: 'x', mode: 0o4755 }, { name: 'top/h', type: 'hard link', target: 'top/f' },
+    archive(DIRECTORY, { ...DIRECTORY, name: 'top/d/' }, { name: 'top/f', text: 'x', mode: 0o4755 }, { name: 'top/h', type: '1', target: 'top/f' },
       link('d/up', '../f'), link('d/over', '../../f'), link('abs', '/etc'), link('in', 'd'), link('zig', 'd/../..'), link('none', ''), link('dots', '..')),
   ); // prettier-ignore
   assert.equal(error, undefined);
-  assert.deepEqual(skipped, ['d/over', 'abs', 'zig', 'none', 'dots']);
-  assert.deepEqual(paths, ['copy', 'copy/d', 'copy/d/up', 'copy/f', 'copy/h', 'copy/in', 'copy/in/up']);
-});
-
-test('staysBelow() goes up by no more than its depth, and only first', () => {
-  const cases: readonly (readonly [string, string, boolean])[] = [
-    ['.', 'a', true], ['.', 'a/b', true], ['.', '..', false], ['.', '../a', false], ['.', 'a/../b', false], ['.', './a', true],
-    ['a', '..', true], ['a', '../b', true], ['a', '../..', false], ['a/b', '../../c', true], ['a/b', '../../../c', false], ['a', '/x', false], ['a', '', false],
-  ]; // prettier-ignore
-  for (const [parent, target, expected] of cases)
-    assert.equal(staysBelow(parent, target), expected, `${parent} ${target}`);
-});
-
-test('readTar() takes back what writeHeader() wrote, in any chunks, and refuses what was cut', async () => {
-  const name = fc
-    .string({ unit: 'grapheme', minLength: 1, maxLength: 200 })
-    .filter((text) => !text.includes('\0') && text.isWellFormed());
-  const part = fc.record({ name, mode: fc.nat(0o777), text: fc.string({ maxLength: 1500 }), modifiedAt: fc.nat() });
-  await fc.assert(
-    fc.asyncProperty(fc.array(part, { maxLength: 5 }), fc.integer({ min: 1, max: 1200 }), fc.double({ min: 0, max: 0.999, noNaN: true }), async (parts, size, where) => {
-      const bytes = archive(...parts);
-      const read: object[] = [];
-      for await (const { content, ...entry } of readTar(inChunks(bytes, size))) {
-        const pieces: Uint8Array[] = [];
-        for await (const piece of content) pieces.push(piece);
-        read.push({ name: entry.name, mode: entry.mode, modifiedAt: entry.modifiedAt, text: Buffer.concat(pieces).toString() });
-      }
-      const wellFormed = parts.map((one) => ({ name: one.name, mode: one.mode, modifiedAt: one.modifiedAt, text: Buffer.from(one.text).toString() }));
-      assert.deepEqual(read, wellFormed);
-      const cut = bytes.subarray(0, Math.floor((bytes.length - TAR_END.length) * where));
-      await assert.rejects(async () => {
-        for await (const _entry of readTar(inChunks(cut, size)));
-      }, { code: 'FILE_FAILED' });
-    }),
-    { numRuns: 60 },
-  ); // prettier-ignore
-});
-
-test('readTar() ends with an error or an end for any bytes', async () => {
-  const valid = archive(DIRECTORY, { name: `top/${'n'.repeat(150)}`, text: 'content' });
-  const change = fc.record({ offset: fc.nat(valid.length - 1), byte: fc.nat(255) });
-  await fc.assert(
-    fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
-      const bytes = Buffer.from(valid);
-      for (const { offset, byte } of changes) bytes[offset] = byte;
-      try {
-        for await (const _entry of readTar(inChunks(bytes, 300)));
-      } catch (error) {
-        assert.ok(error instanceof SallyportError && error.code === 'FILE_FAILED', String(error));
-      }
-    }),
-    { numRuns: 200 },
+  assert.deepEqual(skipped, ['top/h', 'top/d/over', 'top/abs', 'top/zig', 'top/none', 'top/dots']);
+  assert.deepEqual(
+    paths,
+    ['', '/copy', '/copy/d', '/copy/d/up', '/copy/f', '/copy/in', '/copy/in/up'].map((path) => `parent${path}`),
   );
+});
+
+test('HostDirectory.remove() removes a tree and follows no link of it', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-remove-'));
+  const parent = await HostDirectory.open(directory);
+  try {
+    mkdirSync(join(directory, 'tree/deep/er'), { recursive: true });
+    mkdirSync(join(directory, 'kept'));
+    writeFileSync(join(directory, 'kept/file'), 'x');
+    writeFileSync(join(directory, 'tree/deep/file'), 'x');
+    symlinkSync('../../kept', join(directory, 'tree/deep/link'));
+    symlinkSync('kept', join(directory, 'link'));
+    for (const name of ['tree', 'link', 'none']) await parent.remove(name);
+    assert.deepEqual(readdirSync(directory, { recursive: true, encoding: 'utf8' }).toSorted(), ['kept', 'kept/file']);
+  } finally {
+    await parent.close();
+    rmSync(directory, { recursive: true });
+  }
 });
 
 for (const format of ['gnu', 'posix', 'ustar'] as const) {

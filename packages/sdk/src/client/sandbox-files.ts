@@ -100,7 +100,7 @@ export class SandboxFiles {
 
   /**
    * Copies a file or a directory out of the sandbox, to become what is at `host`. A file there is replaced; a directory there is an error.
-   * Nothing is written beside it, whatever the sandbox says.
+   * Nothing is written beside it, whatever the sandbox says or does meanwhile. Permission bits are kept, less those of the program's umask.
    *
    * @returns how much was copied, and what of it was left out: links that lead out of the copy, sockets, pipes and devices.
    */

@@ -1,4 +1,4 @@
-import { SallyportError } from '@sallyport/sdk';
+import { SallyportError } from '../../errors.ts';
 import { readArchive, type ArchiveEntry } from './archive-reader.ts';
 import { codeOf, type HostDirectory } from './host-directory.ts';
 import { malformedArchive } from './tar-format.ts';
@@ -24,6 +24,8 @@ export interface UnpackOptions {
   readonly onLeftOut: (path: string, why: string) => void;
   /** Hears of bytes that were written. */
   readonly onBytes?: (count: number) => void;
+  /** Hears of each file that was written. */
+  readonly onFile?: () => void;
 }
 
 /**
@@ -36,14 +38,14 @@ export interface UnpackOptions {
  *
  * @throws SallyportError COPY_REFUSED, and FILE_FAILED for what the host refuses.
  */
-export async function unpack(archive: AsyncIterable<Buffer>, options: UnpackOptions): Promise<void> {
+export async function unpack(archive: AsyncIterable<Uint8Array>, options: UnpackOptions): Promise<void> {
   const links: { readonly parts: readonly string[]; readonly target: string }[] = [];
   const tree = new Tree(options);
   try {
     for await (const entry of readArchive(archive)) {
       const parts = checkPath(entry.path, options.base);
       if (parts === null) {
-        options.onLeftOut(JSON.stringify(entry.path.toString('latin1').slice(0, 200)), 'its name is no UTF-8');
+        options.onLeftOut(showBytes(entry.path), 'its name is no UTF-8');
         continue;
       }
       const shown = parts.join('/');
@@ -80,7 +82,7 @@ export async function unpack(archive: AsyncIterable<Buffer>, options: UnpackOpti
 }
 
 /** The parts of a name, the first being `base`. Null for one that is no text. @throws SallyportError COPY_REFUSED */
-function checkPath(bytes: Buffer, base: string): string[] | null {
+function checkPath(bytes: Uint8Array, base: string): string[] | null {
   if (bytes.length > MAX_PATH_BYTES) throw malformedArchive('a name is too long');
   const path = decode(bytes);
   if (path === null) return null;
@@ -91,11 +93,19 @@ function checkPath(bytes: Buffer, base: string): string[] | null {
     throw malformedArchive(`the name ${quoted} leads elsewhere`);
   }
   if (parts[0] !== base) throw malformedArchive(`the name ${quoted} does not begin with ${JSON.stringify(base)}`);
-  if (parts.some((part) => Buffer.byteLength(part) > MAX_NAME_BYTES)) throw malformedArchive('a name is too long');
+  if (parts.some((part) => ENCODER.encode(part).length > MAX_NAME_BYTES)) throw malformedArchive('a name is too long');
   return parts;
 }
 
-function decode(bytes: Buffer): string | null {
+const ENCODER = new TextEncoder();
+const MAX_SHOWN_BYTES = 200;
+
+/** Bytes that are no text, for people. */
+function showBytes(bytes: Uint8Array): string {
+  return JSON.stringify(new TextDecoder('latin1').decode(bytes.subarray(0, MAX_SHOWN_BYTES)));
+}
+
+function decode(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
@@ -133,11 +143,12 @@ class Tree {
   }
 
   async file(parts: readonly string[], { content, mode, mtime }: ArchiveEntry): Promise<void> {
-    const { umask, onBytes } = this.#options;
+    const { umask, onBytes, onFile } = this.#options;
     await this.#attempt(parts, async () => {
       const directory = await this.#enter(parts.slice(0, -1));
       const attributes = { mode: mode & 0o777 & ~umask, ...(mtime > 0 ? { mtime } : {}) };
-      await directory.write(this.#nameOf(parts), count(content, onBytes), attributes);
+      await directory.write(this.#nameOf(parts), counted(content, onBytes), attributes);
+      onFile?.();
     });
   }
 
@@ -192,10 +203,11 @@ class Tree {
   }
 }
 
-async function* count(
-  content: AsyncIterable<Buffer>,
+/** The same bytes, whose counts somebody hears of. */
+export async function* counted(
+  content: AsyncIterable<Uint8Array>,
   onBytes: ((count: number) => void) | undefined,
-): AsyncGenerator<Buffer, void, undefined> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const chunk of content) {
     onBytes?.(chunk.length);
     yield chunk;

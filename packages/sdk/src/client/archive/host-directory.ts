@@ -1,11 +1,21 @@
-import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { lstat, mkdir, open, readdir, readlink, rename, symlink, unlink, type FileHandle } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  rename,
+  rmdir,
+  symlink,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /**
- * A directory of the host that is held open. Whatever is done in it is done by its descriptor and never by a path, and no link in it is ever
+ * A directory of the host (Linux; Deno wants `--allow-all` for it) that is held open. Whatever is done in it is done by its descriptor and never by a path, and no link in it is ever
  * followed: a sandbox that writes to it as well cannot lead us elsewhere by exchanging a directory for a link.
  */
 export class HostDirectory {
@@ -58,8 +68,8 @@ export class HostDirectory {
   }
 
   /** Writes a file as a whole, in place of a file or a link that is there; when it fails, what was there stays. */
-  async write(name: string, content: AsyncIterable<Buffer>, attributes: FileAttributes): Promise<void> {
-    const partial = this.#at(`.sallyport-${randomBytes(8).toString('hex')}`);
+  async write(name: string, content: AsyncIterable<Uint8Array>, attributes: FileAttributes): Promise<void> {
+    const partial = this.#at(freshName());
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const handle = await open(partial, flags, 0o600);
     try {
@@ -79,7 +89,7 @@ export class HostDirectory {
 
   /** Makes a link, in place of a file or a link that is there. */
   async link(name: string, target: string): Promise<void> {
-    const partial = this.#at(`.sallyport-${randomBytes(8).toString('hex')}`);
+    const partial = this.#at(freshName());
     await symlink(target, partial);
     try {
       await rename(partial, this.#at(name));
@@ -87,6 +97,37 @@ export class HostDirectory {
       await unlink(partial).catch(() => undefined);
       throw error;
     }
+  }
+
+  /** Makes a directory under a name that nobody has, for the caller alone. */
+  async makeFresh(): Promise<{ readonly name: string; readonly directory: HostDirectory }> {
+    const name = freshName();
+    await mkdir(this.#at(name), { mode: 0o700 });
+    return { name, directory: await this.enter(name) };
+  }
+
+  /** Moves what is here to another directory of the same file system. */
+  async move(name: string, to: HostDirectory, as: string): Promise<void> {
+    await rename(this.#at(name), to.#at(as));
+  }
+
+  /** Removes what is there, and all that is in it; a link is removed and not followed. */
+  async remove(name: string): Promise<void> {
+    try {
+      await unlink(this.#at(name));
+      return;
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === 'ENOENT') return;
+      if (code !== 'EISDIR' && code !== 'EPERM') throw error;
+    }
+    const inside = await this.enter(name);
+    try {
+      for (const child of await inside.names()) await inside.remove(child);
+    } finally {
+      await inside.close();
+    }
+    await rmdir(this.#at(name));
   }
 
   async close(): Promise<void> {
@@ -97,6 +138,13 @@ export class HostDirectory {
   #at(name: string): string {
     return `/proc/self/fd/${this.#handle.fd}/${name}`;
   }
+}
+
+const FRESH_BYTES = 8;
+
+function freshName(): string {
+  const random = crypto.getRandomValues(new Uint8Array(FRESH_BYTES));
+  return `.sallyport-${[...random].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
 /** What a file gets beside its content. */

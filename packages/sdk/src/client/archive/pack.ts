@@ -1,4 +1,4 @@
-import { SallyportError } from '@sallyport/sdk';
+import { SallyportError } from '../../errors.ts';
 import { codeOf, type HostDirectory } from './host-directory.ts';
 import { BLOCK_BYTES, formatHeader, padding } from './tar-format.ts';
 
@@ -15,6 +15,8 @@ export interface PackOptions {
   readonly as: string | null;
   readonly onLeftOut: (path: string, why: string) => void;
   readonly onBytes?: (count: number) => void;
+  /** Hears of each file that was packed. */
+  readonly onFile?: () => void;
 }
 
 /**
@@ -23,9 +25,9 @@ export interface PackOptions {
  *
  * @throws SallyportError FILE_FAILED for what cannot be read.
  */
-export async function* pack(options: PackOptions): AsyncGenerator<Buffer, void, undefined> {
+export async function* pack(options: PackOptions): AsyncGenerator<Uint8Array, void, undefined> {
   yield* packEntry(options.directory, options.name, options.as ?? '', 0, options);
-  yield Buffer.alloc(2 * BLOCK_BYTES);
+  yield new Uint8Array(2 * BLOCK_BYTES);
 }
 
 async function* packEntry(
@@ -34,7 +36,7 @@ async function* packEntry(
   path: string,
   depth: number,
   options: PackOptions,
-): AsyncGenerator<Buffer, void, undefined> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     const status = await directory.stat(name);
     const attributes = { mode: status.mode & 0o777, mtime: Math.floor(status.mtimeMs / 1000) };
@@ -66,8 +68,8 @@ async function* packFile(
   name: string,
   path: string,
   attributes: { readonly mode: number; readonly mtime: number },
-  { onLeftOut, onBytes }: PackOptions,
-): AsyncGenerator<Buffer, void, undefined> {
+  { onLeftOut, onBytes, onFile }: PackOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const handle = await directory.read(name);
   if (handle === null) {
     onLeftOut(path, 'no file any more');
@@ -77,7 +79,7 @@ async function* packFile(
     const { size } = await handle.stat();
     yield formatHeader({ ...attributes, name: path, type: '0', size, target: '' });
     for (let left = size; left > 0;) {
-      const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, left));
+      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, left));
       const { bytesRead } = await handle.read(buffer, 0, buffer.length);
       if (bytesRead === 0) {
         throw new SallyportError(
@@ -90,6 +92,7 @@ async function* packFile(
       yield buffer.subarray(0, bytesRead);
     }
     yield padding(size);
+    onFile?.();
   } finally {
     await handle.close();
   }

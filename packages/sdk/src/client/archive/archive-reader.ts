@@ -1,3 +1,4 @@
+import { joinBytes } from '../content.ts';
 import {
   BLOCK_BYTES,
   malformedArchive,
@@ -10,16 +11,16 @@ import {
 /** One entry of an archive, as it claims to be: nothing of it has been judged. */
 export interface ArchiveEntry {
   /** Bytes, for names need not be text. */
-  readonly path: Buffer;
+  readonly path: Uint8Array;
   readonly kind: 'file' | 'directory' | 'link' | 'other';
   readonly mode: number;
   readonly size: number;
   /** Seconds since 1970. */
   readonly mtime: number;
   /** Where a link points. */
-  readonly target: Buffer;
+  readonly target: Uint8Array;
   /** The content of a file, to be read before the next entry is asked for; what is left of it then is passed over. */
-  readonly content: AsyncIterable<Buffer>;
+  readonly content: AsyncIterable<Uint8Array>;
 }
 
 /**
@@ -27,11 +28,11 @@ export interface ArchiveEntry {
  *
  * @throws SallyportError COPY_REFUSED for what is no archive, or ends in the middle.
  */
-export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerator<ArchiveEntry, void, undefined> {
+export async function* readArchive(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<ArchiveEntry, void, undefined> {
   const source = new ByteSource(chunks);
   let pax: PaxRecords = {};
-  let longName: Buffer | undefined;
-  let longTarget: Buffer | undefined;
+  let longName: Uint8Array | undefined;
+  let longTarget: Uint8Array | undefined;
   try {
     for (;;) {
       const header = parseHeader(await source.take(BLOCK_BYTES));
@@ -51,7 +52,7 @@ export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerato
       // Links and directories have no content, whatever their size says.
       const size = header.type === '2' || header.type === '5' || header.type === '1' ? 0 : claimed;
       let left = size;
-      const content = async function* (): AsyncGenerator<Buffer, void, undefined> {
+      const content = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
         while (left > 0) {
           const chunk = await source.some(left);
           left -= chunk.length;
@@ -97,33 +98,33 @@ function paddingBytes(size: number): number {
   return (BLOCK_BYTES - (size % BLOCK_BYTES)) % BLOCK_BYTES;
 }
 
-function withoutNul(content: Buffer): Buffer {
+function withoutNul(content: Uint8Array): Uint8Array {
   const end = content.indexOf(0);
   return end < 0 ? content : content.subarray(0, end);
 }
 
 /** Takes bytes of a stream in the portions that a reader wants. */
 class ByteSource {
-  readonly #chunks: AsyncIterator<Buffer>;
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #rest: Uint8Array = new Uint8Array(0);
 
-  constructor(chunks: AsyncIterable<Buffer>) {
+  constructor(chunks: AsyncIterable<Uint8Array>) {
     this.#chunks = chunks[Symbol.asyncIterator]();
   }
 
   /** Exactly so many bytes; for few. */
-  async take(count: number): Promise<Buffer> {
-    const parts: Buffer[] = [];
+  async take(count: number): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
     for (let left = count; left > 0;) {
       const part = await this.some(left);
       parts.push(part);
       left -= part.length;
     }
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    return parts.length === 1 ? parts[0]! : joinBytes(parts);
   }
 
   /** At least one byte and at most so many. */
-  async some(most: number): Promise<Buffer> {
+  async some(most: number): Promise<Uint8Array> {
     while (this.#rest.length === 0) {
       const next = await this.#chunks.next();
       if (next.done === true) throw malformedArchive('it ends in the middle');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { readEvents, type StreamEvent } from './event-stream.ts';
 
-async function collect(chunks: readonly Buffer[]): Promise<StreamEvent[]> {
+async function collect(chunks: readonly Uint8Array[]): Promise<StreamEvent[]> {
   const events: StreamEvent[] = [];
   for await (const event of readEvents((async function* () { yield* chunks; })())) events.push(event); // prettier-ignore
   return events;

@@ -99,6 +99,8 @@ export const ERROR_CODES = [
   'SIGNATURE_REFUSED',
   // A command was to run as somebody whom the sandbox does not have.
   'USER_REFUSED',
+  // The API: a secret of that name is stored already, and was not to be replaced.
+  'SECRET_EXISTS',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

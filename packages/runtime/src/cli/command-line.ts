@@ -20,6 +20,7 @@ import { addStartCommand } from './start.ts';
 import { addStopCommand } from './stop.ts';
 import { exitStatusOf, explainUsage, reportError } from './report.ts';
 import { addRunCommand } from './run.ts';
+import { addSecretCommand } from './secret.ts';
 import { addStatsCommand } from './stats.ts';
 import { readVersion } from './version.ts';
 import { addVersionCommand } from './versions.ts';
@@ -56,6 +57,7 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
   addEventsCommand(program);
   addCopyCommand(program, settle);
   addPolicyCommand(program, settle);
+  addSecretCommand(program, settle);
   addResetCommand(program, settle);
   addDaemonCommand(program, settle);
   addDoctorCommand(program, settle);

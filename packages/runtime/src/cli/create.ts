@@ -1,11 +1,15 @@
 import { resolve } from 'node:path';
-import type { SandboxCreate, SandboxInfo } from '@sallyport/sdk';
+import type { SandboxCreate, SandboxInfo, SecretSpec } from '@sallyport/sdk';
 import type { Command } from 'commander';
+import { serviceUnknown } from '../engine/effective-secrets.ts';
 import type { RunPlan } from '../engine/plan.ts';
 import { formatHostAndPort } from '../policy/host-name.ts';
+import type { BoundSecret } from '../secrets/bound-secret.ts';
 import { handOverValue } from '../secrets/secret-set-sealing.ts';
 import { formatLocation, formatSecretHost } from '../secrets/secret-spec.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
+import { findService } from '../services/catalogue.ts';
+import { credentialInEnvironment } from '../services/credential.ts';
 import { connect } from './daemon-connection.ts';
 import { withProgress } from './progress.ts';
 import { createReporter } from './report.ts';
@@ -51,23 +55,37 @@ interface OwnFlags {
   readonly json?: boolean;
 }
 
+function ownRequestOf(secret: BoundSecret): SecretSpec {
+  const hosts = secret.hosts.map(formatSecretHost);
+  return {
+    source: 'value',
+    env: secret.env,
+    name: secret.name,
+    value: handOverValue(secret.value, (text) => text),
+    allowHosts: hosts.filter((host) => !host.includes('*')),
+    allowHostPatterns: hosts.filter((host) => host.includes('*')),
+    locations: secret.locations.map(formatLocation),
+  };
+}
+
+/** A service with the key of this environment; without one it has to be stored. */
+function serviceRequestOf(name: string): SecretSpec {
+  const definition = findService(name);
+  if (definition === undefined) throw serviceUnknown(name);
+  const found = credentialInEnvironment(definition, process.env);
+  return found === null ? { source: 'store', name } : { source: 'service', service: name, value: found.text };
+}
+
 /** What the daemon is asked for, of a plan that would be run here otherwise. */
 export function createRequestOf(plan: RunPlan): SandboxCreate {
   const { network, limits } = plan;
   return {
     env: Object.fromEntries(plan.environment),
-    secrets: plan.secrets.secrets.map((secret) => {
-      const hosts = secret.hosts.map(formatSecretHost);
-      return {
-        source: 'value',
-        env: secret.env,
-        name: secret.name,
-        value: handOverValue(secret.value, (text) => text),
-        allowHosts: hosts.filter((host) => !host.includes('*')),
-        allowHostPatterns: hosts.filter((host) => host.includes('*')),
-        locations: secret.locations.map(formatLocation),
-      };
-    }),
+    secrets: [
+      ...plan.secrets.secrets.map(ownRequestOf),
+      ...plan.named.map(({ name, env }) => ({ source: 'store' as const, name, ...(env === null ? {} : { env }) })),
+      ...plan.services.map(serviceRequestOf),
+    ],
     network: {
       allow: [...network.allow],
       deny: [...network.deny],

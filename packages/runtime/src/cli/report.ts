@@ -39,6 +39,8 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'EXEC_ENDED':
     case 'FILE_NOT_FOUND':
     case 'COPY_REFUSED':
+    case 'SECRET_EXISTS':
+    case 'SECRET_NOT_FOUND':
     case 'USER_REFUSED':
       return 2;
     default:

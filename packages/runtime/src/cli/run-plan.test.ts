@@ -12,7 +12,7 @@ const directory = mkdtempSync(join(tmpdir(), 'sallyport-plan-'));
 after(() => rmSync(directory, { recursive: true }));
 
 const NO_FLAGS: RunFlags = {
-  secret: [], secretIn: [], allow: [], deny: [], tunnel: [], env: [], envFile: [], volume: [], workspace: true, resolve: [], upstreamCa: [],
+  secret: [], service: [], secretIn: [], allow: [], deny: [], tunnel: [], env: [], envFile: [], volume: [], workspace: true, resolve: [], upstreamCa: [],
   clientCert: [],
 }; // prettier-ignore
 
@@ -158,7 +158,6 @@ test('planRun() refuses secrets that are unset, contradictory or exposed, and ne
     [{ secret, env: ['T=x'] }, 'SECRET_CONFLICT'],
     [{ secret, env: [`COPY=<${value}>`] }, 'SECRET_CONFLICT'],
     [{ secret, env: ['COPY'] }, 'SECRET_CONFLICT', { COPY: value }],
-    [{ secret: ['STORED'] }, 'NOT_SUPPORTED_YET'],
     [{ workdir: 'relative' }, 'INVALID_MOUNT'],
   ];
   for (const [flags, code, environment] of cases) {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import { stateDirectory } from '../engine/state-directory.ts';
+import type { NamedSecret } from '../engine/effective-secrets.ts';
 import type { RunPlan } from '../engine/plan.ts';
 import { DEFAULT_PIDS, parseCpus, parseDuration, parseMemory, parsePids } from '../sandbox/limits.ts';
 import type { Location } from '../secrets/bound-secret.ts';
@@ -13,6 +14,7 @@ import {
   parseLocations,
   parseResolve,
   parseSecretSpec,
+  type SecretSpec,
 } from '../secrets/secret-spec.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
@@ -22,6 +24,7 @@ import type { Reporter } from './report.ts';
 /** The options of `run` as Commander hands them over. */
 export interface RunFlags {
   readonly secret: readonly string[];
+  readonly service: readonly string[];
   readonly secretIn: readonly string[];
   readonly allow: readonly string[];
   readonly deny: readonly string[];
@@ -65,7 +68,13 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 export function planRun(flags: RunFlags, command: readonly string[], host: HostContext, reporter: Reporter): RunPlan {
   const environment = planEnvironment(flags, host);
   const locations = parseLocations(flags.secretIn);
-  const inputs = flags.secret.map((text) => readSecret(text, locations, host, reporter));
+  const inputs: SecretInput[] = [];
+  const named: NamedSecret[] = [];
+  for (const text of flags.secret) {
+    const spec = parseSecretSpec(text, locations);
+    if (spec.kind === 'named') named.push({ name: spec.name, env: spec.env ?? null });
+    else inputs.push(readSecret(spec, locations, host, reporter));
+  }
   const secrets = createSecretSet({
     inputs,
     locations,
@@ -92,6 +101,8 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
     name,
     command,
     secrets,
+    named,
+    services: flags.service,
     network: {
       allow: flags.allow,
       deny: flags.deny,
@@ -121,14 +132,12 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
   };
 }
 
-function readSecret(text: string, locations: readonly Location[], host: HostContext, reporter: Reporter): SecretInput {
-  const spec = parseSecretSpec(text, locations);
-  if (spec.kind === 'named') {
-    throw new SallyportError(
-      'NOT_SUPPORTED_YET',
-      `--secret ${spec.name}: stored secrets are not supported yet. Bind a host variable instead: --secret ${spec.name}@HOST.`,
-    );
-  }
+function readSecret(
+  spec: Extract<SecretSpec, { kind: 'bound' }>,
+  locations: readonly Location[],
+  host: HostContext,
+  reporter: Reporter,
+): SecretInput {
   for (const warning of spec.warnings) reporter.notice(warning);
   if (spec.value !== undefined) return { env: spec.env, value: spec.value, hosts: spec.hosts };
   const value = host.environment[spec.env];

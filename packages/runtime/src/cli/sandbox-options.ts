@@ -4,6 +4,7 @@ import type { RunFlags } from './run-plan.ts';
 /** The repeatable options; without a default of Commander's, which help would print. */
 export const REPEATABLE = {
   secret: [],
+  service: [],
   secretIn: [],
   allow: [],
   deny: [],
@@ -25,7 +26,12 @@ export function addSandboxOptions(command: Command): Command {
   return command
     .option(
       '--secret <spec>',
-      'ENV@HOST[,HOST...] (value from the host variable ENV) or ENV=VALUE@HOST[,HOST...]; HOST: name, *.name, **.name, :port, http://name for cleartext',
+      'ENV@HOST[,HOST...] (value from the host variable ENV) or ENV=VALUE@HOST[,HOST...]; HOST: name, *.name, **.name, :port, http://name for cleartext. NAME or NAME:ENV: a stored secret',
+      collect,
+    )
+    .option(
+      '--service <name>',
+      'a service, such as anthropic or github: with the stored key, else the one in the usual host variable',
       collect,
     )
     .option(

@@ -13,10 +13,12 @@ import { fileHandlers } from './api/files.ts';
 import { observationHandlers } from './api/observation.ts';
 import { sandboxHandlers } from './api/sandboxes.ts';
 import { secretHandlers } from './api/secrets.ts';
+import { storedSecretHandlers } from './api/stored-secrets.ts';
 import { createApiServer } from './api/server.ts';
 import { takeDaemonLock } from './lock.ts';
 import type { DaemonPaths } from './paths.ts';
 import { SandboxRegistry } from './registry.ts';
+import { SecretShelf } from './secret-shelf.ts';
 import { openDatabase } from './store/database.ts';
 import { EventTable } from './store/event-table.ts';
 import { ExecTable } from './store/exec-table.ts';
@@ -60,9 +62,16 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   const database = openDatabase(paths.database);
   const events = new EventTable(database);
   const onDefect = (error: unknown): void => log(describeDefect(error));
-  const registry = new SandboxRegistry(
+  const shelf = await SecretShelf.open({
+    stateDirectory: paths.state,
+    environment: process.env,
+    // Whoever asks through this daemon is answered when it is in force; this is for what other processes change.
+    onChange: () => void registry.applyStored().catch(onDefect),
+  });
+  const registry: SandboxRegistry = new SandboxRegistry(
     {
       paths,
+      shelf,
       sandboxes: new SandboxTable(database),
       execs: new ExecTable(database),
       tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => {
@@ -106,6 +115,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
       ...sandboxHandlers(registry),
       ...execHandlers(registry),
       ...secretHandlers(registry),
+      ...storedSecretHandlers(registry, shelf),
       ...fileHandlers(registry),
       ...observationHandlers(registry, events),
     } satisfies Record<string, Handler>,
@@ -119,6 +129,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   log(sandboxes ? 'the daemon stops, and its sandboxes' : 'the daemon stops');
   await closeServer(server, stopping);
   await registry.close(sandboxes);
+  await shelf.close();
   rmSync(paths.socket, { force: true });
   database.close();
   lock.release();

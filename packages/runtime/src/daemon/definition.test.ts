@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { composeSecrets } from '../engine/sandbox-secrets.ts';
 import {
   changeSecret,
   defineSandbox,
   environmentOf,
   fitsAny,
+  ownSecretsOf,
   removeSecret,
   rulesOf,
   showSecret,
@@ -15,25 +17,42 @@ const VALUE = 'canary-value-4711';
 const secret = { source: 'value' as const, env: 'TOKEN', value: VALUE, allowHosts: ['api.example.com'] };
 const define = (asked: Parameters<typeof defineSandbox>[0]) => defineSandbox(asked, '/audit.jsonl', 1000);
 
-test('defineSandbox() keeps values apart from what is written down', () => {
-  const { definition, values } = define({ secrets: [{ ...secret, name: 'github', locations: ['header:X-Key'] }] });
+type Definition = ReturnType<typeof define>;
+const composed = async ({ definition, values }: Definition) =>
+  await composeSecrets({
+    sandbox: 'box',
+    ...ownSecretsOf(definition, values),
+    stored: null,
+    placeholderKey: new Uint8Array(32),
+  });
+const rules = async (made: Definition) => rulesOf(made.definition, made.values, (await composed(made)).set);
+
+test('defineSandbox() keeps values apart from what is written down', async () => {
+  const made = define({ secrets: [{ ...secret, name: 'github', locations: ['header:X-Key'] }] });
+  const { definition, values } = made;
   assert.ok(!JSON.stringify(definition).includes(VALUE));
   assert.ok(!JSON.stringify([...values]).includes(VALUE));
   const [kept] = definition.secrets;
   assert.ok(kept !== undefined);
   assert.match(kept.placeholder, /^sp_TOKEN_[0-9A-Za-z]{22}$/);
   assert.deepEqual([kept.name, kept.hosts, kept.locations], ['github', ['api.example.com'], ['header:x-key']]);
-  assert.deepEqual(environmentOf(definition, 'box'), { SALLYPORT_SANDBOX: 'box', TOKEN: kept.placeholder });
+  assert.deepEqual(environmentOf(definition, 'box', (await composed(made)).variables), {
+    SALLYPORT_SANDBOX: 'box',
+    TOKEN: kept.placeholder,
+  });
   assert.equal(showSecret(kept, values).available, true);
-  assert.equal(rulesOf(definition, values).closed, null);
+  assert.equal((await rules(made)).closed, null);
 });
 
-test('rulesOf() closes the gate where a value is lost, and says whose', () => {
+test('rulesOf() closes the gate where a value is lost, and says whose', async () => {
   const { definition } = define({ secrets: [secret] });
-  const { closed, secrets } = rulesOf(definition, new Map());
+  const { closed, secrets } = await rules({ definition, values: new Map() });
   assert.deepEqual([closed?.status, closed?.code], [502, 'SECRET_VALUE_LOST']);
   assert.match(closed?.detail ?? '', /TOKEN/);
-  assert.deepEqual(secrets.secrets, []);
+  assert.deepEqual(
+    secrets.secrets.map(({ value }) => value.isKnown),
+    [false],
+  );
 });
 
 test('changeSecret() rotates in place, and needs value and hosts for a new one', () => {
@@ -59,12 +78,14 @@ test('changeSecret() rotates in place, and needs value and hosts for a new one',
   assert.throws(() => removeSecret(removed, 'TOKEN'), { code: 'SECRET_NOT_FOUND' });
 });
 
-test('defineSandbox() refuses what cannot be', () => {
+test('defineSandbox() refuses what cannot be', async () => {
   const cases: [Parameters<typeof define>[0], string][] = [
     [{ image: 'python' }, 'NOT_SUPPORTED_YET'],
     [{ runtime: './runc' }, 'RUNTIME_UNKNOWN'],
-    [{ secrets: [{ source: 'store', name: 'HF_TOKEN' }] }, 'NOT_SUPPORTED_YET'],
-    [{ secrets: [{ ...secret, onViolation: 'block' }] }, 'NOT_SUPPORTED_YET'],
+    [{ secrets: [{ source: 'service', service: 'nobody', value: VALUE }] }, 'SERVICE_UNKNOWN'],
+    [{ secrets: [{ source: 'service', service: 'aws', value: VALUE }] }, 'INVALID_SECRET_VALUE'],
+    [{ secrets: [{ ...secret, methods: ['GE T'] }] }, 'INVALID_METHOD'],
+    [{ secrets: [{ ...secret, path: 'v1' }] }, 'INVALID_PATH_GLOB'],
     [{ secrets: [{ ...secret, allowHosts: [] }] }, 'INVALID_SECRET_SPEC'],
     [{ secrets: [{ ...secret, allowHosts: ['*.example.com'] }] }, 'INVALID_HOST_PATTERN'],
     [{ secrets: [{ ...secret, allowHosts: ['exa mple.com'] }] }, 'INVALID_HOST_PATTERN'],
@@ -83,17 +104,17 @@ test('defineSandbox() refuses what cannot be', () => {
   ];
   for (const [asked, code] of cases) assert.throws(() => define(asked), { code }, JSON.stringify(asked));
   const twice = define({ secrets: [secret, { ...secret, allowHosts: ['b.example.com'] }] });
-  assert.throws(() => rulesOf(twice.definition, twice.values), { code: 'SECRET_CONFLICT' });
+  await assert.rejects(rules(twice), { code: 'SECRET_CONFLICT' });
   const exposed = define({ env: { COPY: `x${VALUE}` }, secrets: [secret] });
-  assert.throws(() => rulesOf(exposed.definition, exposed.values), { code: 'SECRET_CONFLICT' });
+  await assert.rejects(rules(exposed), { code: 'SECRET_CONFLICT' });
 });
 
-test('a client certificate opens its host, and no mount may show its key', () => {
+test('a client certificate opens its host, and no mount may show its key', async () => {
   const certificate = '/keys/a,b.crt';
   const { definition } = define({
     network: { clientCertificates: [{ host: 'A.example', certificate, key: '/keys/a.key' }] },
   });
-  const { network } = rulesOf(definition, new Map());
+  const { network } = await rules({ definition, values: new Map() });
   assert.deepEqual(network.clientCertificates, [
     {
       host: 'a.example',

@@ -9,15 +9,18 @@ import {
   type ValueSecret,
 } from '@sallyport/sdk';
 import { installationDirectory } from '../engine/installation.ts';
+import { serviceUnknown, type NamedSecret } from '../engine/effective-secrets.ts';
 import type { PreparationOptions, SandboxRules } from '../engine/lasting-sandbox.ts';
+import type { SandboxSecretsInput } from '../engine/sandbox-secrets.ts';
 import { formatHostAndPort } from '../policy/host-name.ts';
+import { parseMethod } from '../policy/method.ts';
+import { parsePathGlob } from '../policy/path-glob.ts';
 import { formatResolve } from '../policy/resolve-pin.ts';
 import { warnOfSharedHost } from '../policy/shared-hosts.ts';
 import { DEFAULT_PIDS } from '../sandbox/limits.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
 import { derivePlaceholder, fillPlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
-import type { RedactionRule } from '../secrets/redact.ts';
-import { createSecretSet, type SecretSet } from '../secrets/secret-set.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import {
   checkSecretValue,
@@ -27,7 +30,10 @@ import {
   parseResolve,
   readSecretHosts,
 } from '../secrets/secret-spec.ts';
-import type { SecretValue } from '../secrets/secret-value.ts';
+import { SecretValue } from '../secrets/secret-value.ts';
+import type { ViolationAction } from '../secrets/stored-secret.ts';
+import { findService } from '../services/catalogue.ts';
+import { readCredential } from '../services/credential.ts';
 import {
   bindClientCertificate,
   refuseTwoCertificates,
@@ -41,6 +47,10 @@ export interface SecretDefinition {
   readonly placeholder: string;
   readonly hosts: readonly string[];
   readonly locations: readonly string[];
+  /** This and the next two are left out by former versions. */
+  readonly methods?: readonly string[];
+  readonly path?: string | null;
+  readonly onViolation?: ViolationAction;
   /** ms since 1970. */
   readonly updatedAt: number;
 }
@@ -49,7 +59,14 @@ export interface SecretDefinition {
 export interface SandboxDefinition {
   readonly image: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Its own secrets. */
   readonly secrets: readonly SecretDefinition[];
+  /** Stored secrets that were asked for by name. Left out by former versions, as are the next two. */
+  readonly named?: readonly NamedSecret[];
+  /** Services whose value came with the sandbox. */
+  readonly services?: readonly string[];
+  /** What the variables of stored secrets have held since the sandbox was started. */
+  readonly placeholders?: Readonly<Record<string, string>>;
   readonly network: {
     readonly allow: readonly string[];
     readonly deny: readonly string[];
@@ -73,8 +90,13 @@ export interface SandboxDefinition {
   readonly lifetimeMs: number | null;
 }
 
-/** Values by the placeholder that stands for them. */
+/** Values of a sandbox's own by the placeholder that stands for them, and those of services by {@link serviceKey}. */
 export type SecretValues = ReadonlyMap<string, SecretValue>;
+
+/** By what the value of a service that came with the sandbox is kept. No placeholder has a colon. */
+export function serviceKey(service: string): string {
+  return `service:${service}`;
+}
 
 const DEFAULT_IMAGE = 'host';
 const DEFAULT_RUNTIME = 'runc';
@@ -102,17 +124,35 @@ export function defineSandbox(
     throw new SallyportError('RUNTIME_UNKNOWN', `The path of the runtime ${JSON.stringify(runtime)} is not absolute.`);
   }
   const values = new Map<string, SecretValue>();
-  const secrets = (asked.secrets ?? []).map((secret) => {
-    if (secret.source === 'store') throw storedSecret(secret.name);
-    const { definition, value } = defineSecret(secret, nowMs);
-    values.set(definition.placeholder, value);
-    return definition;
-  });
+  const secrets: SecretDefinition[] = [];
+  const named: NamedSecret[] = [];
+  const services = new Set<string>();
+  for (const secret of asked.secrets ?? []) {
+    switch (secret.source) {
+      case 'store':
+        named.push({ name: secret.name, env: secret.env ?? null });
+        break;
+      case 'service':
+        values.set(serviceKey(secret.service), checkGivenService(secret.service, secret.value));
+        services.add(secret.service);
+        break;
+      case 'value': {
+        const { definition, value } = defineSecret(secret, nowMs);
+        values.set(definition.placeholder, value);
+        secrets.push(definition);
+        break;
+      }
+      default:
+        throw new TypeError(`unknown source ${String(secret satisfies never)}`);
+    }
+  }
   const { network = {}, limits = {} } = asked;
   const definition: SandboxDefinition = {
     image,
     env: asked.env ?? {},
     secrets,
+    named,
+    services: [...services],
     network: {
       allow: network.allow ?? [],
       deny: network.deny ?? [],
@@ -154,16 +194,16 @@ function defineClientCertificates(asked: NonNullable<Network['clientCertificates
   return specs;
 }
 
-function storedSecret(name: string): SallyportError {
-  return new SallyportError(
-    'NOT_SUPPORTED_YET',
-    `The secret ${JSON.stringify(name)}: stored secrets are not supported yet. Give its value and the hosts that it is for.`,
-  );
+/** Checks the value of a service that comes with a sandbox. @throws SallyportError SERVICE_UNKNOWN, INVALID_SECRET_VALUE */
+function checkGivenService(service: string, text: string): SecretValue {
+  const definition = findService(service);
+  if (definition === undefined) throw serviceUnknown(service);
+  readCredential(definition, text);
+  return new SecretValue(text);
 }
 
 function defineSecret(asked: ValueSecret, nowMs: number) {
   const name = asked.name ?? asked.env;
-  refuseViolationHandling(asked.onViolation, name);
   const locations = parseLocations(asked.locations ?? []);
   const value = checkSecretValue(asked.value, name, locations);
   const definition: SecretDefinition = {
@@ -172,17 +212,20 @@ function defineSecret(asked: ValueSecret, nowMs: number) {
     placeholder: makePlaceholder(asked.env, asked.placeholder),
     hosts: checkHosts(name, asked.allowHosts ?? [], asked.allowHostPatterns ?? []),
     locations: locations.map(formatLocation),
+    ...restrictionsOf(asked),
     updatedAt: nowMs,
   };
   return { definition, value };
 }
 
-function refuseViolationHandling(asked: string | undefined, name: string): void {
-  if (asked === undefined || asked === 'pass') return;
-  throw new SallyportError(
-    'NOT_SUPPORTED_YET',
-    `The secret ${JSON.stringify(name)}: onViolation ${JSON.stringify(asked)} is not supported yet. Placeholders that are met elsewhere stay what they are, and are recorded.`,
-  );
+/** @throws SallyportError INVALID_METHOD, INVALID_PATH_GLOB */
+function restrictionsOf({
+  methods = [],
+  path = null,
+  onViolation = 'pass',
+}: Pick<ValueSecret, 'methods' | 'path' | 'onViolation'>) {
+  if (path !== null) parsePathGlob(path);
+  return { methods: methods.map(parseMethod), path, onViolation };
 }
 
 function makePlaceholder(env: string, template: string | undefined): string {
@@ -219,7 +262,6 @@ export function changeSecret(
   update: SecretUpdate,
   nowMs: number,
 ): SecretChange {
-  refuseViolationHandling(update.onViolation, name);
   const known = definition.secrets.find((secret) => secret.name === name);
   const locations = parseLocations(update.locations ?? known?.locations ?? []);
   const value = update.value === undefined ? undefined : checkSecretValue(update.value, name, locations);
@@ -243,6 +285,11 @@ export function changeSecret(
         ? known.hosts
         : checkHosts(name, update.allowHosts ?? [], update.allowHostPatterns ?? []),
     locations: locations.map(formatLocation),
+    ...restrictionsOf({
+      methods: update.methods ?? [...(known?.methods ?? [])],
+      path: update.path === undefined ? (known?.path ?? null) : update.path,
+      onViolation: update.onViolation ?? known?.onViolation,
+    }),
     updatedAt: nowMs,
   };
   const next = new Map(values);
@@ -280,21 +327,70 @@ export function showSecret(secret: SecretDefinition, values: SecretValues): Secr
     hosts: [...hosts],
     locations: [...locations],
     available: values.has(placeholder),
+    origin: 'own',
+    kind: 'custom',
     updatedAt: new Date(updatedAt).toISOString(),
   };
+}
+
+/** What {@link composeSecrets} takes of a sandbox's own. @throws SallyportError SECRET_CONFLICT for two secrets of one name or variable. */
+export function ownSecretsOf(
+  definition: SandboxDefinition,
+  values: SecretValues,
+): Pick<SandboxSecretsInput, 'own' | 'given' | 'named' | 'plain' | 'placeholders'> {
+  const names = new Set<string>();
+  const variables = new Set<string>();
+  for (const { name, env } of definition.secrets) {
+    if (names.has(name) || variables.has(env)) {
+      throw new SallyportError(
+        'SECRET_CONFLICT',
+        `There are two secrets of the name or variable ${JSON.stringify(variables.has(env) ? env : name)}. Leave one out.`,
+      );
+    }
+    names.add(name);
+    variables.add(env);
+  }
+  return {
+    own: definition.secrets.map(
+      ({ name, env, placeholder, hosts, locations, methods = [], path = null, onViolation = 'pass' }) => ({
+        env,
+        name,
+        placeholder,
+        // A lost one keeps its place; the gate is closed meanwhile.
+        value: values.get(placeholder) ?? SecretValue.UNKNOWN,
+        hosts: readSecretHosts(hosts, name),
+        locations: parseLocations(locations),
+        ...(methods.length === 0 ? {} : { methods }),
+        ...(path === null ? {} : { path: parsePathGlob(path) }),
+        onViolation,
+      }),
+    ),
+    given: new Map((definition.services ?? []).map((service) => [service, values.get(serviceKey(service))])),
+    named: definition.named ?? [],
+    plain: new Map(Object.entries(definition.env)),
+    placeholders: new Map(Object.entries(definition.placeholders ?? {})),
+  };
+}
+
+/** The sandbox's own secrets whose values are lost, by name. */
+export function lostSecrets(definition: SandboxDefinition, values: SecretValues): readonly string[] {
+  return [
+    ...definition.secrets.filter(({ placeholder }) => !values.has(placeholder)).map(({ name }) => name),
+    ...(definition.services ?? []).filter((service) => !values.has(serviceKey(service))),
+  ];
 }
 
 /**
  * What the gate goes by. Where the value of a secret is lost, the gate is to be closed: nobody can tell what must be taken out of responses.
  *
- * @throws SallyportError SECRET_CONFLICT and whatever else keeps secrets and rules from being told apart.
+ * @throws SallyportError SECRET_CONFLICT when a plain variable holds a secret's value.
  */
-export function rulesOf(definition: SandboxDefinition, values: SecretValues): SandboxRules {
-  const lost = definition.secrets.filter(({ placeholder }) => !values.has(placeholder)).map(({ name }) => name);
-  const secrets = secretSetOf(definition, values);
+export function rulesOf(definition: SandboxDefinition, values: SecretValues, secrets: SecretSet): SandboxRules {
+  const lost = lostSecrets(definition, values);
   refuseExposure(secrets, [], new Map(Object.entries(definition.env)));
   return {
     secrets,
+    own: values,
     network: {
       allow: definition.network.allow,
       deny: definition.network.deny,
@@ -315,43 +411,13 @@ export function rulesOf(definition: SandboxDefinition, values: SecretValues): Sa
   };
 }
 
-function secretSetOf(definition: SandboxDefinition, values: SecretValues): SecretSet {
-  const names = new Set<string>();
-  const byEnv = new Map<string, SecretDefinition>();
-  for (const secret of definition.secrets) {
-    if (names.has(secret.name) || byEnv.has(secret.env)) {
-      throw new SallyportError(
-        'SECRET_CONFLICT',
-        `There are two secrets of the name or variable ${JSON.stringify(byEnv.has(secret.env) ? secret.env : secret.name)}. Leave one out.`,
-      );
-    }
-    names.add(secret.name);
-    byEnv.set(secret.env, secret);
-  }
-  return createSecretSet({
-    inputs: definition.secrets.flatMap(({ name, env, placeholder, hosts, locations }) => {
-      const value = values.get(placeholder);
-      if (value === undefined) return [];
-      return [{ env, name, value, hosts: readSecretHosts(hosts, name), locations: parseLocations(locations) }];
-    }),
-    locations: [],
-    plainNames: Object.keys(definition.env),
-    placeholderFor: (env) => byEnv.get(env)?.placeholder ?? '',
-  });
-}
-
-/** The values that a vault kept, by placeholder; none where they are lost. */
-export function valuesOf(rules: readonly RedactionRule[] | null): SecretValues {
-  return new Map(
-    (rules ?? []).flatMap(({ placeholder, values: [value] }) => (value === undefined ? [] : [[placeholder, value]])),
-  );
-}
-
-/** The variables of every command: plain ones, and placeholders. */
-export function environmentOf(definition: SandboxDefinition, name: string): Record<string, string> {
-  const environment: Record<string, string> = { ...definition.env, SALLYPORT_SANDBOX: name };
-  for (const { env, placeholder } of definition.secrets) environment[env] = placeholder;
-  return environment;
+/** The variables of every command: plain ones, and what secrets put there. */
+export function environmentOf(
+  definition: SandboxDefinition,
+  name: string,
+  variables: ReadonlyMap<string, string>,
+): Record<string, string> {
+  return { ...definition.env, SALLYPORT_SANDBOX: name, ...Object.fromEntries(variables) };
 }
 
 /** What cannot be changed once the container runs. */

@@ -12,21 +12,25 @@ import {
   type SecretInfo,
   type SecretUpdate,
 } from '@sallyport/sdk';
-import { LastingSandbox, prepareSandbox, type PreparedSandbox } from '../engine/lasting-sandbox.ts';
+import { LastingSandbox, prepareSandbox, type PreparedSandbox, type SandboxRules } from '../engine/lasting-sandbox.ts';
+import { composeSecrets, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
 import { isHolderAlive } from '../airlock/lasting-holder.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
+import { formatSecretHost } from '../secrets/secret-spec.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import {
   changeSecret,
   environmentOf,
+  lostSecrets,
+  ownSecretsOf,
   removeSecret,
   rulesOf,
   showPins,
   showSecret,
   specOf,
-  valuesOf,
   warningsOf,
+  type SandboxDefinition,
   type SecretChange,
   type SecretValues,
 } from './definition.ts';
@@ -34,6 +38,8 @@ import { nextState, recoveredState } from './lifecycle.ts';
 import { monotonicMs, type ManagedExec } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
 import { SandboxExecs } from './sandbox-execs.ts';
+import type { SecretShelf } from './secret-shelf.ts';
+import { showEffective } from './effective-list.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
 import type { Turnstile } from './turnstile.ts';
@@ -48,6 +54,8 @@ export interface SandboxSurroundings {
   readonly paths: DaemonPaths;
   readonly sandboxes: SandboxTable;
   readonly execs: ExecTable;
+  /** What is stored, for this sandbox and others. */
+  readonly shelf: SecretShelf;
   /** Adds an event; never throws. */
   readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
   /** Trusted roots for upstreams, with these further files. */
@@ -69,6 +77,10 @@ export class ManagedSandbox {
   #row: SandboxRow;
   #values: SecretValues;
   #live: LastingSandbox | null = null;
+  /** What is in force while it runs. */
+  #secrets: SandboxSecrets | null = null;
+  /** Why a change of what is stored is not in force here; for people. */
+  #staleness: string | null = null;
   readonly #execs: SandboxExecs;
   #queue: Promise<unknown> = Promise.resolve();
   #lifetime: NodeJS.Timeout | null = null;
@@ -123,7 +135,8 @@ export class ManagedSandbox {
   /** As the API shows it. */
   get info(): SandboxInfo {
     const { id, name, state, reason, definition, notices, createdAt, startedAt, stoppedAt } = this.#row;
-    const lost = definition.secrets.some(({ placeholder }) => !this.#values.has(placeholder));
+    const lost = lostSecrets(definition, this.#values).length > 0;
+    const effective = this.#secrets?.effective.map((secret) => showEffective(secret, this.#secrets).name) ?? [];
     return {
       id,
       name,
@@ -135,7 +148,7 @@ export class ManagedSandbox {
       startedAt: startedAt === null ? null : new Date(startedAt).toISOString(),
       stoppedAt: stoppedAt === null ? null : new Date(stoppedAt).toISOString(),
       env: { ...definition.env },
-      secrets: definition.secrets.map((secret) => secret.name),
+      secrets: [...new Set([...definition.secrets.map((secret) => secret.name), ...effective])],
       workspace: definition.workspace,
       volumes: definition.volumes.map((volume) => ({ ...volume })),
       workdir: definition.workdir,
@@ -144,7 +157,15 @@ export class ManagedSandbox {
       autoRemove: definition.autoRemove,
       lifetimeMs: definition.lifetimeMs,
       auditFile: definition.auditFile,
-      notices: [...new Set([...notices, ...warningsOf(definition), ...(this.#live?.warnings ?? [])])],
+      notices: [
+        ...new Set([
+          ...notices,
+          ...warningsOf(definition),
+          ...(this.#live?.warnings ?? []),
+          ...(this.#secrets?.notices ?? []),
+          ...(this.#staleness === null ? [] : [this.#staleness]),
+        ]),
+      ],
       runningExecs: this.runningExecs,
       gate: this.#live !== null && !lost ? 'open' : 'closed',
     };
@@ -170,8 +191,10 @@ export class ManagedSandbox {
   async stop(timeoutMs = DEFAULT_STOP_TIMEOUT_MS): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#enter('stop') !== 'stopping') return;
+      // Before the vault goes with its key.
+      const kept = await this.#keepOwn();
       await this.#end(timeoutMs);
-      this.#enter('stopped', { record: null, stoppedAt: Date.now(), reason: null });
+      this.#enter('stopped', { record: null, stoppedAt: Date.now(), reason: null, ...kept });
     });
     if (this.#row.definition.autoRemove && !this.isRunning) await this.remove(true);
   }
@@ -182,7 +205,7 @@ export class ManagedSandbox {
       if (this.#row.state === 'removing') throw notFound(this.name);
       this.#enter(force ? 'force remove' : 'remove');
       await this.#end(0);
-      this.#forget();
+      await this.#forget();
     });
   }
 
@@ -194,8 +217,9 @@ export class ManagedSandbox {
   async exec(asked: ExecCreate): Promise<ManagedExec> {
     const live = this.#running();
     const { definition } = this.#row;
-    refuseExposure(rulesOf(definition, this.#values).secrets, asked.command, new Map(Object.entries(asked.env ?? {})));
-    return await this.#execs.start(live, asked, { ...environmentOf(definition, this.name), ...asked.env });
+    const { set, variables } = this.#secrets ?? (await this.#compose(definition, this.#values));
+    refuseExposure(set, asked.command, new Map(Object.entries(asked.env ?? {})));
+    return await this.#execs.start(live, asked, { ...environmentOf(definition, this.name, variables), ...asked.env });
   }
 
   /** @throws SallyportError EXEC_NOT_FOUND */
@@ -203,8 +227,14 @@ export class ManagedSandbox {
     return this.#execs.find(id);
   }
 
-  listSecrets(): SecretInfo[] {
-    return this.#row.definition.secrets.map((secret) => showSecret(secret, this.#values));
+  /** Its own secrets, and those that are stored for it. */
+  async listSecrets(): Promise<SecretInfo[]> {
+    const { definition } = this.#row;
+    const composed = this.#secrets ?? (await this.#compose(definition, this.#values));
+    return [
+      ...definition.secrets.map((secret) => showSecret(secret, this.#values)),
+      ...composed.effective.map((secret) => showEffective(secret, composed)),
+    ];
   }
 
   /** Sets, changes or rotates a secret; in force when it resolves. */
@@ -222,15 +252,25 @@ export class ManagedSandbox {
     this.#tell('secret.removed', { detail: name });
   }
 
-  get policy(): Policy {
-    const { network, secrets } = this.#row.definition;
-    const { warnings } = LastingSandbox.checkRules(rulesOf(this.#row.definition, this.#values));
+  /** The whole policy, with what secrets open. */
+  async policy(): Promise<Policy> {
+    const { definition } = this.#row;
+    const { network } = definition;
+    const { set } = this.#secrets ?? (await this.#compose(definition, this.#values));
+    const { warnings } = LastingSandbox.checkRules(rulesOf(definition, this.#values, set));
     return {
       allow: [...network.allow],
       deny: [...network.deny],
       tunnel: [...network.tunnel],
       resolve: showPins(network.resolve),
-      secretHosts: secrets.flatMap(({ name, hosts }) => hosts.map((host) => ({ host, secret: name }))),
+      secretHosts: [
+        ...set.secrets.flatMap(({ name, hosts }) =>
+          hosts.map((host) => ({ host: formatSecretHost(host), secret: name })),
+        ),
+        ...set.services.flatMap(({ name, endpoints }) =>
+          endpoints.flatMap(({ hosts }) => hosts.map((host) => ({ host: formatSecretHost(host), secret: name }))),
+        ),
+      ],
       warnings: [...warnings],
     };
   }
@@ -293,9 +333,10 @@ export class ManagedSandbox {
       const { record, state } = this.#row;
       const isAlive = record !== null && isHolderAlive(record.holder);
       const found = recoveredState(state, isAlive);
+      if (found !== 'removing') this.#values = await this.#around.shelf.ownValues(this.id);
       if (found === 'removing') {
         if (record !== null && isAlive) await this.#endUnknown(record);
-        this.#forget();
+        await this.#forget();
         return;
       }
       if (found === 'running' && record !== null) {
@@ -330,7 +371,10 @@ export class ManagedSandbox {
     const { definition, name } = this.#row;
     let prepared = warm;
     try {
-      const rules = rulesOf(definition, this.#values);
+      const secrets = await this.#compose({ ...definition, placeholders: {} }, this.#values);
+      const [refusal] = secrets.refusals;
+      if (refusal !== undefined) throw refusal;
+      const rules = rulesOf(definition, this.#values, secrets.set);
       const policy = LastingSandbox.checkRules(rules);
       const trust = await this.#around.trust(definition.network.upstreamCa);
       if (prepared === undefined) {
@@ -349,6 +393,8 @@ export class ManagedSandbox {
       // From here on it would be found again.
       this.#set({ record: prepared.record });
       const live = await LastingSandbox.open(prepared, { ...this.#opening(), rules, trust });
+      this.#secrets = secrets;
+      this.#set({ definition: { ...definition, placeholders: Object.fromEntries(secrets.placeholders) } });
       this.#enter('started', {
         startedAt: Date.now(),
         stoppedAt: null,
@@ -373,9 +419,10 @@ export class ManagedSandbox {
         ...this.#opening(),
         trust,
         names: this.#around.sandboxes.names(this.id),
-        rulesFor: (kept) => {
-          this.#values = valuesOf(kept);
-          return rulesOf(definition, this.#values);
+        rulesFor: async (kept) => {
+          if (kept !== null) this.#values = kept;
+          this.#secrets = await this.#compose(definition, this.#values);
+          return this.#rulesWhereLost(rulesOf(definition, this.#values, this.#secrets.set), kept === null);
         },
       });
       this.#tell('sandbox.recovered');
@@ -415,14 +462,17 @@ export class ManagedSandbox {
   async #endedByItself(live: LastingSandbox): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#live !== live) return;
+      const kept = await this.#keepOwn();
       await this.#end(0);
       const reason = 'Its processes ended: something inside or outside has killed them.';
-      this.#enter('ended', { record: null, stoppedAt: Date.now(), reason });
+      this.#enter('ended', { record: null, stoppedAt: Date.now(), reason, ...kept });
     }).catch(() => undefined);
     if (this.#row.definition.autoRemove && this.#row.state === 'failed') await this.remove(true).catch(() => undefined);
   }
 
-  #forget(): void {
+  async #forget(): Promise<void> {
+    // What is stored under its name was there before it, or may be meant for the next one of that name: it stays.
+    await this.#around.shelf.forgetOwn(this.id).catch(() => undefined);
     this.#around.sandboxes.remove(this.id);
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
     rmSync(this.#ownDirectory, { recursive: true, force: true, maxRetries: 5 });
@@ -435,6 +485,8 @@ export class ManagedSandbox {
   async #end(timeoutMs: number): Promise<void> {
     const live = this.#live;
     this.#live = null;
+    this.#secrets = null;
+    this.#staleness = null;
     if (this.#lifetime !== null) clearTimeout(this.#lifetime);
     const { record } = this.#row;
     if (live !== null) {
@@ -472,16 +524,86 @@ export class ManagedSandbox {
   /** A change of rules or secrets: kept first, then in force at once where the sandbox runs. */
   async #change(make: () => SecretChange): Promise<void> {
     await this.#inTurn(async () => {
-      const change = make();
-      const rules = rulesOf(change.definition, change.values);
-      LastingSandbox.checkRules(rules);
-      const keep = (): void => {
-        this.#set({ definition: change.definition });
-        this.#values = change.values;
-      };
-      if (this.#live === null) keep();
-      else await this.#live.reconfigure(rules, keep);
+      const { definition, values } = make();
+      const secrets = await this.#compose(definition, values);
+      LastingSandbox.checkRules(rulesOf(definition, values, secrets.set));
+      // Before it is acknowledged: whoever finds them later must not find the former ones.
+      if (this.#live === null || this.#around.shelf.hasOwn(this.id)) {
+        await this.#around.shelf.keepOwn(this.id, values);
+      }
+      await this.#apply(definition, values, secrets);
     });
+  }
+
+  /** Takes in what is stored at this moment, where it runs. Whether anything is different. */
+  async applyStored(): Promise<boolean> {
+    if (!['starting', 'running'].includes(this.#row.state)) return false;
+    return await this.#inTurn(async () => {
+      if (this.#live === null) return false;
+      const { definition } = this.#row;
+      try {
+        const secrets = await this.#compose(definition, this.#values);
+        if (this.#secrets !== null && isSameSecrets(secrets, this.#secrets)) return false;
+        await this.#apply(definition, this.#values, secrets);
+        this.#staleness = null;
+        return true;
+      } catch (error) {
+        if (!(error instanceof SallyportError)) throw error;
+        // What it has been given stays in force; people see why.
+        this.#staleness = `what is stored has changed, but not for this sandbox: ${error.message}`;
+        return false;
+      }
+    });
+  }
+
+  async #apply(definition: SandboxDefinition, values: SecretValues, secrets: SandboxSecrets): Promise<void> {
+    const placeholders = this.#live === null ? {} : Object.fromEntries(secrets.placeholders);
+    const keep = (): void => {
+      this.#set({ definition: { ...definition, placeholders } });
+      this.#values = values;
+      if (this.#live !== null) this.#secrets = secrets;
+    };
+    if (this.#live === null) keep();
+    else await this.#live.reconfigure(rulesOf(definition, values, secrets.set), keep);
+  }
+
+  async #compose(definition: SandboxDefinition, values: SecretValues): Promise<SandboxSecrets> {
+    const { stored, placeholderKey } = this.#around.shelf;
+    return await composeSecrets({ sandbox: this.name, ...ownSecretsOf(definition, values), stored, placeholderKey });
+  }
+
+  /** Where nobody knows what the values were, the gate is closed: what comes back could not be judged. */
+  #rulesWhereLost(rules: SandboxRules, isLost: boolean): SandboxRules {
+    const hadSecrets = Object.keys(this.#row.definition.placeholders ?? {}).length > 0;
+    if (!isLost || !hadSecrets || rules.closed !== null) return rules;
+    return {
+      ...rules,
+      closed: {
+        status: 502,
+        code: 'SECRET_VALUE_LOST',
+        detail:
+          'The gate of this sandbox is closed, because it is not known any more which values its secrets have had.',
+        remedy: 'Stop the sandbox and start it again, from outside.',
+      },
+    };
+  }
+
+  /** Keeps the values of its own secrets in the store, for it will not run any more; what to note where that fails. */
+  async #keepOwn(): Promise<Partial<SandboxRow>> {
+    if (this.#row.definition.autoRemove) return {};
+    try {
+      await this.#around.shelf.keepOwn(this.id, this.#values);
+      return {};
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      const notice = `the values of its own secrets will be lost with the daemon, because they could not be stored: ${error.message}`;
+      return { notices: [...this.#row.notices.filter((text) => text !== notice), notice] };
+    }
+  }
+
+  /** Keeps the values of a sandbox that is not to be started yet. @throws SallyportError STORE_LOCKED, STORE_FAILED */
+  async keepValues(): Promise<void> {
+    await this.#inTurn(async () => await this.#around.shelf.keepOwn(this.id, this.#values));
   }
 
   #running(): LastingSandbox {

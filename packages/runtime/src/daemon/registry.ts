@@ -5,11 +5,12 @@ import { SallyportError, type SandboxCreate } from '@sallyport/sdk';
 import { endForsakenHolder } from '../airlock/lasting-holder.ts';
 import { checkAuditFile } from '../engine/audit-file.ts';
 import { LastingSandbox, prepareSandbox } from '../engine/lasting-sandbox.ts';
+import { composeSecrets } from '../engine/sandbox-secrets.ts';
 import { checkMountSources } from '../sandbox/mount-sources.ts';
 import { DEFAULT_PIDS } from '../sandbox/limits.ts';
 import { chooseRuntime } from '../sandbox/runtime-choice.ts';
 import { installationDirectory } from '../engine/installation.ts';
-import { defineSandbox, fitsAny, rulesOf, specOf } from './definition.ts';
+import { defineSandbox, fitsAny, ownSecretsOf, rulesOf, specOf } from './definition.ts';
 import { ManagedSandbox, newId, notFound, type SandboxSurroundings } from './managed-sandbox.ts';
 import type { SandboxRow } from './store/sandbox-table.ts';
 import { WarmPool, type WarmSandbox } from './warm-pool.ts';
@@ -58,7 +59,18 @@ export class SandboxRegistry {
     const auditFile = join(this.#around.paths.audit, `${stamp}-${name}.jsonl`);
     const { definition, values } = defineSandbox(asked, auditFile, nowMs);
     // Whatever can be told at once is told before anything is made.
-    LastingSandbox.checkRules(rulesOf(definition, values));
+    const { stored, placeholderKey } = this.#around.shelf;
+    const secrets = await composeSecrets({
+      sandbox: name,
+      ...ownSecretsOf(definition, values),
+      stored,
+      placeholderKey,
+    });
+    const [refusal] = secrets.refusals;
+    if (refusal !== undefined) throw refusal;
+    LastingSandbox.checkRules(rulesOf(definition, values, secrets.set));
+    // Somebody else may have been as quick.
+    if (this.#byName.has(name)) throw exists(name);
     const spec = specOf(definition, name, this.#around.paths.state);
     checkMountSources(spec);
     chooseRuntime(definition.runtime, '/');
@@ -90,7 +102,15 @@ export class SandboxRegistry {
     }
     this.#byName.set(name, sandbox);
     this.#around.tell({ type: 'sandbox.created', sandbox: name, sandboxId: row.id, exec: null, detail: null });
-    if (!starts) return sandbox;
+    if (!starts) {
+      try {
+        await sandbox.keepValues();
+        return sandbox;
+      } catch (error) {
+        await sandbox.remove(true).catch(() => undefined);
+        throw error;
+      }
+    }
     try {
       await sandbox.startFirst(warm?.prepared);
     } catch (error) {
@@ -109,6 +129,14 @@ export class SandboxRegistry {
       known.add(row.id);
     }
     await Promise.all([...this.all.map(async (sandbox) => await sandbox.recover()), this.#endForsaken(known)]);
+  }
+
+  /** Takes in what is stored at this moment, wherever a sandbox runs. The names of those for which that made a difference. */
+  async applyStored(): Promise<readonly string[]> {
+    const changed = await Promise.all(
+      this.all.map(async (sandbox) => ((await sandbox.applyStored()) ? [sandbox.name] : [])),
+    );
+    return changed.flat();
   }
 
   /** Begins to prepare sandboxes for whoever will ask. */

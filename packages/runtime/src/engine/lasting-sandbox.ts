@@ -23,8 +23,8 @@ import { ParkedExec } from '../sandbox/parked-exec.ts';
 import { mountExecs, renameSandbox, startSupervisedExec, type SupervisedExecSpec } from '../sandbox/supervised-exec.ts';
 import type { ContainerRecord } from '../sandbox/waiting-container.ts';
 import { KnownValues } from '../secrets/known-values.ts';
-import type { RedactionRule } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
+import type { SecretValue } from '../secrets/secret-value.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { ClientCertificate, loadClientCertificate } from '../tls/client-certificate.ts';
 import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
@@ -163,6 +163,8 @@ function recordOf({ holder }: Airlock): LastingHolderRecord {
 /** What the gate of a sandbox goes by. All of it can change while the sandbox runs. */
 export interface SandboxRules {
   readonly secrets: SecretSet;
+  /** The values of the sandbox's own secrets: kept for the next process. */
+  readonly own: ReadonlyMap<string, SecretValue>;
   readonly network: Parameters<typeof compilePolicy>[0]['network'];
   /** What is answered to everything; null for an open gate. */
   readonly closed: Problem | null;
@@ -244,7 +246,7 @@ export class LastingSandbox {
       airlock.openPorts(listeningPorts(policy)),
     ]);
     // Acknowledged means kept: after a crash the values and the authority must be there.
-    vault.write(contentOf(values, authority, clientCertificates));
+    vault.write(contentOf(values, options.rules.own, authority, clientCertificates));
     const gate = openGate({
       policy,
       secrets: options.rules.secrets,
@@ -265,19 +267,19 @@ export class LastingSandbox {
   /**
    * Takes over a sandbox that runs, whose gate ended with another process: same addresses, same authority, same values.
    *
-   * @param options.rulesFor is given the values that were kept, and null where they are lost: then the gate must be closed.
+   * @param options.rulesFor is given the values of its own secrets that were kept, and null where they are lost: then the gate must be closed.
    * @throws SallyportError AIRLOCK_FAILED when it does not run any more.
    */
   static async adopt(
     record: LastingRecord,
     options: Omit<OpeningOptions, 'rules'> & {
       readonly names: readonly string[];
-      readonly rulesFor: (values: readonly RedactionRule[] | null) => SandboxRules;
+      readonly rulesFor: (own: ReadonlyMap<string, SecretValue> | null) => Promise<SandboxRules>;
     },
   ): Promise<LastingSandbox> {
     const holder = adoptHolder(record.holder);
     const { vault, content } = await openVault(join(record.directory, FILES.vault), holder);
-    const rules = options.rulesFor(content?.values ?? null);
+    const rules = await options.rulesFor(content?.own ?? null);
     const policy = compilePolicy(rules);
     const values = new KnownValues(content?.values ?? []);
     const authority =
@@ -305,6 +307,9 @@ export class LastingSandbox {
         earlierValues: values.rules(),
       });
       gate.serve(airlock);
+      // What has become a value while nobody was there is one from here on.
+      values.add(rules.secrets);
+      vault.write(contentOf(values, rules.own, authority, clientCertificates));
       const named = Promise.resolve();
       const parts = { record, airlock, authority, vault, values, clientCertificates, gate, audit, policy, named };
       opened.sandbox = new LastingSandbox(parts);
@@ -397,7 +402,7 @@ export class LastingSandbox {
   async reconfigure(rules: SandboxRules, keep: () => void): Promise<void> {
     const policy = compilePolicy(rules);
     this.#values.add(rules.secrets);
-    this.#vault.write(contentOf(this.#values, this.#authority, this.#certificates));
+    this.#vault.write(contentOf(this.#values, rules.own, this.#authority, this.#certificates));
     const missing = listeningPorts(policy).filter((port) => !this.airlock.servers.has(port));
     const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
     keep();
@@ -443,11 +448,13 @@ async function loadClientCertificates(specs: readonly ClientCertificateSpec[]): 
 
 function contentOf(
   values: KnownValues,
+  own: ReadonlyMap<string, SecretValue>,
   authority: CertificateAuthority,
   clientCertificates: readonly ClientCertificate[],
 ): VaultContent {
   return {
     values: values.rules(),
+    own,
     authority: authority.save(),
     clientCertificates: clientCertificates.map((certificate) => certificate.save()),
   };

@@ -2,12 +2,18 @@ import type { ResolvePin } from '../policy/resolve-pin.ts';
 import type { Limits } from '../sandbox/limits.ts';
 import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
+import type { NamedSecret } from './effective-secrets.ts';
 
 /** Everything that one `run` needs to know, checked and canonical; made by the command line, later by the API as well. */
 export interface RunPlan {
   readonly name: string;
   readonly command: readonly string[];
+  /** Its own secrets. */
   readonly secrets: SecretSet;
+  /** Stored secrets that are asked for by name. */
+  readonly named: readonly NamedSecret[];
+  /** Services that are wanted: stored ones, else from the caller's environment. */
+  readonly services: readonly string[];
   readonly network: {
     readonly allow: readonly string[];
     readonly deny: readonly string[];

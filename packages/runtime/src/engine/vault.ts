@@ -5,6 +5,7 @@ import { runInside } from '../airlock/holder.ts';
 import type { Holder } from '../airlock/holder.ts';
 import type { RedactionRule } from '../secrets/redact.ts';
 import { sealValues, unsealValues } from '../secrets/secret-set-sealing.ts';
+import type { SecretValue } from '../secrets/secret-value.ts';
 import type { SavedAuthority } from '../tls/certificate-authority.ts';
 import type { SavedClientCertificate } from '../tls/client-certificate.ts';
 
@@ -20,6 +21,8 @@ const KEY_FILE = '/run/vault-key';
 export interface VaultContent {
   /** The values of each secret, the present one first. */
   readonly values: readonly RedactionRule[];
+  /** The values of the sandbox's own secrets. */
+  readonly own: ReadonlyMap<string, SecretValue>;
   readonly authority: SavedAuthority;
   /** What the gate shows upstreams; with their keys. */
   readonly clientCertificates: readonly SavedClientCertificate[];
@@ -64,9 +67,9 @@ export class Vault {
   }
 
   /** Writes the content in place of the former; in force when it returns. */
-  write({ values, authority, clientCertificates }: VaultContent): void {
+  write({ values, own, authority, clientCertificates }: VaultContent): void {
     const attachment: Attachment = { ...authority, clientCertificates };
-    const sealed = sealValues(values, attachment, (text) => {
+    const sealed = sealValues({ rules: values, own }, attachment, (text) => {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv(CIPHER, this.#key, nonce);
       return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
@@ -86,9 +89,9 @@ export class Vault {
     } catch {
       throw lost();
     }
-    const { rules, attachment } = unsealValues(text);
+    const { rules, own, attachment } = unsealValues(text);
     const { clientCertificates = [], ...authority } = attachment as Attachment;
-    return { values: rules, authority, clientCertificates };
+    return { values: rules, own, authority, clientCertificates };
   }
 
   /** Removes the file of a sandbox that has ended; without the key it is noise anyway. */

@@ -18,13 +18,23 @@ function setOf(value: string) {
 test('KnownValues forgets nothing, and has the present value first', () => {
   const known = new KnownValues([]);
   for (const value of ['value-one-1', 'value-two-2', 'value-one-1']) known.add(setOf(value));
-  const shown = sealValues(known.rules(), null, (text) => JSON.parse(text) as { values: { values: string[] }[] });
+  const shown = sealValues(
+    { rules: known.rules(), own: new Map() },
+    null,
+    (text) => JSON.parse(text) as { values: { values: string[] }[] },
+  );
   assert.deepEqual(
     shown.values.map(({ values }) => values),
     [['value-one-1', 'value-two-2']],
   );
-  const { rules, attachment } = unsealValues(sealValues(known.rules(), { key: 'k' }, (text) => text));
+  const own = new Map([['sp_TOKEN_0123456789', new SecretValue('value-one-1')]]);
+  const sealed = sealValues({ rules: known.rules(), own }, { key: 'k' }, (text) => text);
+  const { rules, own: restoredOwn, attachment } = unsealValues(sealed);
   assert.deepEqual(attachment, { key: 'k' });
+  assert.ok(restoredOwn.get('sp_TOKEN_0123456789')?.equals(new SecretValue('value-one-1')));
+  // A former version kept no values apart.
+  const former = unsealValues(JSON.stringify({ ...JSON.parse(sealed), own: undefined }));
+  assert.ok(former.own.get('sp_TOKEN_0123456789')?.equals(new SecretValue('value-one-1')));
   const restored = new KnownValues(rules);
   restored.add(setOf('value-new-3'));
   assert.equal(restored.rules()[0]?.values.length, 3);

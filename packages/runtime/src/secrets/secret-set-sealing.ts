@@ -2,18 +2,27 @@ import { SallyportError } from '@sallyport/sdk';
 import type { RedactionRule } from './redact.ts';
 import { SecretValue } from './secret-value.ts';
 
+/** The values of a sandbox that must not be lost. */
+export interface SealedValues {
+  /** What is taken out of responses. */
+  readonly rules: readonly RedactionRule[];
+  /** Those of the sandbox's own secrets, by whatever the caller knows them by. */
+  readonly own: ReadonlyMap<string, SecretValue>;
+}
+
 /**
  * Writes values, and what belongs with them, as text that goes straight into `seal`, which encrypts it: nobody else gets to see it.
  *
  * @param attachment plain JSON that is as secret as the values
  */
-export function sealValues<T>(rules: readonly RedactionRule[], attachment: unknown, seal: (text: string) => T): T {
+export function sealValues<T>({ rules, own }: SealedValues, attachment: unknown, seal: (text: string) => T): T {
   const values = rules.map(({ name, placeholder, values: known }) => ({
     name,
     placeholder,
     values: known.map((value) => value.reveal()),
   }));
-  return seal(JSON.stringify({ version: 1, values, attachment }));
+  const ownValues = [...own].map(([key, value]) => [key, value.reveal()]);
+  return seal(JSON.stringify({ version: 1, values, own: ownValues, attachment }));
 }
 
 /**
@@ -21,11 +30,13 @@ export function sealValues<T>(rules: readonly RedactionRule[], attachment: unkno
  *
  * @throws SallyportError INTERNAL when it is something else; nothing of it is in the message.
  */
-export function unsealValues(text: string): { readonly rules: RedactionRule[]; readonly attachment: unknown } {
+export function unsealValues(text: string): SealedValues & { readonly attachment: unknown } {
   try {
-    const { version, values, attachment } = JSON.parse(text) as {
+    const { version, values, own, attachment } = JSON.parse(text) as {
       version: unknown;
       values: { name: string; placeholder: string; values: string[] }[];
+      /** Former versions had secrets of their own only, known by their placeholders. */
+      own?: [string, string][];
       attachment: unknown;
     };
     if (version !== 1) throw new TypeError('another version');
@@ -34,7 +45,13 @@ export function unsealValues(text: string): { readonly rules: RedactionRule[]; r
       placeholder,
       values: known.map((value) => new SecretValue(value)),
     }));
-    return { rules, attachment };
+    const ownValues: [string, string][] =
+      own ?? values.flatMap(({ placeholder, values: [value] }) => (value === undefined ? [] : [[placeholder, value]]));
+    return {
+      rules,
+      own: new Map(ownValues.map(([key, value]) => [key, new SecretValue(value)])),
+      attachment,
+    };
   } catch {
     throw new SallyportError('INTERNAL', 'The saved values of the sandbox are damaged. Set its secrets again.');
   }

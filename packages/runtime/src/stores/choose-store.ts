@@ -66,6 +66,11 @@ export class StoreChooser {
     return mayHaveKeychain && this.#isKeychainAbsent !== true ? 'keychain' : 'file';
   }
 
+  /** What is in force: an option, `SALLYPORT_STORE`, the setting, else `auto`. */
+  get choice(): StoreChoice {
+    return this.#choice;
+  }
+
   setSetting(choice: StoreChoice | null): void {
     this.#options.setting.write(SETTING, choice);
   }
@@ -73,10 +78,11 @@ export class StoreChooser {
   /**
    * The store that the next value goes to, and what its owner should know of that. A keychain is looked for each time, so one that has appeared is used.
    *
+   * @param asked goes before everything else.
    * @throws SallyportError STORE_LOCKED where there is a keychain that is locked: a file in its place would be a surprise
    */
-  async choose(): Promise<{ store: SecretStore; notice: string | null }> {
-    const choice = this.#choice;
+  async choose(asked?: StoreChoice): Promise<{ store: SecretStore; notice: string | null }> {
+    const choice = asked ?? this.#choice;
     if (choice === 'keychain') this.#noteKeychain();
     if (choice !== 'auto') return { store: this.open(choice), notice: null };
     const state = await this.#keychain.probe();

@@ -106,6 +106,11 @@ export class SecretBook {
     return this.#stores.likelyKind;
   }
 
+  /** What decides where the next value goes: an option, `SALLYPORT_STORE`, the setting, else `auto`. */
+  get storeChoice(): StoreChoice {
+    return this.#stores.choice;
+  }
+
   /** Where new values go from here on, for every process: the setting that an option and `SALLYPORT_STORE` override. Null: the choice is automatic. */
   setStore(choice: StoreChoice | null): void {
     this.#stores.setSetting(choice);
@@ -125,16 +130,18 @@ export class SecretBook {
   /**
    * Stores a secret, or what is different about one. A `value` of null keeps the value that is stored. It is durable when this is done.
    *
+   * @param store where this one value goes; without it, where all go
    * @returns the secret, and what its owner should know
    * @throws SallyportError INVALID_SECRET_VALUE without a value, or for one that is too long; STORE_LOCKED, STORE_FAILED, STORE_CORRUPT: nothing was changed
    */
   async set(
     draft: SecretDraft,
     value: Uint8Array | null,
+    store?: StoreChoice,
   ): Promise<{ secret: StoredSecret; notices: readonly string[] }> {
     this.#checkValue(draft, value);
     const notices: string[] = [];
-    const written = value === null ? null : await this.#writeValue(value, notices);
+    const written = value === null ? null : await this.#writeValue(value, notices, store);
     let superseded: ValuePlace | null = null;
     const nowMs = Date.now();
     const secret = this.#database.write(() => {
@@ -272,8 +279,8 @@ export class SecretBook {
   }
 
   /** Writes a value under a key that no row names yet. */
-  async #writeValue(value: Uint8Array, notices: string[]): Promise<ValuePlace> {
-    const { store, notice } = await this.#stores.choose();
+  async #writeValue(value: Uint8Array, notices: string[], asked: StoreChoice | undefined): Promise<ValuePlace> {
+    const { store, notice } = await this.#stores.choose(asked);
     if (notice !== null) notices.push(notice);
     const place: ValuePlace = { store: store.kind, key: randomBytes(16).toString('hex') };
     this.#database.write(() => this.#table.addLeftover(place, Date.now()));

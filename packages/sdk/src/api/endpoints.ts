@@ -6,6 +6,17 @@ import { directoryCreateSchema, fileEntrySchema, fileListSchema, renameSchema } 
 import { policyRuleSchema, policySchema, RULE_ACTIONS } from './policy.ts';
 import { sandboxCreateSchema, sandboxListSchema, sandboxSchema, sandboxStopSchema, statsSchema } from './sandboxes.ts';
 import { secretInfoSchema, secretListSchema, secretUpdateSchema } from './secrets.ts';
+import {
+  removedSecretsSchema,
+  scopeQuery,
+  scopesQuery,
+  secretStoreChangeSchema,
+  secretStoreSchema,
+  storedSecretChangeSchema,
+  storedSecretListSchema,
+  storedSecretResultSchema,
+  storedSecretTestSchema,
+} from './stored-secrets.ts';
 
 /** What an endpoint takes. A body that is missing counts as `{}` where the schema allows that. */
 export type RequestBody =
@@ -43,6 +54,7 @@ const none = { kind: 'none', status: 204 } as const;
 
 const SANDBOX = '/v1/sandboxes/{sandbox}';
 const EXEC = `${SANDBOX}/execs/{exec}`;
+const STORED_SECRET = '/v1/secrets/{secret}';
 const pathQuery = z.strictObject({ path: insidePath });
 
 /** Every operation, by its id. `{sandbox}` is a name or an id. */
@@ -244,6 +256,67 @@ export const ENDPOINTS = {
     summary:
       'Remove a secret; requests that begin from then on do not have it. Responses stay redacted. SECRET_NOT_FOUND (404).',
     response: none,
+  },
+  listStoredSecrets: {
+    method: 'GET',
+    path: '/v1/secrets',
+    tag: 'stored secrets',
+    summary: 'The stored secrets, without their values: all, or those for one sandbox, or with `global` those for all.',
+    query: scopesQuery,
+    response: answer(storedSecretListSchema),
+  },
+  removeStoredSecrets: {
+    method: 'DELETE',
+    path: '/v1/secrets',
+    tag: 'stored secrets',
+    summary: 'Remove every secret that is stored for one sandbox, or with `global` for all; without either everything.',
+    query: scopesQuery,
+    response: answer(removedSecretsSchema),
+  },
+  putStoredSecret: {
+    method: 'PUT',
+    path: STORED_SECRET,
+    tag: 'stored secrets',
+    summary:
+      'Store a secret, for one sandbox (which need not exist) or for all. Sandboxes that run have it when this is answered. SECRET_EXISTS (409) where `overwrite` is false.',
+    query: z.strictObject({
+      ...scopeQuery.shape,
+      /** Whether one that is there is replaced. Default true. */
+      overwrite: flagParameter.optional(),
+    }),
+    body: json(storedSecretChangeSchema),
+    response: answer(storedSecretResultSchema),
+  },
+  removeStoredSecret: {
+    method: 'DELETE',
+    path: STORED_SECRET,
+    tag: 'stored secrets',
+    summary: 'Remove a stored secret. Sandboxes that run lose it; responses stay redacted. SECRET_NOT_FOUND (404).',
+    query: scopeQuery,
+    response: none,
+  },
+  testStoredSecret: {
+    method: 'POST',
+    path: `${STORED_SECRET}/test`,
+    tag: 'stored secrets',
+    summary: 'Whether its value can be had. SOURCE_FAILED (502), STORE_LOCKED (423), SECRET_NOT_FOUND (404).',
+    query: scopeQuery,
+    response: answer(storedSecretTestSchema),
+  },
+  getSecretStore: {
+    method: 'GET',
+    path: '/v1/store',
+    tag: 'stored secrets',
+    summary: 'Where the next value is kept.',
+    response: answer(secretStoreSchema),
+  },
+  setSecretStore: {
+    method: 'PUT',
+    path: '/v1/store',
+    tag: 'stored secrets',
+    summary: 'Choose where values are kept from now on. Those that are stored stay where they are.',
+    body: json(secretStoreChangeSchema),
+    response: answer(secretStoreSchema),
   },
   getPolicy: {
     method: 'GET',

@@ -10,3 +10,4 @@ export * from './policy.ts';
 export * from './problem.ts';
 export * from './sandboxes.ts';
 export * from './secrets.ts';
+export * from './stored-secrets.ts';

@@ -11,7 +11,7 @@ export const secretName = z
 const host = z.string().min(1).max(300);
 const hosts = z.array(host).max(256);
 
-/** What the gate does with a placeholder on its way to a host that it is not bound to; only `pass` is supported so far. */
+/** What the gate does with a placeholder on its way to a host (or by a method, or on a path) that it is not for. Default: `pass`. */
 export const ON_VIOLATION = ['pass', 'block', 'terminate'] as const;
 
 const binding = {
@@ -23,6 +23,10 @@ const binding = {
   locations: z.array(z.string().max(128)).max(32).optional(),
   /** What the sandbox sees instead; `{rand}` becomes 22 random characters. Default: `sp_NAME_` and those. */
   placeholder: z.string().min(8).max(512).optional(),
+  /** The methods that it is for. Default: any. */
+  methods: z.array(z.string().min(1).max(64)).max(64).optional(),
+  /** The paths that it is for, a glob. Default: any. */
+  path: z.string().min(1).max(1024).nullable().optional(),
   onViolation: z.enum(ON_VIOLATION).optional(),
 };
 
@@ -52,8 +56,18 @@ export const storedSecretSchema = z
   })
   .meta({ id: 'StoredSecret' });
 
+/** A service of the catalogue, with a value for this sandbox alone. A stored one of that name goes before it. */
+export const serviceSecretSchema = z
+  .strictObject({
+    source: z.literal('service'),
+    service: z.string().min(1).max(64),
+    /** The key; for `aws`: `ID:SECRET[:SESSION_TOKEN]`. */
+    value,
+  })
+  .meta({ id: 'ServiceSecret' });
+
 export const secretSpecSchema = z
-  .discriminatedUnion('source', [valueSecretSchema, storedSecretSchema])
+  .discriminatedUnion('source', [valueSecretSchema, storedSecretSchema, serviceSecretSchema])
   .meta({ id: 'SecretSpec' });
 
 /** Sets, changes or rotates a secret of one sandbox. What is left out stays as it is; a new secret needs hosts. */
@@ -69,8 +83,11 @@ export const secretInfoSchema = z
     placeholder: z.string(),
     hosts: z.array(z.string()),
     locations: z.array(z.string()),
-    /** False when the daemon has lost the value: set it again. Until then the gate refuses requests to its hosts. */
+    /** False when the daemon has lost the value (set it again; until then the gate is closed), or could not get at it yet. */
     available: z.boolean(),
+    /** Whose it is: the sandbox's own, or one that is stored for it or for all, or that came from its caller's environment. */
+    origin: z.enum(['own', 'sandbox', 'global', 'environment']),
+    kind: z.enum(['custom', 'service', 'plain']),
     updatedAt: moment,
   })
   .meta({ id: 'SecretInfo' });
@@ -80,5 +97,6 @@ export const secretListSchema = z.strictObject({ secrets: z.array(secretInfoSche
 export type SecretSpec = z.input<typeof secretSpecSchema>;
 export type ValueSecret = z.input<typeof valueSecretSchema>;
 export type StoredSecret = z.input<typeof storedSecretSchema>;
+export type ServiceSecret = z.input<typeof serviceSecretSchema>;
 export type SecretUpdate = z.input<typeof secretUpdateSchema>;
 export type SecretInfo = z.infer<typeof secretInfoSchema>;

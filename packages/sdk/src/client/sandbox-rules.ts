@@ -54,10 +54,10 @@ export class SandboxSecrets {
 
 function wholeUpdateOf(secret: Secret): object {
   const spec = specOf(secret);
-  if (spec.source === 'store') {
+  if (spec.source !== 'value') {
     throw new SallyportError(
-      'NOT_SUPPORTED_YET',
-      `The secret ${JSON.stringify(spec.name)}: stored secrets are not supported yet. Give its value and the hosts that it is for.`,
+      'USAGE',
+      `The secret ${JSON.stringify(secret.name)} cannot be given to a sandbox that is there. Store it for the sandbox: StoredSecrets.set(); or give its value and the hosts that it is for: Secret.env().`,
     );
   }
   const { source: _source, name: _name, ...update } = spec;

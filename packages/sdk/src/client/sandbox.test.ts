@@ -114,7 +114,7 @@ test('SandboxSecrets.set() sends what the contract takes', async () => {
     ['PUT', '/v1/sandboxes/abc/secrets/with.dots', { value: VALUE }],
     ['PUT', '/v1/sandboxes/abc/secrets/A', { allowHostPatterns: ['*.a.example'], env: 'C' }],
   ]);
-  await assert.rejects(secrets.set(Secret.named('A')), code('NOT_SUPPORTED_YET', /stored secrets/));
+  await assert.rejects(secrets.set(Secret.named('A')), code('USAGE', /Store it for the sandbox/));
 });
 
 test('failures of the daemon are errors with its code, or say that they are not understood', async () => {

@@ -13,7 +13,11 @@ export interface EnvSecretOptions {
   readonly placeholder?: string | undefined;
   /** `header`, `header:NAME`, `basic`, `query`, `path`, `body`, `websocket`. Default: `header` and `basic`. */
   readonly locations?: readonly string[] | undefined;
-  /** What happens to a placeholder on its way to another host. Only `pass` (it stays what it is) is supported so far. */
+  /** The methods that it is for. Default: any. */
+  readonly methods?: readonly string[] | undefined;
+  /** The paths that it is for, a glob such as `/v1/**`. Default: any. */
+  readonly path?: string | undefined;
+  /** What happens to a placeholder where it is not for: it stays what it is (`pass`), the request is refused, or its connection ends. */
   readonly onViolation?: 'pass' | 'block' | 'terminate' | undefined;
   /** What audit events call the secret. Default: the name of the variable. */
   readonly name?: string | undefined;
@@ -23,6 +27,12 @@ export interface EnvSecretOptions {
 export interface NamedSecretOptions {
   /** The variable that holds the placeholder. Default: the name of the secret. */
   readonly envVar?: string | undefined;
+}
+
+/** What {@link Secret.service} takes. */
+export interface ServiceSecretOptions {
+  /** The key; for `aws`: `ID:SECRET[:SESSION_TOKEN]`. */
+  readonly value: string;
 }
 
 /** What of a secret can be changed while its sandbox runs; what is left out stays as it is. */
@@ -38,12 +48,12 @@ const specs = new WeakMap<Secret, SecretSpec>();
 export class Secret {
   /** What audit events and commands call it. */
   readonly name: string;
-  /** The variable that holds the placeholder. */
+  /** The variable that holds the placeholder; empty for a service, whose variables are the vendor's. */
   readonly env: string;
 
   private constructor(spec: SecretSpec) {
-    this.name = spec.name ?? (spec.source === 'value' ? spec.env : '');
-    this.env = spec.env ?? this.name;
+    this.name = nameOf(spec);
+    this.env = spec.source === 'service' ? '' : (spec.env ?? this.name);
     specs.set(this, spec);
   }
 
@@ -62,10 +72,23 @@ export class Secret {
     });
   }
 
-  /** A secret of the daemon's store, by its name. The daemon answers NOT_SUPPORTED_YET while it has no store. */
+  /**
+   * A stored secret, by its name: one that is stored for the sandbox's name, else for all sandboxes. A plain one puts its value into the
+   * variable. Creating the sandbox fails with SECRET_NOT_FOUND where there is none.
+   */
   static named(name: string, options: NamedSecretOptions = {}): Secret {
     const { envVar } = options;
     return new Secret({ source: 'store', name, ...(envVar === undefined ? {} : { env: envVar }) });
+  }
+
+  /**
+   * A service of the catalogue (`anthropic`, `openai`, `github`, …) with a value for this sandbox alone. Requests to its hosts get it whatever
+   * key they carry. Where the service is stored for the sandbox, or for all, that value is used.
+   *
+   * @throws SallyportError INVALID_SECRET_VALUE where there is no value.
+   */
+  static service(name: string, options: ServiceSecretOptions): Secret {
+    return new Secret({ source: 'service', service: name, value: checkValue(name, options.value) });
   }
 
   /** Without the value. */
@@ -76,6 +99,17 @@ export class Secret {
   /** Without the value. */
   toJSON(): { readonly name: string; readonly env: string } {
     return { name: this.name, env: this.env };
+  }
+}
+
+function nameOf(spec: SecretSpec): string {
+  switch (spec.source) {
+    case 'value':
+      return spec.name ?? spec.env;
+    case 'store':
+      return spec.name;
+    case 'service':
+      return spec.service;
   }
 }
 
@@ -91,15 +125,20 @@ function checkValue(env: string, value: unknown): string {
   );
 }
 
-type Binding = Pick<ValueSecret, 'allowHosts' | 'allowHostPatterns' | 'locations' | 'placeholder' | 'onViolation'>;
+type Binding = Pick<
+  ValueSecret,
+  'allowHosts' | 'allowHostPatterns' | 'locations' | 'placeholder' | 'methods' | 'path' | 'onViolation'
+>;
 
 function bindingOf(options: SecretChange): Binding {
-  const { allowHosts, allowHostPatterns, locations, placeholder, onViolation } = options;
+  const { allowHosts, allowHostPatterns, locations, placeholder, methods, path, onViolation } = options;
   return {
     ...(allowHosts === undefined ? {} : { allowHosts: [...allowHosts] }),
     ...(allowHostPatterns === undefined ? {} : { allowHostPatterns: [...allowHostPatterns] }),
     ...(locations === undefined ? {} : { locations: [...locations] }),
     ...(placeholder === undefined ? {} : { placeholder }),
+    ...(methods === undefined ? {} : { methods: [...methods] }),
+    ...(path === undefined ? {} : { path }),
     ...(onViolation === undefined ? {} : { onViolation }),
   };
 }
@@ -108,7 +147,7 @@ function bindingOf(options: SecretChange): Binding {
 export function specOf(secret: Secret): SecretSpec {
   const spec = specs.get(secret);
   if (spec !== undefined) return spec;
-  throw new SallyportError('USAGE', 'A secret must be made by Secret.env() or Secret.named().');
+  throw new SallyportError('USAGE', 'A secret must be made by Secret.env(), Secret.named() or Secret.service().');
 }
 
 /** A change as the API takes it. @internal */
@@ -130,6 +169,8 @@ export class SecretBuilder {
   readonly #patterns: string[] = [];
   #locations: readonly string[] | undefined;
   #placeholder: string | undefined;
+  #methods: readonly string[] | undefined;
+  #path: string | undefined;
   #onViolation: EnvSecretOptions['onViolation'];
 
   /** The variable that holds the placeholder. */
@@ -174,7 +215,19 @@ export class SecretBuilder {
     return this;
   }
 
-  /** What happens to a placeholder on its way to another host. Only `pass` is supported so far. */
+  /** The methods that it is for. Default: any. */
+  methods(...methods: string[]): this {
+    this.#methods = methods;
+    return this;
+  }
+
+  /** The paths that it is for, a glob such as `/v1/**`. Default: any. */
+  path(glob: string): this {
+    this.#path = glob;
+    return this;
+  }
+
+  /** What happens to a placeholder where it is not for. Default: `pass`, it stays what it is. */
   onViolation(action: 'pass' | 'block' | 'terminate'): this {
     this.#onViolation = action;
     return this;
@@ -192,6 +245,8 @@ export class SecretBuilder {
       allowHostPatterns: this.#patterns,
       locations: this.#locations,
       placeholder: this.#placeholder,
+      methods: this.#methods,
+      path: this.#path,
       onViolation: this.#onViolation,
     });
   }

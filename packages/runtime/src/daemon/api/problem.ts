@@ -19,6 +19,7 @@ export function statusOf(code: ErrorCode): number {
     case 'SANDBOX_BUSY':
     case 'EXEC_ENDED':
     case 'SECRET_VALUE_LOST':
+    case 'SECRET_EXISTS':
       return 409;
     case 'BODY_TOO_LARGE':
       return 413;

@@ -1,0 +1,131 @@
+// Stored secrets as people handle them: every form of the commands, and what sandboxes make of them.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { StoredSecretInfo } from '@sallyport/sdk';
+import { eachCaller, findPresentCaller } from './harness/caller.ts';
+import { assertNoCanary, newCanary, type Canary } from './harness/canary.ts';
+import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
+import { headerValues } from './harness/recording.ts';
+import { describeRun, type SallyportResult } from './harness/sallyport.ts';
+import { startUpstream, type Upstream } from './harness/upstream.ts';
+
+const PRESENT = findPresentCaller();
+const CUSTOM_HOST = 'api.example.com';
+const SERVICE_HOST = 'api.openai.com';
+const HOSTS = [CUSTOM_HOST, SERVICE_HOST, 'api.anthropic.com', 'api.github.com'];
+
+/** Runs a command that must succeed, and show nothing of the canaries. */
+async function succeed(
+  scene: DaemonScene,
+  args: readonly string[],
+  canaries: readonly Canary[],
+  options: Parameters<DaemonScene['cli']>[1] = {},
+): Promise<SallyportResult> {
+  const result = await scene.cli(args, options);
+  assert.equal(result.status, 0, `${args.join(' ')}: ${describeRun(result)}`);
+  for (const canary of canaries) {
+    assertNoCanary(canary, { outputs: { stdout: result.stdout, stderr: result.stderr } });
+  }
+  return result;
+}
+
+function authorizationsOf(upstream: Upstream): string[] {
+  return upstream.requests.flatMap((request) => headerValues(request, 'authorization'));
+}
+
+async function listSecrets(scene: DaemonScene, ...args: string[]): Promise<StoredSecretInfo[]> {
+  const { stdout } = await succeed(scene, ['secret', 'ls', '--json', ...args], []);
+  return JSON.parse(stdout) as StoredSecretInfo[];
+}
+
+eachCaller('stored secrets enter a sandbox as stand-ins, and requests leave with the values', async (caller) => {
+  const [service, custom, own, plain] = [newCanary(), newCanary(), newCanary(), newCanary()];
+  const hidden = [service, custom, own];
+  await using scene = await createDaemonScene(caller);
+  await using upstream = await startUpstream({ names: HOSTS });
+  const set = await succeed(scene, ['secret', 'set', '-g', 'openai'], hidden, { stdin: `${service.value}\n` });
+  assert.match(set.stdout, /^stored openai for all sandboxes: ghp_\S{6}\*{4}\.{3}\*{4}\S{4}\n$/);
+  await succeed(scene, ['secret', 'set-custom', '-g', '--host', CUSTOM_HOST, '--env', 'API_KEY'], hidden, { stdin: custom.value }); // prettier-ignore
+  await succeed(scene, ['secret', 'set-custom', 'worker', '--host', CUSTOM_HOST, '--env', 'OWN_KEY', '--placeholder', 'own-{rand}'], hidden, { stdin: own.value }); // prettier-ignore
+  const warned = await succeed(scene, ['secret', 'set', '--plain', '-g', 'PLAIN_KEY'], hidden, { stdin: plain.value });
+  assert.match(warned.stderr, /sees the value itself/);
+
+  const listed = await succeed(scene, ['secret', 'ls'], [...hidden, plain]);
+  const rows = listed.stdout.split('\n');
+  assert.match(rows[0] ?? '', /^SCOPE +TYPE +NAME +ENV +HOSTS +SECRET$/);
+  assert.equal(rows.length, 6, listed.stdout);
+  assert.match(listed.stdout, /^\(global\) +service +openai +OPENAI_API_KEY +\S*api\.openai\.com\S* +ghp_/m);
+  assert.match(listed.stdout, /^\(global\) +custom +API_KEY +API_KEY +api\.example\.com +ghp_/m);
+  assert.match(listed.stdout, /^\(global\) +plain +PLAIN_KEY +PLAIN_KEY +\(any: the sandbox sees the value\)/m);
+  assert.match(listed.stdout, /^worker +custom +OWN_KEY/m);
+  assert.deepEqual((await listSecrets(scene, 'worker')).map(({ name }) => name), ['OWN_KEY']); // prettier-ignore
+  assert.deepEqual((await listSecrets(scene, '-g')).map(({ name }) => name), ['API_KEY', 'PLAIN_KEY', 'openai']); // prettier-ignore
+
+  const created = await succeed(
+    scene,
+    ['create', '--name', 'worker', '--no-workspace', ...upstream.flags(), '--secret', 'PLAIN_KEY:SEEN'],
+    [...hidden, plain],
+  );
+  assert.equal(created.stdout, 'worker\n');
+  const script = [
+    `curl -sS -m 20 -H "Authorization: Bearer whatever" https://${SERVICE_HOST}/v1/models`,
+    `curl -sS -m 20 -H "Authorization: Bearer $API_KEY" "https://${CUSTOM_HOST}/reflect?as=raw&where=body"`,
+    `curl -sS -m 20 "https://${CUSTOM_HOST}/q?key=$OWN_KEY"`,
+    'echo; echo "$OPENAI_API_KEY $API_KEY $OWN_KEY"; echo "$SEEN"',
+  ].join('; ');
+  const ran = await succeed(scene, ['exec', 'worker', '--', 'sh', '-c', script], hidden);
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${service.value}`, `Bearer ${custom.value}`]);
+  assert.equal(upstream.requests.at(-1)?.target, `/q?key=${own.value}`);
+  assert.match(ran.stdout, /^sk-\S+ sp_API_KEY_\w{22} own-\w{22}$/m);
+  assert.ok(ran.stdout.endsWith(`${plain.value}\n`), 'the plain one was asked for by name');
+
+  await succeed(scene, ['secret', 'rm', '-g', 'API_KEY'], hidden);
+  assert.deepEqual((await listSecrets(scene, '-g')).map(({ name }) => name), ['PLAIN_KEY', 'openai']); // prettier-ignore
+  // The plain one is in what the command wrote, which is kept.
+  for (const canary of hidden) assertNoCanary(canary, { files: [scene.root] });
+});
+
+test('secret commands refuse what they cannot take, in words', async () => {
+  const canary = newCanary();
+  await using scene = await createDaemonScene(PRESENT);
+  const cases: readonly (readonly [args: readonly string[], says: RegExp])[] = [
+    [['set', 'anthropic'], /for whom.*set -g anthropic.*set my-sandbox openai.*\[USAGE\]/],
+    [['set', '-g', 'worker', 'openai'], /either for all sandboxes.*\[USAGE\]/],
+    [['set', '-g'], /There is no SERVICE.*set -g anthropic.*\[USAGE\]/],
+    [['set', 'a', 'b', 'c'], /too many words.*\[USAGE\]/],
+    [['set', 'Worker', 'openai'], /cannot be the name of a sandbox.*\[INVALID_NAME\]/],
+    [['set', '-g', 'OpenAI'], /cannot be the name of a service.*\[SERVICE_UNKNOWN\]/],
+    [['set', '-g', '--registry', 'ghcr.io'], /registries are not supported yet.*\[NOT_SUPPORTED_YET\]/],
+    [['set', '-g', 'openai', '--oauth'], /OAuth is not supported yet.*\[NOT_SUPPORTED_YET\]/],
+    [['set', '-g', 'aws'], /not of the form ID:SECRET\[:SESSION_TOKEN\].*\[INVALID_SECRET_VALUE\]/],
+    [['set', '-g', 'openai', '--command', 'true', '-t', canary.value], /from one place.*\[USAGE\]/],
+    [['set', '-g', 'openai', '--refresh', '1h'], /--command or --ref.*\[USAGE\]/],
+    [['set-custom', '--host', 'a.example', '--env', 'A'], /for whom.*set-custom -g.*\[USAGE\]/],
+    [['set-custom', '-g', '--host', 'a.example'], /Add --env.*\[USAGE\]/],
+    [['set-custom', '-g', '--env', 'A'], /Add --host.*\[USAGE\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a b'], /\[INVALID_HOST_PATTERN\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a.example', '--in', 'nowhere'], /\[INVALID_LOCATION\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a.example', '--method', 'GE T'], /\[INVALID_METHOD\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a.example', '--path', 'v1'], /\[INVALID_PATH_GLOB\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a.example', '--ref', 'nothing'], /\[INVALID_REFERENCE\]/],
+    [['set-custom', '-g', '--env', 'A', '--host', 'a.example', '--placeholder', 'a b {rand}'], /\[INVALID_SECRET_SPEC\]/],
+    [['set-custom', '-g', '--env', '1A', '--host', 'a.example'], /\[INVALID_REQUEST\]|\[INVALID_SECRET_SPEC\]/],
+    [['rm', '-g', 'nothing'], /No secret "nothing" is stored for all sandboxes.*\[SECRET_NOT_FOUND\]/],
+    [['rm', '--all'], /whose secrets.*\[USAGE\]/],
+    [['test', '-g', 'nothing'], /\[SECRET_NOT_FOUND\]/],
+    [['import', 'openai'], /none of its variables is set.*OPENAI_API_KEY.*\[SECRET_SOURCE_UNSET\]/],
+    [['import'], /or write --all.*\[USAGE\]/],
+    [['store', 'cellar'], /auto, keychain, file, memory.*\[USAGE\]/],
+  ]; // prettier-ignore
+  for (const [args, says] of cases) {
+    const result = await scene.cli(['secret', ...args], { stdin: canary.value });
+    assert.equal(result.status, 2, `${args.join(' ')}: ${describeRun(result)}`);
+    assert.match(result.stderr, says, args.join(' '));
+    assertNoCanary(canary, { outputs: { stdout: result.stdout, stderr: result.stderr } });
+  }
+  const short = await scene.cli(['secret', 'set', '-g', 'openai'], { stdin: 'short\n' });
+  assert.match(short.stderr, /\[SECRET_VALUE_TOO_SHORT\]/);
+  assert.deepEqual(await listSecrets(scene), [], 'nothing was stored by any of them');
+  const missing = await scene.cli(['create', '--no-workspace', '--secret', 'HF_TOKEN']);
+  assert.match(missing.stderr, /No secret "HF_TOKEN" is stored.*\[SECRET_NOT_FOUND\]/);
+});

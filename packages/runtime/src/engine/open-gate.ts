@@ -27,6 +27,7 @@ import type { CertificateAuthority } from '../tls/certificate-authority.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { LeafContexts } from '../tls/secure-contexts.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
+import { signerFor } from './request-signers.ts';
 
 /** What the gate of one sandbox is made of. */
 export interface GateParts {
@@ -44,7 +45,7 @@ export interface GateParts {
   readonly earlierValues?: readonly RedactionRule[];
   /** Fetches the values of secrets that are not at hand. Default: all are. */
   readonly provider?: ValueProvider | null;
-  /** Signs for services that ask for it. Default: those are refused. */
+  /** Signs for services that ask for it. Default {@link signerFor}. */
   readonly signerFor?: (service: BoundService) => RequestSigner;
   /** Ends the sandbox, because of what was done with the placeholder of that secret; called once. */
   readonly onTerminate?: (secret: string) => void;
@@ -123,12 +124,6 @@ function createRulesContext(
   };
 }
 
-/** Fails closed: what is not signed must not go out as if it were. */
-const NO_SIGNER: RequestSigner = {
-  plan: () => ({ kind: 'refused', detail: 'Requests to this service have to be signed, which this gate cannot do.' }),
-  sign: async () => ({ verdict: 'refused', detail: 'This gate signs nothing.' }),
-};
-
 function knownValues({ secrets, earlierValues = [] }: GateParts): KnownValues {
   const values = new KnownValues(earlierValues);
   values.add(secrets);
@@ -143,7 +138,7 @@ export function createGateContext(parts: GateParts, values = knownValues(parts))
   let isTerminated = false;
   return {
     ...createRulesContext({ policy, secrets, closed: parts.closed ?? null, provider: parts.provider ?? null }, values),
-    signerFor: parts.signerFor ?? (() => NO_SIGNER),
+    signerFor: parts.signerFor ?? signerFor,
     terminate: (secret) => {
       if (isTerminated) return;
       isTerminated = true;

@@ -136,6 +136,7 @@ export class ClientConnection {
     // Whoever reads may pause again.
     this.socket.resume();
     if (stashed !== null) this.#read(stashed, 0);
+    if (this.#inputEnded) this.#endInput();
   }
 
   /** Goes on with the present request after it has waited for something: a fault ends it as one in its bytes does. */
@@ -273,6 +274,8 @@ export class ClientConnection {
   /** Nothing more will come: a request that is whole is answered, one that is not never will be. */
   #endInput(): void {
     const exchange = this.#exchange;
+    // What has come of the request has not been read yet.
+    if (exchange?.isHeldBack === true) return;
     if (exchange?.isRequestComplete === true) {
       exchange.clientInputEnded();
       return;

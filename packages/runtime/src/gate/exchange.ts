@@ -85,6 +85,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
     return this.#requestComplete;
   }
 
+  /** Whether nothing behind its head is read until it goes on, with {@link ClientConnection.readOn}. */
+  get isHeldBack(): boolean {
+    return this.#awaits !== null;
+  }
+
   start(): void {
     const context = this.#context;
     const { purpose } = this.#client;

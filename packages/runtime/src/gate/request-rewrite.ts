@@ -110,7 +110,7 @@ export function rewriteRequest(
   const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
   const permission = decideRequest(context.policy, authority.host, authority.port, {
     method: head.method,
-    overrides: methodOverrides(context.policy, head.fields),
+    overrides: context.policy.judgesRequests ? methodOverrides(head.fields) : [],
     target,
   });
   if (permission.verdict === 'deny') {
@@ -120,7 +120,9 @@ export function rewriteRequest(
   // TRACE sends the request back as it arrived: no value goes into it.
   const carries = head.method !== 'TRACE';
   const asSent = target === head.target ? head : { ...head, target };
-  const bound = carries ? secretsForRequest(context.secrets.secretsFor(authority), head.method, target) : [];
+  const bound = carries
+    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => methodOverrides(head.fields), target)
+    : [];
   const result = context.substituter.substituteHead(asSent, bound);
   if (result.verdict === 'failed') return refuseUnusable(result);
   const violation = context.violations?.(result.stray, authority) ?? null;
@@ -183,9 +185,8 @@ function refuseUnusable(
   return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
 }
 
-/** The methods that some servers take a request for instead of its own. Read only where methods are judged. */
-function methodOverrides({ judgesRequests }: NetworkPolicy, fields: readonly string[]): readonly string[] {
-  if (!judgesRequests) return [];
+/** The methods that some servers take a request for instead of its own. */
+function methodOverrides(fields: readonly string[]): readonly string[] {
   return METHOD_FIELDS.flatMap((name) => fieldValues(fields, name))
     .flatMap((value) => value.split(','))
     .map((value) => value.trim())

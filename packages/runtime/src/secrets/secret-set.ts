@@ -100,9 +100,9 @@ export function indexSecrets(secrets: readonly BoundSecret[], services: readonly
   );
   return {
     secrets: ordered,
-    secretsFor: createLookup(ordered),
+    secretsFor: createAuthorityLookup(ordered),
     services,
-    servicesFor: createLookup(uses),
+    servicesFor: createAuthorityLookup(uses),
   };
 }
 
@@ -203,7 +203,8 @@ function reaches(host: SecretHost, authority: Authority): boolean {
 /** Answers remembered; the sandbox chooses the authorities, so the number is bounded. */
 const MAX_REMEMBERED_AUTHORITIES = 1024;
 
-function createLookup<T extends { readonly hosts: readonly SecretHost[] }>(
+/** Finds the items whose hosts an authority is one of, in their order. A few map accesses; the same array on repetition. */
+export function createAuthorityLookup<T extends { readonly hosts: readonly SecretHost[] }>(
   items: readonly T[],
 ): (authority: Authority) => readonly T[] {
   const index = new HostIndex<{ readonly host: SecretHost; readonly rank: number }>();

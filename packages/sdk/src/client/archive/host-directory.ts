@@ -1,4 +1,4 @@
-import { constants, type Stats } from 'node:fs';
+import { constants } from 'node:fs';
 import {
   lstat,
   mkdir,
@@ -50,7 +50,7 @@ export class HostDirectory {
   }
 
   /** What there is; a link is not followed. */
-  async stat(name: string): Promise<Stats> {
+  async stat(name: string): Promise<FileStatus> {
     return await lstat(this.#at(name));
   }
 
@@ -59,7 +59,7 @@ export class HostDirectory {
   }
 
   /** Opens a file to read; anything else that has taken its place is refused. */
-  async read(name: string): Promise<FileHandle | null> {
+  async read(name: string): Promise<HostFile | null> {
     // A pipe without a writer would keep us waiting.
     const handle = await open(this.#at(name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     if ((await handle.stat()).isFile()) return handle;
@@ -145,6 +145,24 @@ const FRESH_BYTES = 8;
 function freshName(): string {
   const random = crypto.getRandomValues(new Uint8Array(FRESH_BYTES));
   return `.sallyport-${[...random].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+}
+
+/** What there is at a name. (Types of Node's own are not everywhere where this package is used.) */
+export interface FileStatus {
+  readonly mode: number;
+  /** In bytes. */
+  readonly size: number;
+  readonly mtimeMs: number;
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+}
+
+/** A file that is open to be read. */
+export interface HostFile {
+  stat(): Promise<FileStatus>;
+  read(buffer: Uint8Array, offset: number, length: number): Promise<{ readonly bytesRead: number }>;
+  close(): Promise<void>;
 }
 
 /** What a file gets beside its content. */

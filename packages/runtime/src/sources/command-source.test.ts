@@ -98,6 +98,8 @@ test('CommandSource.fetch() fails in words that hold nothing of the output', asy
   assert.match((await failure(`head -c ${MAX_VALUE_BYTES + 1} /dev/zero`)).message, /64 KiB/);
   assert.match((await failure('no-such-program-here')).message, /status 127/);
   assert.match((await failure('true', { directory: '/no/such/directory' })).message, /"\/no\/such\/directory"/);
+  assert.match((await failure(`echo ${CANARY}\0`)).message, /could not be started/);
+  assert.match((await failure(`: ${'x'.repeat(200_000)}`)).message, /could not be started.*E2BIG/);
   assert.match((await failure('echo "$CANARY"; sleep 60', { timeLimitMs: 50 })).message, /within 0\.05 s/);
 });
 

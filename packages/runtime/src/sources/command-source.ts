@@ -60,8 +60,6 @@ export function takeOutput(
     case 'called-off':
       throw calledOff(subject, signal);
     case 'not-started':
-      throw sourceFailed(
-        `${subject} could not be started in ${JSON.stringify(directory)} (${outcome.code}). Does the directory exist?`,
-      );
+      throw sourceFailed(`${subject} could not be started in ${JSON.stringify(directory)} (${outcome.code}).`);
   }
 }

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { MAX_VALUE_BYTES } from './fetched-value.ts';
@@ -45,13 +45,19 @@ export async function runHostProgram(
   { environment, directory, timeLimitMs, keepError, signal }: ProgramOptions,
 ): Promise<ProgramOutcome> {
   if (signal.aborted) return { kind: 'called-off' };
-  return await new Promise((resolve) => {
-    const child = spawn(file, words, {
+  let child: ChildProcess;
+  try {
+    child = spawn(file, words, {
       cwd: directory,
       env: hostEnvironment(environment),
       stdio: ['ignore', 'pipe', keepError ? 'pipe' : 'ignore'],
       detached: true,
     });
+  } catch (error) {
+    // Some failures are thrown, and their messages quote the words.
+    return { kind: 'not-started', code: (error as NodeJS.ErrnoException).code ?? 'unknown' };
+  }
+  return await new Promise((resolve) => {
     const streams = [child.stdout, child.stderr].filter((stream) => stream !== null);
     const chunks: Buffer[] = [];
     let outputBytes = 0;

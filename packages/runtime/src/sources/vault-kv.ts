@@ -172,7 +172,7 @@ export class VaultSource implements ValueSource {
     }
     if (status === 403) {
       throw sourceFailed(
-        `Vault refused the token, or it may not read ${this.description} (status 403). Sign in anew, or ask for a policy.`,
+        `Vault refused the token, or it may not read ${this.description}, or nothing is mounted there (status 403). Sign in anew, or ask for a policy.`,
       );
     }
     if (status === 503) throw sourceFailed('Vault is sealed, or down for maintenance (status 503).');

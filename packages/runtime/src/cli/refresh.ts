@@ -1,14 +1,13 @@
 import { SallyportError } from '@sallyport/sdk';
 import { parseDuration } from '../sandbox/limits.ts';
-import { DEFAULT_REFRESH_MS, MIN_REFRESH_MS } from '../sources/cached-source.ts';
+import { MIN_REFRESH_MS } from '../sources/cached-source.ts';
 
 /**
- * `--refresh DURATION|on-demand`: how long a fetched value is used, in ms; null: until an upstream refuses it. Without the option five minutes.
+ * `--refresh DURATION|on-demand`: how long a fetched value is used, in ms; null: until an upstream refuses it.
  *
  * @throws SallyportError INVALID_LIMIT.
  */
-export function parseRefresh(text: string | undefined): number | null {
-  if (text === undefined) return DEFAULT_REFRESH_MS;
+export function parseRefresh(text: string): number | null {
   if (text === 'on-demand') return null;
   const refreshMs = parseDuration(text);
   if (refreshMs >= MIN_REFRESH_MS) return refreshMs;

@@ -1,7 +1,7 @@
 import { SallyportError, type StoreSetting } from '@sallyport/sdk';
 import { Option, type Command } from 'commander';
-import { parseDuration } from '../sandbox/limits.ts';
 import { parseReference } from '../sources/reference.ts';
+import { parseRefresh } from './refresh.ts';
 
 /** Options that say where a value comes from that is not stored itself. */
 export interface SourceFlags {
@@ -59,7 +59,7 @@ export function readSource({ command, ref, refresh, verify, showError }: SourceF
     ...(command === undefined ? {} : { command }),
     // The daemon is in another directory.
     ...(ref === undefined ? {} : { reference: parseReference(ref, { directory: process.cwd() }).canonical }),
-    ...(refresh === undefined ? {} : { refreshMs: refresh === 'on-demand' ? null : parseDuration(refresh) }),
+    ...(refresh === undefined ? {} : { refreshMs: parseRefresh(refresh) }),
     verify,
     showError: showError === true,
   };

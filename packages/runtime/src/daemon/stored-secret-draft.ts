@@ -14,12 +14,11 @@ import {
 import type { SecretScope, SecretSource, StoredSecret } from '../secrets/stored-secret.ts';
 import { findService, isServiceName } from '../services/catalogue.ts';
 import { readCredential } from '../services/credential.ts';
+import { DEFAULT_REFRESH_MS } from '../sources/cached-source.ts';
 import type { SecretDraft } from '../stores/secret-book.ts';
 
 /** Where a custom secret's placeholder is replaced unless something else is said: wherever it can be in a request. */
 const CUSTOM_LOCATIONS: readonly string[] = ['header', 'basic', 'query', 'path', 'body'];
-/** How long a value that was fetched is used unless something else is said, in ms. */
-const DEFAULT_REFRESH_MS = 5 * 60_000;
 
 /** What is to be stored. */
 export interface StoredSecretDraft {

@@ -25,7 +25,7 @@ const dynamicSource = {
   /** `op://…`, `vault://…`, `aws-sm://…`, `file:…` or `env:…`. */
   reference: text.min(1).max(4096).optional(),
   /** How long a value that was fetched is used, in ms; null: until an upstream refuses it. Default: 5 minutes. */
-  refreshMs: z.int().min(1).max(2_147_483_647).nullable().optional(),
+  refreshMs: z.int().min(1000).max(2_147_483_647).nullable().optional(),
   /** Whether the source is tried before it is stored. Default true. */
   verify: z.boolean().optional(),
   /** Whether a failure tells what the command wrote to its standard error. Default false. */

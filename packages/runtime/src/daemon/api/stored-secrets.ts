@@ -12,13 +12,16 @@ import { checkSecretValue, parseLocations } from '../../secrets/secret-spec.ts';
 import { formatScope, type SecretScope, type StoredSecret } from '../../secrets/stored-secret.ts';
 import { findService } from '../../services/catalogue.ts';
 import { readCredential } from '../../services/credential.ts';
-import { createValueSource } from '../../sources/value-source.ts';
+import { createValueSource, inspectSource } from '../../sources/value-source.ts';
 import type { SecretDraft } from '../../stores/secret-book.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { SecretShelf } from '../secret-shelf.ts';
 import { draftSecret, refuseSameVariable } from '../stored-secret-draft.ts';
 import { json, nothing, type ApiRequest, type Handler } from './exchange.ts';
 import { secretNameOf } from './secrets.ts';
+
+/** With what sources are asked when a secret is set or tried: as when a request needs it. */
+const HOST_OPTIONS = { environment: process.env, directory: '/' } as const;
 
 /** Stored secrets: every change is in force in all sandboxes that run when it is answered. */
 export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShelf) {
@@ -124,6 +127,7 @@ async function storeSecret(
   }
   const { draft, value, notices } = draftSecret(scope, name, change, known);
   refuseSameVariable(draft, others);
+  const warnings = draft.source.kind === 'value' ? [] : await inspectSource(draft.source, HOST_OPTIONS);
   if (change.kind !== 'plain' && draft.source.kind !== 'value') {
     const text = await fetchText(draft, change.showError === true, change.verify !== false, signal);
     if (text !== null) checkValue(draft, text);
@@ -135,7 +139,7 @@ async function storeSecret(
   return {
     secret: await showStored(shelf, secret),
     created: known === undefined,
-    notices: [...notices, ...stored],
+    notices: [...notices, ...warnings, ...stored],
   };
 }
 
@@ -147,7 +151,7 @@ async function fetchText(
   signal: AbortSignal,
 ): Promise<string | null> {
   if (source.kind === 'value') return null;
-  const from = createValueSource(source, { environment: process.env, directory: '/', showError });
+  const from = createValueSource(source, { ...HOST_OPTIONS, showError });
   return asks ? Buffer.from(await from.fetch(signal)).toString('utf8') : null;
 }
 

@@ -14,7 +14,7 @@ Examples:
   sallyport run --name worker --keep -- npm ci      # "sallyport exec worker -- …" goes on in the same sandbox
 
 Exit status: the command's own; 128+n when signal n ended it; 126 when it cannot be executed, 127 when it is not found;
-125 when Sallyport failed; 2 for bad usage.`;
+125 when Sallyport failed; 2 for bad usage; 123 when it ended the sandbox because of what was done with a placeholder.`;
 
 /** Adds `sallyport run`. `command` is what stands after `--`; null where there is no `--`. */
 export function addRunCommand(

@@ -30,8 +30,12 @@ export interface RunReporter {
   detail(text: string): void;
 }
 
+/** The exit status of a run that was ended because of what was done with a placeholder. */
+const MISUSE_STATUS = 123;
+
 /**
- * Runs one command in a sandbox of its own, from plan to clean-up. Resolves to the exit status: the command's own, or 128 and the signal.
+ * Runs one command in a sandbox of its own, from plan to clean-up. Resolves to the exit status: the command's own, 128 and the signal, or
+ * 123 when a placeholder was sent where its secret says that this ends the sandbox.
  *
  * @param headStart is the caller's to close where this fails early.
  * @throws SallyportError for whatever keeps the sandbox from starting, and AUDIT_FAILED when events were lost; nothing is left behind.
@@ -78,6 +82,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   let gate: OpenGate | undefined;
   let waitingRoom: WaitingRoom | undefined;
   let isOver = false;
+  const misused: string[] = [];
   let audit: Promise<AuditLog> | undefined;
   try {
     launch = launchSandbox(
@@ -108,6 +113,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
         trust: parts[1],
         clientCertificates,
         audit: parts[2],
+        onTerminate: (secret) => {
+          misused.push(secret);
+          gate?.close();
+          void running.signal('SIGKILL').catch(() => undefined);
+        },
       });
       gate.serve(airlock);
       room.open();
@@ -126,6 +136,11 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
     milestones.mark('command');
     if (status.outOfMemory)
       reporter.notice('the kernel ended a process of the sandbox because the memory limit was reached');
+    const [secret] = misused;
+    if (secret !== undefined) {
+      reporter.notice(`the sandbox was ended: the placeholder of ${secret} was sent where it is not for`);
+      return MISUSE_STATUS;
+    }
     return status.code;
   } finally {
     isOver = true;
@@ -149,12 +164,12 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
 
 /** Whether the command may reach anything at all. */
 function hasDestinations({ secrets, network }: RunPlan): boolean {
-  return secrets.secrets.length + network.allow.length + network.tunnel.length + network.clientCertificates.length > 0;
+  return opensTls({ secrets, network }) || network.allow.length + network.tunnel.length > 0;
 }
 
 /** Whether TLS is opened as a rule, and not only to say what is denied. */
-function opensTls({ secrets, network }: RunPlan): boolean {
-  return secrets.secrets.length + network.clientCertificates.length > 0;
+function opensTls({ secrets, network }: Pick<RunPlan, 'secrets' | 'network'>): boolean {
+  return secrets.secrets.length + secrets.services.length + network.clientCertificates.length > 0;
 }
 
 /** Nothing of TLS is loaded for runs without one. */

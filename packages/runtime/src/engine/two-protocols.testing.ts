@@ -28,8 +28,6 @@ export interface ServerAnswer {
 export interface SeeingUpstream extends AsyncDisposable {
   readonly port: number;
   readonly seen: SeenRequest[];
-  /** Requests that began, and never came whole. */
-  readonly broken: number;
 }
 
 /** Starts one on loopback. */
@@ -39,18 +37,14 @@ export async function startSeeingUpstream(
 ): Promise<SeeingUpstream> {
   const seen: SeenRequest[] = [];
   const sockets = new Set<net.Socket>();
-  let broken = 0;
   const server = http2.createSecureServer({ ...identity, allowHTTP1: true }, (request, response) => {
     const pieces: Buffer[] = [];
-    let isWhole = false;
     request.on('data', (chunk: Buffer) => pieces.push(chunk));
     request.on('error', () => undefined);
-    request.on('close', () => {
-      if (!isWhole) broken += 1;
-    });
     request.on('end', () => {
-      if (!('rawTrailers' in request) || request.destroyed || ('complete' in request && !request.complete)) return;
-      isWhole = true;
+      // `node:http2` ends what it reads of a stream that was reset, too.
+      const { stream } = request as Partial<http2.Http2ServerRequest>;
+      if (stream === undefined ? !request.complete : stream.closed) return;
       const raw = request.rawHeaders;
       const fields = raw.flatMap((name, index) =>
         index % 2 === 0 ? [[name.toLowerCase(), raw[index + 1] ?? ''] as const] : [],
@@ -73,9 +67,6 @@ export async function startSeeingUpstream(
   return {
     port: (server.address() as net.AddressInfo).port,
     seen,
-    get broken() {
-      return broken;
-    },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));

@@ -252,8 +252,9 @@ export class Exchange implements UpstreamListener, ResponseListener {
     } else {
       this.#client.answer(problem, false);
     }
+    if (problem.misuse !== undefined) this.#stray = mergeNames(this.#stray, [problem.misuse.secret]);
     this.#end(problem.code === 'INTERNAL' ? 'error' : 'deny', problem.code, problem.status);
-    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
+    if (problem.misuse?.terminates === true) this.#context.terminate(problem.misuse.secret);
   }
 
   upstreamData(chunk: Buffer): void {
@@ -508,10 +509,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
         isClosing = true;
         client.wait('websocket-close');
       },
-      onEnd: ({ decision, code, terminates }) => {
+      onEnd: ({ decision, code, misuse }) => {
+        if (misuse !== undefined) this.#stray = mergeNames(this.#stray, [misuse.secret]);
         this.#end(decision, code);
         client.exchangeDone(this, false);
-        if (terminates !== undefined) context.terminate(terminates);
+        if (misuse?.terminates === true) context.terminate(misuse.secret);
       },
     });
     this.#webSocket = webSocket;
@@ -561,10 +563,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
   #answer(problem: Problem, decision: 'deny' | 'error'): void {
     if (this.#ended) return;
     if (problem.rule !== undefined) this.#rule = problem.rule;
+    if (problem.misuse !== undefined) this.#stray = mergeNames(this.#stray, [problem.misuse.secret]);
     this.#end(decision, problem.code, problem.status);
     this.#client.answer(problem, this.#head.method === 'HEAD');
     this.#client.exchangeDone(this, false);
-    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
+    if (problem.misuse?.terminates === true) this.#context.terminate(problem.misuse.secret);
   }
 
   #end(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null, status?: number): void {

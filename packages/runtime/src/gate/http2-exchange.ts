@@ -257,9 +257,10 @@ export class Http2Exchange implements UpstreamAnswer {
         context: this.#context,
         bound: this.#forward?.bound ?? [],
         wait: (forWhat) => this.#wait(forWhat),
-        onEnd: ({ decision, code, terminates }) => {
+        onEnd: ({ decision, code, misuse }) => {
+          if (misuse !== undefined) this.#stray = mergeNames(this.#stray, [misuse.secret]);
           this.#endWebSocket(decision, code);
-          if (terminates !== undefined) this.#context.terminate(terminates);
+          if (misuse?.terminates === true) this.#context.terminate(misuse.secret);
         },
       });
       if (opened.verdict === 'ok') {
@@ -521,9 +522,10 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#answer(problem, 'deny');
       return;
     }
+    if (problem.misuse !== undefined) this.#stray = mergeNames(this.#stray, [problem.misuse.secret]);
     this.#conclude('deny', problem.code);
     this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
-    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
+    if (problem.misuse?.terminates === true) this.#context.terminate(problem.misuse.secret);
   }
 
   #begin(head: ResponseHead, hasBody: boolean): void {
@@ -633,9 +635,10 @@ export class Http2Exchange implements UpstreamAnswer {
   #answer(problem: Problem, decision: 'deny' | 'error'): void {
     if (this.#ended) return;
     if (problem.rule !== undefined) this.#rule = problem.rule;
+    if (problem.misuse !== undefined) this.#stray = mergeNames(this.#stray, [problem.misuse.secret]);
     this.#status = problem.status;
     this.#conclude(decision, problem.code);
-    if (problem.terminates !== undefined) this.#context.terminate(problem.terminates);
+    if (problem.misuse?.terminates === true) this.#context.terminate(problem.misuse.secret);
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
     stream.resume();

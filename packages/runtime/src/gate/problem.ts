@@ -33,8 +33,8 @@ export interface Problem {
   readonly rule?: string;
   /** What would change the outcome. */
   readonly remedy?: string;
-  /** The secret whose misuse ends the sandbox; not part of the answer. */
-  readonly terminates?: string;
+  /** The secret whose placeholder was met where it is not for, and whether that ends the sandbox; not part of the answer. */
+  readonly misuse?: { readonly secret: string; readonly terminates: boolean };
 }
 
 /** Renders the body of a problem. */

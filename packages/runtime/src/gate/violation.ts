@@ -34,6 +34,6 @@ function describeViolation(name: string, { host, port }: Authority, terminates: 
     code: 'PLACEHOLDER_REFUSED',
     detail: `The request to ${host}:${port} holds the placeholder of the secret ${name} where that is not for: another host, method, path or place of the request.${end}`,
     remedy: `Leave the placeholder out, or, from outside of the sandbox, bind ${name} to what is meant, or let its placeholder pass: --on-violation pass`,
-    ...(terminates ? { terminates: name } : {}),
+    misuse: { secret: name, terminates },
   };
 }

@@ -40,7 +40,7 @@ export interface WebSocketEnd {
   readonly decision: 'allow' | 'deny' | 'error';
   readonly code: ErrorCode | null;
   /** As in {@link Problem}. */
-  readonly terminates?: string;
+  readonly misuse?: NonNullable<Problem['misuse']>;
 }
 
 /** Looks for placeholders that must not leave. */
@@ -230,8 +230,8 @@ export class WebSocketRelay {
         break;
       }
       case 'refused': {
-        const { code, terminates } = fault.problem;
-        const end: WebSocketEnd = { decision: 'deny', code, ...(terminates === undefined ? {} : { terminates }) };
+        const { code, misuse } = fault.problem;
+        const end: WebSocketEnd = { decision: 'deny', code, ...(misuse === undefined ? {} : { misuse }) };
         this.close(end, CLOSE_CODE.policyViolation, 'a placeholder is not for this place');
         break;
       }

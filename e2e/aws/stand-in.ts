@@ -15,12 +15,16 @@ const BEDROCK = `bedrock-runtime.${REGION}.amazonaws.com`;
 const S3 = `s3.${REGION}.amazonaws.com`;
 const BUCKET_HOST = `${BUCKET}.${S3}`;
 
+const GLOBAL_BUCKET_HOST = `${BUCKET}.s3.amazonaws.com`;
+
 /** What each host's requests have to be signed for. `localhost` is for clients that are told where to go. */
-const SERVICES: Readonly<Record<string, string>> = {
-  [STS]: 'sts',
-  [BEDROCK]: 'bedrock',
-  [S3]: 's3',
-  [BUCKET_HOST]: 's3',
+const SCOPES: Readonly<Record<string, string>> = {
+  [STS]: `${REGION}/sts`,
+  [BEDROCK]: `${REGION}/bedrock`,
+  [S3]: `${REGION}/s3`,
+  [BUCKET_HOST]: `${REGION}/s3`,
+  // Where no region is named.
+  [GLOBAL_BUCKET_HOST]: 'us-east-1/s3',
 };
 
 /** A request that came, and whether it was signed as it has to be. */
@@ -45,7 +49,7 @@ export async function startAwsStandIn(keys: Readonly<Record<string, VerifierKey>
   const requests: JudgedRequest[] = [];
   const bucket = new Bucket();
   const upstream = await startUpstream({
-    names: [STS, BEDROCK, S3, BUCKET_HOST, 'localhost'],
+    names: [...Object.keys(SCOPES), 'localhost'],
     http2: true,
     handler: async (request, response, recorded) => {
       recorded.body = await readBody(request);
@@ -83,10 +87,10 @@ export async function startAwsStandIn(keys: Readonly<Record<string, VerifierKey>
 }
 
 function judgeScope(host: string, verdict: SignatureVerdict): SignatureVerdict {
-  const wanted = SERVICES[host];
+  const wanted = SCOPES[host];
   if (!verdict.ok || wanted === undefined) return verdict;
-  if (verdict.service === wanted && verdict.region === REGION) return verdict;
-  return { ok: false, reason: `signed for ${verdict.service} in ${verdict.region}` };
+  const scope = `${verdict.region}/${verdict.service}`;
+  return scope === wanted ? verdict : { ok: false, reason: `signed for ${scope}` };
 }
 
 /** The fields as a signature covers them: over HTTP/2 `:authority`, as itself or as `Host`. */
@@ -200,7 +204,7 @@ class Bucket {
   serve({ request, response, url, host, content }: ObjectRequest): true {
     // What the URL class makes of a path is not what S3 does.
     const path = (request.url ?? '').split('?')[0] ?? '';
-    const key = decodeURIComponent(host === BUCKET_HOST ? path.slice(1) : path.slice(1 + BUCKET.length + 1));
+    const key = decodeURIComponent(host.startsWith(`${BUCKET}.`) ? path.slice(1) : path.slice(1 + BUCKET.length + 1));
     const { searchParams: query } = url;
     const tag = (data: Buffer): string => `"${createHash('md5').update(data).digest('hex')}"`;
     if (key === '') return this.#list(response, query);

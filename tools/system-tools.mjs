@@ -91,6 +91,13 @@ const TEST = [
   },
   { name: 'ping', commands: ['ping'], packages: packages('iputils-ping', 'iputils', 'iputils-ping', 'iputils') },
   { name: 'ps', commands: ['ps'], packages: packages('procps', 'procps-ng', 'procps', 'procps-ng') },
+  { name: 'a D-Bus session', commands: ['dbus-run-session'], packages: packages('dbus', 'dbus-daemon') },
+  { name: 'gnome-keyring', commands: ['gnome-keyring-daemon'], packages: packages('gnome-keyring') },
+  {
+    name: 'secret-tool',
+    commands: ['secret-tool'],
+    packages: packages('libsecret-tools', 'libsecret', 'libsecret', 'libsecret'),
+  },
   { name: 'setpriv', commands: ['setpriv'], packages: packages('util-linux', 'util-linux', 'setpriv') },
   { name: 'runuser', commands: ['runuser'], packages: packages('util-linux', 'util-linux', 'runuser') },
 ];

@@ -24,6 +24,11 @@ export interface SystemCalls {
   setMountAttributes(mounts: number, attributes: readonly MountAttribute[], owners?: number): void;
   /** Attaches a copy at a path (move_mount(2)). */
   attachMounts(mounts: number, path: string): void;
+  /**
+   * Keeps the memory of this process out of core dumps, and out of reach of what an ordinary user's other programs may do to it by ptrace(2)
+   * and `/proc` (PR_SET_DUMPABLE). Programs that it starts are dumpable, and write no core dump either (RLIMIT_CORE).
+   */
+  denyCoreDumps(): void;
 }
 
 /** What a mount does not let through. */
@@ -78,6 +83,11 @@ const MOUNT_ATTR_IDMAP = 0x10_0000n;
 const CLONE_FS = 0x200;
 const CLONE_NEWNS = 0x2_0000;
 
+const PR_SET_DUMPABLE = 4;
+const RLIMIT_CORE = 4;
+/** Smaller than any dump, and what keeps the kernel from starting a program that takes them: 0 does not (core(5), fs/coredump.c). */
+const CORE_LIMIT_BYTES = 1n;
+
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCKADDR_IN_BYTES = 16;
@@ -96,6 +106,15 @@ let loaded: SystemCalls | undefined;
  */
 export function systemCalls(): SystemCalls {
   return (loaded ??= describeCalls(loadKoffi()));
+}
+
+/** As {@link SystemCalls.denyCoreDumps}, where koffi has a binary for this machine: what it guards against is not worth a failure. */
+export function denyCoreDumps(): void {
+  try {
+    systemCalls().denyCoreDumps();
+  } catch {
+    // The system's own limits hold.
+  }
 }
 
 /**
@@ -128,6 +147,8 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
   const treeCall = library.func('syscall', 'long', ['long', 'int', 'str', 'uint']);
   const attributeCall = library.func('syscall', 'long', ['long', 'int', 'str', 'uint', 'void *', 'size_t']);
   const moveCall = library.func('syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'uint']);
+  const prctlCall = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']);
+  const setrlimitCall = library.func('setrlimit', 'int', ['int', 'void *']);
   const setOption = (socket: number, level: number, option: number, value: number): void => {
     const bytes = Buffer.alloc(4);
     bytes.writeInt32LE(value);
@@ -180,6 +201,10 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
     },
     attachMounts(mounts, path) {
       check('move_mount', moveCall(MOVE_MOUNT, mounts, '', AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
+    },
+    denyCoreDumps() {
+      check('setrlimit', setrlimitCall(RLIMIT_CORE, longs(CORE_LIMIT_BYTES, CORE_LIMIT_BYTES)));
+      check('prctl', prctlCall(PR_SET_DUMPABLE, 0, 0, 0, 0));
     },
   };
 }

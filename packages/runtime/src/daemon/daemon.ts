@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { describeApi } from '@sallyport/sdk/api';
 import { SallyportError, type DaemonEvent, type DaemonStatus, type DaemonStop } from '@sallyport/sdk';
+import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { createStateDirectory } from '../engine/audit-file.ts';
 import { requireRegularFile } from '../engine/regular-file.ts';
 import { loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
@@ -58,6 +59,8 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   if (!existsSync(dirname(paths.socket))) mkdirSync(dirname(paths.socket), { recursive: true, mode: 0o700 });
   const lock = takeDaemonLock(paths.lock);
   if (lock === null) return false;
+  // Before there is a value in it.
+  denyCoreDumps();
   const startedAt = Date.now();
   const database = openDatabase(paths.database);
   const events = new EventTable(database);

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { requireTools } from '../airlock/required-tools.ts';
 import { AuditLog } from '../audit/audit-log.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
@@ -122,6 +123,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
       gate.serve(airlock);
       room.open();
       if (opensTls(plan)) parts[0].prepare();
+      denyCoreDumps();
       // Blocks for 10 ms, better here than at the first request.
       if (hasDestinations(plan)) setImmediate(() => parts[1].context());
     });

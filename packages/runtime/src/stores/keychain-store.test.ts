@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -6,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KeychainProcess } from './keychain-process.ts';
+import { KeychainProcess, sessionBusAddress } from './keychain-process.ts';
 import { KeychainStore } from './keychain-store.ts';
 import { missingKeyringPrograms, startKeyringSession, type KeyringSession } from './keyring-session.testing.ts';
 import { testSecretStore } from './secret-store-contract.testing.ts';
@@ -101,6 +102,18 @@ test('KeychainStore reads and removes parts of any length, and notices a missing
   assert.deepEqual(await whole.keys(), ['k']);
   await whole.erase(() => false);
   await items.close();
+});
+
+test('KeychainStore keeps items that other programs of the user find by service and key', needsKeyring, async () => {
+  const { environment } = await openSession();
+  const service = `test-${randomBytes(4).toString('hex')}`;
+  await openStore(environment, { service }).write('k', new TextEncoder().encode('canary-0a88d1'));
+  const { stdout } = spawnSync('secret-tool', ['lookup', 'service', service, 'username', 'k'], {
+    env: { ...environment, DBUS_SESSION_BUS_ADDRESS: sessionBusAddress(environment) ?? undefined },
+    encoding: 'utf8',
+  });
+  assert.match(stdout, /^sallyport1 1 [0-9a-f]{32} /);
+  assert.equal(Buffer.from(stdout.split(' ')[3] ?? '', 'base64').toString(), 'canary-0a88d1');
 });
 
 test('KeychainStore fails in time where nothing answers', async () => {

@@ -33,5 +33,18 @@ export const BOOK_MIGRATIONS: readonly string[] = [
     is_claimed INTEGER NOT NULL DEFAULT 0
   ) STRICT, WITHOUT ROWID;
   `,
-  // 2: policy rules (rule-book.ts).
+  // 2: policy rules (rule-book.ts). `sandbox`, `methods`, `path` and `preset` are '' for: all sandboxes, any, any, none.
+  `
+  CREATE TABLE rules (
+    id INTEGER PRIMARY KEY,
+    sandbox TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('allow', 'deny')),
+    pattern TEXT NOT NULL,
+    methods TEXT NOT NULL,
+    path TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (sandbox, action, pattern, methods, path, preset)
+  ) STRICT;
+  `,
 ];

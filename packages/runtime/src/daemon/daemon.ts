@@ -14,11 +14,13 @@ import { fileHandlers } from './api/files.ts';
 import { observationHandlers } from './api/observation.ts';
 import { sandboxHandlers } from './api/sandboxes.ts';
 import { secretHandlers } from './api/secrets.ts';
+import { storedRuleHandlers } from './api/stored-rules.ts';
 import { storedSecretHandlers } from './api/stored-secrets.ts';
 import { createApiServer } from './api/server.ts';
 import { takeDaemonLock } from './lock.ts';
 import type { DaemonPaths } from './paths.ts';
 import { SandboxRegistry } from './registry.ts';
+import { RuleShelf } from './rule-shelf.ts';
 import { SecretShelf } from './secret-shelf.ts';
 import { openDatabase } from './store/database.ts';
 import { EventTable } from './store/event-table.ts';
@@ -71,10 +73,16 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
     // Whoever asks through this daemon is answered when it is in force; this is for what other processes change.
     onChange: () => void registry.applyStored().catch(onDefect),
   });
+  const rules = RuleShelf.open({
+    stateDirectory: paths.state,
+    // Whoever changes them through this daemon is answered when they are in force; this is for what other processes change.
+    onChange: () => void registry.applyRules().catch(onDefect),
+  });
   const registry: SandboxRegistry = new SandboxRegistry(
     {
       paths,
       shelf,
+      rules,
       sandboxes: new SandboxTable(database),
       execs: new ExecTable(database),
       tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => {
@@ -119,6 +127,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
       ...execHandlers(registry),
       ...secretHandlers(registry),
       ...storedSecretHandlers(registry, shelf),
+      ...storedRuleHandlers(registry, rules),
       ...fileHandlers(registry),
       ...observationHandlers(registry, events),
     } satisfies Record<string, Handler>,
@@ -133,6 +142,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   await closeServer(server, stopping);
   await registry.close(sandboxes);
   await shelf.close();
+  rules.close();
   rmSync(paths.socket, { force: true });
   database.close();
   lock.release();

@@ -35,14 +35,17 @@ import {
   type SecretValues,
 } from './definition.ts';
 import { nextState, recoveredState } from './lifecycle.ts';
+import { showRule } from './api/stored-rules.ts';
 import { monotonicMs, type ManagedExec } from './managed-exec.ts';
 import type { DaemonPaths } from './paths.ts';
+import type { RuleShelf } from './rule-shelf.ts';
 import { SandboxExecs } from './sandbox-execs.ts';
 import type { SecretShelf } from './secret-shelf.ts';
 import { showEffective } from './effective-list.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
 import type { Turnstile } from './turnstile.ts';
+import type { StoredRule } from '../stores/rule-book.ts';
 import { countOutOfMemory, readUsage } from './usage.ts';
 
 /** How long commands have after SIGTERM when a sandbox is stopped, unless something else is asked for, in ms. */
@@ -58,6 +61,8 @@ export interface SandboxSurroundings {
   readonly shelf: SecretShelf;
   /** Adds an event; never throws. */
   readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
+  /** Stored rules of the network policy. */
+  readonly rules: RuleShelf;
   /** Trusted roots for upstreams, with these further files. */
   readonly trust: (upstreamCaFiles: readonly string[]) => Promise<UpstreamTrust>;
   /** Commands that are being started: many at once would only hold each other up. */
@@ -75,6 +80,10 @@ export function newId(): string {
 export class ManagedSandbox {
   readonly #around: SandboxSurroundings;
   #row: SandboxRow;
+  /** Whether it is not known any more which values its secrets have had. */
+  #isLost = false;
+  /** The stored rules that its gate goes by. */
+  #stored: readonly StoredRule[] = [];
   #values: SecretValues;
   #live: LastingSandbox | null = null;
   /** What is in force while it runs. */
@@ -239,7 +248,12 @@ export class ManagedSandbox {
 
   /** Sets, changes or rotates a secret; in force when it resolves. */
   async setSecret(name: string, update: SecretUpdate): Promise<SecretInfo> {
-    await this.#change(() => changeSecret(this.#secretChange(), name, update, Date.now()));
+    await this.#change(() => {
+      const change = changeSecret(this.#secretChange(), name, update, Date.now());
+      // Who sets a secret anew has been told why the gate is closed; it stays so while any of its own is without a value.
+      if (update.value !== undefined) this.#isLost = false;
+      return change;
+    });
     this.#tell('secret.set', { detail: name });
     const changed = this.#row.definition.secrets.find((secret) => secret.name === name);
     if (changed === undefined)
@@ -257,7 +271,8 @@ export class ManagedSandbox {
     const { definition } = this.#row;
     const { network } = definition;
     const { set } = this.#secrets ?? (await this.#compose(definition, this.#values));
-    const { warnings } = LastingSandbox.checkRules(rulesOf(definition, this.#values, set));
+    const rules = this.#withStored(rulesOf(definition, this.#values, set));
+    const { warnings } = LastingSandbox.checkRules(rules);
     return {
       allow: [...network.allow],
       deny: [...network.deny],
@@ -271,8 +286,31 @@ export class ManagedSandbox {
           endpoints.flatMap(({ hosts }) => hosts.map((host) => ({ host: formatSecretHost(host), secret: name }))),
         ),
       ],
+      stored: rules.stored.map(showRule),
       warnings: [...warnings],
     };
+  }
+
+  /** Follows the rules that are stored at this moment, where it runs; whatever keeps stored secrets from being taken in. */
+  async applyRules(): Promise<void> {
+    if (!['starting', 'running'].includes(this.#row.state)) return;
+    await this.#inTurn(async () => {
+      const live = this.#live;
+      if (live === null) return;
+      const { definition } = this.#row;
+      const { set } = this.#secrets ?? (await this.#compose(definition, this.#values));
+      const rules = this.#withStored(rulesOf(definition, this.#values, set));
+      if (JSON.stringify(rules.stored) === JSON.stringify(this.#stored)) return;
+      await live.reconfigure(rules, () => {
+        this.#stored = rules.stored;
+      });
+      this.#tell('policy.changed', { detail: 'stored rules' });
+    });
+  }
+
+  /** Adds the stored rules that count at this moment, and closes the gate where nobody knows what must not come back. */
+  #withStored(rules: SandboxRules): SandboxRules & { readonly stored: readonly StoredRule[] } {
+    return { ...this.#closeWhereLost(rules), stored: this.#around.rules.listFor(this.name), sandbox: this.name };
   }
 
   async addRule({ action, host }: PolicyRule): Promise<void> {
@@ -374,7 +412,8 @@ export class ManagedSandbox {
       const secrets = await this.#compose({ ...definition, placeholders: {} }, this.#values);
       const [refusal] = secrets.refusals;
       if (refusal !== undefined) throw refusal;
-      const rules = rulesOf(definition, this.#values, secrets.set);
+      this.#isLost = false;
+      const rules = this.#withStored(rulesOf(definition, this.#values, secrets.set));
       const policy = LastingSandbox.checkRules(rules);
       const trust = await this.#around.trust(definition.network.upstreamCa);
       if (prepared === undefined) {
@@ -395,6 +434,7 @@ export class ManagedSandbox {
       const live = await LastingSandbox.open(prepared, { ...this.#opening(), rules, trust });
       this.#secrets = secrets;
       this.#set({ definition: { ...definition, placeholders: Object.fromEntries(secrets.placeholders) } });
+      this.#stored = rules.stored;
       this.#enter('started', {
         startedAt: Date.now(),
         stoppedAt: null,
@@ -421,8 +461,11 @@ export class ManagedSandbox {
         names: this.#around.sandboxes.names(this.id),
         rulesFor: async (kept) => {
           if (kept !== null) this.#values = kept;
+          this.#isLost = kept === null;
           this.#secrets = await this.#compose(definition, this.#values);
-          return this.#rulesWhereLost(rulesOf(definition, this.#values, this.#secrets.set), kept === null);
+          const rules = this.#withStored(rulesOf(definition, this.#values, this.#secrets.set));
+          this.#stored = rules.stored;
+          return rules;
         },
       });
       this.#tell('sandbox.recovered');
@@ -526,7 +569,7 @@ export class ManagedSandbox {
     await this.#inTurn(async () => {
       const { definition, values } = make();
       const secrets = await this.#compose(definition, values);
-      LastingSandbox.checkRules(rulesOf(definition, values, secrets.set));
+      LastingSandbox.checkRules(this.#withStored(rulesOf(definition, values, secrets.set)));
       // Before it is acknowledged: whoever finds them later must not find the former ones.
       if (this.#live === null || this.#around.shelf.hasOwn(this.id)) {
         await this.#around.shelf.keepOwn(this.id, values);
@@ -558,13 +601,15 @@ export class ManagedSandbox {
 
   async #apply(definition: SandboxDefinition, values: SecretValues, secrets: SandboxSecrets): Promise<void> {
     const placeholders = this.#live === null ? {} : Object.fromEntries(secrets.placeholders);
+    const rules = this.#withStored(rulesOf(definition, values, secrets.set));
     const keep = (): void => {
       this.#set({ definition: { ...definition, placeholders } });
       this.#values = values;
+      this.#stored = rules.stored;
       if (this.#live !== null) this.#secrets = secrets;
     };
     if (this.#live === null) keep();
-    else await this.#live.reconfigure(rulesOf(definition, values, secrets.set), keep);
+    else await this.#live.reconfigure(rules, keep);
   }
 
   async #compose(definition: SandboxDefinition, values: SecretValues): Promise<SandboxSecrets> {
@@ -573,9 +618,9 @@ export class ManagedSandbox {
   }
 
   /** Where nobody knows what the values were, the gate is closed: what comes back could not be judged. */
-  #rulesWhereLost(rules: SandboxRules, isLost: boolean): SandboxRules {
+  #closeWhereLost(rules: SandboxRules): SandboxRules {
     const hadSecrets = Object.keys(this.#row.definition.placeholders ?? {}).length > 0;
-    if (!isLost || !hadSecrets || rules.closed !== null) return rules;
+    if (!this.#isLost || !hadSecrets || rules.closed !== null) return rules;
     return {
       ...rules,
       closed: {

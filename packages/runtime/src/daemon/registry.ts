@@ -68,7 +68,10 @@ export class SandboxRegistry {
     });
     const [refusal] = secrets.refusals;
     if (refusal !== undefined) throw refusal;
-    LastingSandbox.checkRules(rulesOf(definition, values, secrets.set));
+    LastingSandbox.checkRules({
+      ...rulesOf(definition, values, secrets.set),
+      stored: this.#around.rules.listFor(name),
+    });
     // Somebody else may have been as quick.
     if (this.#byName.has(name)) throw exists(name);
     const spec = specOf(definition, name, this.#around.paths.state);
@@ -137,6 +140,11 @@ export class SandboxRegistry {
       this.all.map(async (sandbox) => ((await sandbox.applyStored()) ? [sandbox.name] : [])),
     );
     return changed.flat();
+  }
+
+  /** Has every sandbox that runs follow the stored rules as they are at this moment. */
+  async applyRules(): Promise<void> {
+    await Promise.all(this.all.map(async (sandbox) => await sandbox.applyRules()));
   }
 
   /** Begins to prepare sandboxes for whoever will ask. */

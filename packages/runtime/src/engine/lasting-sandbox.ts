@@ -25,13 +25,14 @@ import type { ContainerRecord } from '../sandbox/waiting-container.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
+import type { StoredRule } from '../stores/rule-book.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { ClientCertificate, loadClientCertificate } from '../tls/client-certificate.ts';
 import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { refuseVisibleKey } from './client-key.ts';
 import { openGate, type OpenGate } from './open-gate.ts';
-import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
+import { compilePolicy, makeTrustFiles, type PolicySources } from './sandbox-parts.ts';
 import { requireRegularFile } from './regular-file.ts';
 import { Vault, type VaultContent } from './vault.ts';
 
@@ -165,7 +166,11 @@ export interface SandboxRules {
   readonly secrets: SecretSet;
   /** The values of the sandbox's own secrets: kept for the next process. */
   readonly own: ReadonlyMap<string, SecretValue>;
-  readonly network: Parameters<typeof compilePolicy>[0]['network'];
+  readonly network: PolicySources['network'];
+  /** The stored rules that count in it. Default: none. */
+  readonly stored?: readonly StoredRule[];
+  /** The sandbox's name, for what denials say. Default null. */
+  readonly sandbox?: string;
   /** What is answered to everything; null for an open gate. */
   readonly closed: Problem | null;
 }

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { createNetworkPolicy, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
+import { createNetworkPolicy, parseKeptRule, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { SandboxSpec } from '../sandbox/backend.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
+import type { StoredRule } from '../stores/rule-book.ts';
 import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { bindCertificate } from './client-key.ts';
@@ -9,13 +10,24 @@ import type { RunPlan } from './plan.ts';
 
 const JVM_DIRECTORY = '/usr/lib/jvm';
 
+/** What the network policy of a sandbox is made of. */
+export interface PolicySources extends Pick<RunPlan, 'secrets' | 'network'> {
+  /** The stored rules that count in it. Default: none. */
+  readonly stored?: readonly StoredRule[];
+  /** Its name where it lives on, so that people change its rules while it runs. Default null. */
+  readonly sandbox?: string | null;
+}
+
 /**
- * Compiles the network policy of a sandbox: its rules, and what its secrets open.
+ * Compiles the network policy of a sandbox: its rules, what is stored for it, and what its secrets open.
  *
  * @throws SallyportError INVALID_HOST_PATTERN, INVALID_RESOLVE, USAGE.
  */
-export function compilePolicy({ secrets, network }: Pick<RunPlan, 'secrets' | 'network'>): NetworkPolicy {
+export function compilePolicy({ secrets, network, stored = [], sandbox = null }: PolicySources): NetworkPolicy {
+  const kept = (action: StoredRule['action']) =>
+    stored.filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, rule.sandbox, rule.preset));
   return createNetworkPolicy({
+    sandbox,
     secretHosts: [
       ...secrets.secrets.flatMap((secret) => secret.hosts.map((host) => ({ host, origin: `--secret ${secret.name}` }))),
       ...secrets.services.flatMap(({ name, endpoints }) =>
@@ -23,8 +35,8 @@ export function compilePolicy({ secrets, network }: Pick<RunPlan, 'secrets' | 'n
       ),
       ...network.clientCertificates.map(bindCertificate),
     ],
-    allow: network.allow.map((text) => parseNetworkRule('--allow', text)),
-    deny: network.deny.map((text) => parseNetworkRule('--deny', text)),
+    allow: [...network.allow.map((text) => parseNetworkRule('--allow', text)), ...kept('allow')],
+    deny: [...network.deny.map((text) => parseNetworkRule('--deny', text)), ...kept('deny')],
     tunnel: network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
     resolve: network.pins,
   });

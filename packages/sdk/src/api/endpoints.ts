@@ -1,9 +1,17 @@
 import { z } from 'zod';
 import { daemonStatusSchema, daemonStopSchema, eventSchema, logEntrySchema } from './daemon.ts';
 import { execCreateSchema, execEventSchema, execListSchema, execSchema, resizeSchema, signalSchema } from './execs.ts';
-import { countParameter, flagParameter, identifier, insidePath } from './fields.ts';
+import { countParameter, flagParameter, identifier, insidePath, sandboxName } from './fields.ts';
 import { directoryCreateSchema, fileEntrySchema, fileListSchema, renameSchema } from './files.ts';
-import { policyRuleSchema, policySchema, RULE_ACTIONS } from './policy.ts';
+import {
+  policyRuleSchema,
+  policySchema,
+  presetChoiceSchema,
+  RULE_ACTIONS,
+  storedRuleListSchema,
+  storedRulesAddSchema,
+  storedRulesResetSchema,
+} from './policy.ts';
 import { sandboxCreateSchema, sandboxListSchema, sandboxSchema, sandboxStopSchema, statsSchema } from './sandboxes.ts';
 import { secretInfoSchema, secretListSchema, secretUpdateSchema } from './secrets.ts';
 import {
@@ -340,6 +348,54 @@ export const ENDPOINTS = {
     summary: 'Remove a rule, as it is written. RULE_NOT_FOUND (404).',
     query: z.strictObject({ action: z.enum(RULE_ACTIONS), host: z.string().min(1).max(300) }),
     response: answer(policySchema),
+  },
+  listStoredRules: {
+    method: 'GET',
+    path: '/v1/policy/rules',
+    tag: 'policy',
+    summary: 'The stored rules: all, or those that are for one sandbox alone.',
+    query: z.strictObject({ sandbox: sandboxName.optional() }),
+    response: answer(storedRuleListSchema),
+  },
+  addStoredRules: {
+    method: 'POST',
+    path: '/v1/policy/rules',
+    tag: 'policy',
+    summary:
+      'Store rules, all or none, for all sandboxes or for one; those that run follow them when this is answered. Answers with the rules as they are stored.',
+    body: json(storedRulesAddSchema),
+    response: answer(storedRuleListSchema),
+  },
+  removeStoredRules: {
+    method: 'DELETE',
+    path: '/v1/policy/rules',
+    tag: 'policy',
+    summary: 'Remove every stored rule for a host, as a pattern. Answers with what was removed. RULE_NOT_FOUND (404).',
+    query: z.strictObject({
+      host: z.string().min(1).max(300),
+      /** Default: both. */
+      action: z.enum(RULE_ACTIONS).optional(),
+      /** Default: the rules for all sandboxes. */
+      sandbox: sandboxName.optional(),
+    }),
+    response: answer(storedRuleListSchema),
+  },
+  resetStoredRules: {
+    method: 'POST',
+    path: '/v1/policy/reset',
+    tag: 'policy',
+    summary:
+      'Remove all stored rules, those of presets included, or those for one sandbox. Answers with what was removed.',
+    body: json(storedRulesResetSchema),
+    response: answer(storedRuleListSchema),
+  },
+  choosePreset: {
+    method: 'PUT',
+    path: '/v1/policy/preset',
+    tag: 'policy',
+    summary: 'Put the rules of a preset in the place of those that another one left. Answers with its rules.',
+    body: json(presetChoiceSchema),
+    response: answer(storedRuleListSchema),
   },
   readFile: {
     method: 'GET',

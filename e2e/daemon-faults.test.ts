@@ -79,6 +79,15 @@ function readProc(pid: number, file: string): string {
   }
 }
 
+/** Whether a process has a file of a command open. */
+function holdsExec(pid: number, id: string): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`).includes(`/${id}/`));
+  } catch {
+    return false;
+  }
+}
+
 function parentOf(pid: number): number {
   return Number(/^PPid:\s*(\d+)$/m.exec(readProc(pid, 'status'))?.[1]);
 }
@@ -497,6 +506,48 @@ test('a command at a terminal takes keys from the next daemon as well', LIMIT, a
   assert.ok(await until(async () => (await execInfo(scene, exec.id)).state === 'exited'));
   assert.match(await screen(), /got one\r\n[^]*got two\r\n[^]*got three\r\nover/);
 });
+
+test(
+  'what reads a pipe gets the rest of its input from the next daemons, and its end from nobody but a client',
+  LIMIT,
+  async () => {
+    await using scene = await createDaemonScene(PRESENT, 1);
+    await scene.create({ name: 'worker' });
+    const commands = [['sh', '-c', 'cat; echo over'], ['cat']];
+    const execs = await Promise.all(commands.map(async (command) => await begin(scene, command, { stdin: true })));
+    const write = async (text: string, end = false): Promise<void> => {
+      for (const { id } of execs) {
+        const content = Readable.from([Buffer.from(text)]);
+        await scene.client.ask({ method: 'POST', path: `${EXECS}/${id}/stdin?end=${end}`, content });
+      }
+    };
+    await write('one\n');
+    for (const text of ['two\n', 'three\n']) {
+      await scene.killDaemon();
+      await scene.startDaemon();
+      for (const { id } of execs) assert.equal((await execInfo(scene, id)).state, 'running');
+      await write(text);
+    }
+    assert.equal((await scene.cli(['daemon', 'restart'])).status, 0);
+    await write('four\n', true);
+    const outcomes = await Promise.all(
+      execs.map(
+        async ({ id }) => await collectExec(scene.client.events({ method: 'GET', path: `${EXECS}/${id}/events` })),
+      ),
+    );
+    assert.deepEqual(
+      outcomes.map(({ exitCode, stdout }) => [exitCode, stdout]),
+      [
+        [0, 'one\ntwo\nthree\nfour\nover\n'],
+        [0, 'one\ntwo\nthree\nfour\n'],
+      ],
+    );
+    // What has kept it goes with the command.
+    const keeper = (): boolean =>
+      readdirSync('/proc').some((name) => /^\d+$/.test(name) && holdsExec(Number(name), execs[0]!.id));
+    assert.ok(await until(() => !keeper()), 'nothing is left');
+  },
+);
 
 test('a client that vanishes in the middle of its own request leaves nothing half done', LIMIT, async () => {
   await using scene = await createDaemonScene(PRESENT);

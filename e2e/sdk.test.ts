@@ -460,6 +460,77 @@ test('a daemon that is killed is waited for, and what a command wrote comes once
   assert.equal(exitCode, 5);
 });
 
+test('a command is taken up by its id: its output, its input and its end, and it goes on without its reader', async () => {
+  await using stage = await createStage();
+  await using sandbox = await Sandbox.create({}, stage.call);
+  const script = 'echo begun; while read line; do echo "got $line"; done; exit 6';
+  const first = sandbox.execStream('sh', ['-c', script], { stdin: true });
+  const id = await first.id;
+  {
+    await using second = sandbox.attach(id);
+    assert.equal(await second.id, id);
+    await second.stdin.write('one\n');
+    let seen = '';
+    for await (const event of second) {
+      if (event.type === 'stdout') seen += Buffer.from(event.data).toString();
+      if (seen === 'begun\ngot one\n') break;
+    }
+  }
+  const abort = new AbortController();
+  const third = sandbox.attach(id, { signal: abort.signal }).result();
+  setTimeout(() => abort.abort(), 300);
+  await assert.rejects(third, failure('ABORTED'));
+  const [info] = await sandbox.execs();
+  assert.deepEqual([info?.id, info?.state], [id, 'running']);
+  await stage.scene.killDaemon();
+  await stage.scene.startDaemon();
+  const other = (await Sandbox.get(sandbox.name, stage.call)).attach(id);
+  await other.kill('SIGTERM');
+  const { exitCode, stdout } = await other.result();
+  assert.deepEqual([exitCode, stdout], [143, 'begun\ngot one\n']);
+  assert.equal((await first.result()).exitCode, 143);
+  assert.equal((await sandbox.attach(id).result()).stdout, stdout, 'also when it is over');
+  await assert.rejects(sandbox.attach('nope').result(), failure('EXEC_NOT_FOUND'));
+  await assert.rejects(sandbox.attach('../x').id, failure('EXEC_NOT_FOUND'));
+});
+
+test('logs are followed over a restart of the daemon, from any piece on, and end with the sandbox', async () => {
+  await using stage = await createStage();
+  await using sandbox = await Sandbox.create({}, stage.call);
+  const text = (pieces: readonly { readonly data: Uint8Array }[]): string =>
+    pieces.map(({ data }) => Buffer.from(data).toString()).join('');
+  await sandbox.shell('echo early; echo wrong >&2');
+  const steps = 30;
+  const script = `i=0; while [ $i -lt ${steps} ]; do i=$((i+1)); echo "step $i"; sleep 0.1; done`;
+  const running = sandbox.execStream('sh', ['-c', script]);
+  const id = await running.id;
+  const all = gather(sandbox.logs({ follow: true }));
+  const one = gather(sandbox.logs({ follow: true, exec: id, tail: 1 }));
+  const cli = stage.scene.cli(['logs', '-f', sandbox.name]);
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  await stage.scene.killDaemon();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await stage.scene.startDaemon();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal((await stage.scene.cli(['daemon', 'restart'])).status, 0);
+  assert.equal((await running.result()).exitCode, 0);
+  const expected = Array.from({ length: steps }, (_, index) => `step ${index + 1}\n`).join('');
+  const tail = text(await one);
+  assert.ok(tail.length > 0 && expected.endsWith(tail), tail);
+  await sandbox.shell('echo late');
+  await sandbox.stop({ timeoutMs: 0 });
+  const pieces = await all;
+  assert.equal(text(pieces.filter(({ stream }) => stream === 'stdout')), `early\n${expected}late\n`);
+  const followed = await cli;
+  assert.deepEqual([followed.status, followed.stdout, followed.stderr], [0, `early\n${expected}late\n`, 'wrong\n']);
+  for (const index of [0, 1, 5, pieces.length - 1]) {
+    const rest = await gather(sandbox.logs({ after: pieces[index]?.position }));
+    assert.equal(text(rest), text(pieces.slice(index + 1)), `after ${index}`);
+  }
+  await assert.rejects(gather(sandbox.logs({ after: 'nonsense' })), failure('INVALID_REQUEST', /log event/));
+  await assert.rejects(gather(sandbox.logs({ after: 'nope:1-2' })), failure('EXEC_NOT_FOUND'));
+});
+
 eachCaller('without a daemon one is started, by the first call', async (caller) => {
   using scene = createScene(caller);
   const program = `

@@ -3,14 +3,11 @@ import { isatty } from 'node:tty';
 import { SallyportError, type ExecCreate, type ExecEvent, type ExecInfo, type SignalName } from '@sallyport/sdk';
 import { findTool, TOOL_ENVIRONMENT } from '../airlock/required-tools.ts';
 import type { DaemonClient } from '@sallyport/sdk/daemon-client';
-import { writeOut } from './daemon-connection.ts';
+import { waitForDaemon, writeOut } from './daemon-connection.ts';
 import { StandardInput } from './standard-input.ts';
 
 /** Signals that are the command's, not ours. */
 const FORWARDED_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
-/** How long a daemon that is restarted may be away while the command goes on, in ms. */
-const RECONNECT_MS = 60_000;
-const RECONNECT_PAUSE_MS = 100;
 
 /** What {@link followCommand} needs. */
 export interface FollowOptions {
@@ -107,20 +104,6 @@ function makeRaw(): void {
   process.stdin.setRawMode(true);
   const stty = findTool('stty');
   if (stty !== undefined) spawnSync(stty, ['-opost'], { stdio: [0, 'ignore', 'ignore'], env: TOOL_ENVIRONMENT });
-}
-
-async function waitForDaemon(client: DaemonClient): Promise<void> {
-  const { findDaemon } = await import('../client/start-daemon.ts');
-  const endMs = performance.now() + RECONNECT_MS;
-  while ((await findDaemon(client)) === undefined) {
-    if (performance.now() > endMs) {
-      throw new SallyportError(
-        'DAEMON_UNREACHABLE',
-        'The daemon has ended, and the command goes on without it. Start it again: sallyport daemon start.',
-      );
-    }
-    await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
-  }
 }
 
 /** What goes to a command: input, signals, the size of the terminal. */

@@ -28,6 +28,25 @@ export async function connectIfThere(): Promise<DaemonClient | undefined> {
   return (await findDaemon(client)) === undefined ? undefined : client;
 }
 
+/** How long a daemon that is restarted may be away while somebody waits for it, in ms. */
+const RECONNECT_MS = 60_000;
+const RECONNECT_PAUSE_MS = 100;
+
+/** Waits until a daemon that went away is back. @throws SallyportError DAEMON_UNREACHABLE when it does not come. */
+export async function waitForDaemon(client: DaemonClient): Promise<void> {
+  const { findDaemon } = await import('../client/start-daemon.ts');
+  const endMs = performance.now() + RECONNECT_MS;
+  while ((await findDaemon(client)) === undefined) {
+    if (performance.now() > endMs) {
+      throw new SallyportError(
+        'DAEMON_UNREACHABLE',
+        'The daemon has ended; sandboxes and their commands go on without it. Start it again: sallyport daemon start.',
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
+  }
+}
+
 /** The path of a sandbox in the API. */
 export function sandboxPath(name: string): string {
   return `/v1/sandboxes/${encodeURIComponent(name)}`;

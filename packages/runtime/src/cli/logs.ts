@@ -1,6 +1,7 @@
-import { SallyportError, type LogEntry } from '@sallyport/sdk';
+import { SallyportError, type ExecInfo, type LogEntry, type SandboxInfo } from '@sallyport/sdk';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import type { Command } from 'commander';
-import { connect, sandboxPath, writeOut } from './daemon-connection.ts';
+import { connect, sandboxPath, waitForDaemon, writeOut } from './daemon-connection.ts';
 
 /** Adds `sallyport logs`. */
 export function addLogsCommand(program: Command): void {
@@ -14,14 +15,12 @@ export function addLogsCommand(program: Command): void {
     .option('--json', 'print each piece as a line of JSON, its data in base64')
     .action(async (name: string, id: string | undefined, flags: LogFlags) => {
       const client = await connect();
-      const query = new URLSearchParams();
-      if (id !== undefined) query.set('exec', id);
-      if (flags.follow === true) query.set('follow', 'true');
-      if (flags.tail !== undefined) query.set('tail', readCount(flags.tail));
-      const path = `${sandboxPath(name)}/logs?${query.toString()}`;
-      for await (const { type, data } of client.events({ method: 'GET', path })) {
-        if (type === 'error') throw streamFailure(data);
-        const entry = JSON.parse(data) as LogEntry;
+      const tail = flags.tail === undefined ? undefined : readCount(flags.tail);
+      for await (const entry of readLogs(client, sandboxPath(name), {
+        exec: id,
+        tail,
+        follow: flags.follow === true,
+      })) {
         if (flags.json === true) {
           await writeOut(process.stdout, `${JSON.stringify(entry)}\n`);
           continue;
@@ -36,6 +35,41 @@ interface LogFlags {
   readonly follow?: boolean;
   readonly tail?: string;
   readonly json?: boolean;
+}
+
+/** What commands wrote. Who follows it waits for a daemon that is restarted; nothing is lost then, and nothing comes twice. */
+async function* readLogs(
+  client: DaemonClient,
+  path: string,
+  wanted: { readonly exec: string | undefined; readonly tail: string | undefined; readonly follow: boolean },
+): AsyncGenerator<LogEntry, void, undefined> {
+  const { exec, tail, follow } = wanted;
+  let after: string | undefined;
+  for (let isFollowing = follow; ;) {
+    const query = { exec, tail: after === undefined ? tail : undefined, after, follow: isFollowing };
+    try {
+      for await (const { id, type, data } of client.events({ method: 'GET', path: `${path}/logs`, query })) {
+        if (type === 'error') throw streamFailure(data);
+        after = id ?? after;
+        yield JSON.parse(data) as LogEntry;
+      }
+      // What came between the end of the stream and the end of the command is read by one that does not follow.
+      if (!isFollowing) return;
+      isFollowing = !(await isOver(client, path, exec));
+    } catch (error) {
+      if (!follow || !(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE') throw error;
+      await waitForDaemon(client);
+    }
+  }
+}
+
+async function isOver(client: DaemonClient, path: string, exec: string | undefined): Promise<boolean> {
+  if (exec !== undefined) {
+    const { state } = await client.ask<ExecInfo>({ method: 'GET', path: `${path}/execs/${encodeURIComponent(exec)}` });
+    return state === 'exited' || state === 'failed';
+  }
+  const { state } = await client.ask<SandboxInfo>({ method: 'GET', path });
+  return !['starting', 'running', 'stopping'].includes(state);
 }
 
 function readCount(text: string): string {

@@ -2,6 +2,7 @@ import { watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError, type ExecInfo } from '@sallyport/sdk';
 import { AttachSocket } from '../sandbox/attach-socket.ts';
+import { keepInput } from '../sandbox/input-keeper.ts';
 import {
   EXEC_FILES,
   readExitStatus,
@@ -104,6 +105,7 @@ export class ManagedExec implements OutputSource {
     }
     this.#input = input;
     this.#live = live;
+    if (input !== null) this.#keep(live, input);
     if (this.#row.state === 'starting') this.#update({ state: 'running' });
     try {
       this.#watcher = watch(this.directory, { persistent: false }, (event, name) => {
@@ -209,11 +211,13 @@ export class ManagedExec implements OutputSource {
    */
   async write(chunks: AsyncIterable<Buffer>, end: boolean): Promise<void> {
     const result = this.#writing.then(async () => {
-      this.#running();
+      const live = this.#running();
       if (this.#inputEnded)
         throw new SallyportError('EXEC_ENDED', 'The standard input of the command is closed already.');
       // Kept here: the command may end while the next piece is waited for.
-      const input = (this.#input ??= new AttachSocket(this.directory));
+      const input = this.#input ?? new AttachSocket(this.directory);
+      if (this.#input === null) this.#keep(live, input);
+      this.#input = input;
       try {
         for await (const chunk of chunks) await input.write(chunk);
         if (!end) return;
@@ -240,6 +244,11 @@ export class ManagedExec implements OutputSource {
       this.#waiters.add(done);
       signal.addEventListener('abort', done, { once: true });
     });
+  }
+
+  /** A terminal's input has no end but a character, so it needs nobody who keeps it. */
+  #keep(live: LastingSandbox, input: AttachSocket): void {
+    if (!this.#row.terminal) keepInput(live.airlock.holder, live.record.container, this.id, input);
   }
 
   #running(): LastingSandbox {

@@ -99,13 +99,18 @@ export class AttachSocket {
     }
   }
 
+  /** Lends the descriptor of this connection. */
+  share(use: (descriptor: number) => void): void {
+    if (this.#fd >= 0) use(this.#fd);
+  }
+
   /** Lets the command see the end of its input. */
   end(): void {
     if (this.#fd >= 0) this.#calls.shutdown(this.#fd, SHUT_WR);
     this.close();
   }
 
-  /** Closes this end alone; the supervisor takes that for the end of input as well. */
+  /** Closes this end alone; the supervisor takes that for the end of input as well, unless another process holds it too. */
   close(): void {
     if (this.#fd >= 0) this.#calls.close(this.#fd);
     this.#fd = -1;

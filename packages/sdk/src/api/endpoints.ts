@@ -172,11 +172,14 @@ export const ENDPOINTS = {
     method: 'GET',
     path: `${SANDBOX}/logs`,
     tag: 'sandboxes',
-    summary: 'What its commands wrote, the oldest command first; with `follow`, also what they will write.',
+    summary:
+      'What its commands wrote, the oldest command first; with `follow`, also what they will write. Each event has an `id:`, from which the stream can be taken up again (`Last-Event-ID` or `?after=`).',
     query: z.strictObject({
       exec: identifier.optional(),
-      /** Only the last so many pieces. */
+      /** Only the last so many pieces of what is there; without effect beside `after`. */
       tail: countParameter.optional(),
+      /** Only what comes after the event with this id. */
+      after: z.string().max(128).optional(),
       follow: flagParameter.optional(),
     }),
     response: events(logEntrySchema),

@@ -1,4 +1,4 @@
-import type { ExecCreate, ExecEvent, SignalName, TerminalSize } from '../api/execs.ts';
+import type { ExecCreate, ExecEvent, ExecInfo, SignalName, TerminalSize } from '../api/execs.ts';
 import { SallyportError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 import { decodeBase64, joinBytes, toStream, type Content } from './content.ts';
@@ -22,6 +22,15 @@ export interface ExecOptions {
   /** Ends the command with SIGKILL; the call rejects with ABORTED, or TIMED_OUT for a signal of `AbortSignal.timeout()`. */
   readonly signal?: AbortSignal | undefined;
 }
+
+/** How a command is taken up that runs already. */
+export interface AttachOptions {
+  /** Ends the reading; the command goes on. The call rejects with ABORTED, or TIMED_OUT for a signal of `AbortSignal.timeout()`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is read: a command to be started, or one that was. */
+type Subject = { readonly request: ExecCreate } | { readonly id: string };
 
 /** What happens with a command, in its order. The last event is `exit`. */
 export type ExecStreamEvent =
@@ -69,7 +78,7 @@ export interface ExecInput {
  * A command that runs: an async iterable of its events, read as fast as they are taken. It can be iterated once.
  *
  * A daemon that is restarted meanwhile is waited for, and nothing is lost or comes twice. Who stops iterating leaves the command running;
- * {@link ExecStream.kill}, the signal of its options or `await using` ends it.
+ * {@link ExecStream.kill}, the signal of its options or `await using` ends it. One that was taken up by `sandbox.attach()` is ended by `kill()` alone.
  */
 export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposable {
   readonly #connection: Connection;
@@ -82,16 +91,18 @@ export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposab
   #first: IteratorResult<ExecStreamEvent, void> | undefined;
   #isTaken = false;
   #isOver = false;
+  /** Whether its end is this stream's business. */
+  readonly #isOwn: boolean;
   /** Its standard input, where `stdin: true` keeps that open. */
   readonly stdin: ExecInput;
 
-  /** @internal */
-  constructor(connection: Connection, sandboxPath: string, command: readonly string[], options: ExecOptions) {
+  private constructor(connection: Connection, sandboxPath: string, subject: Subject, options: ExecOptions) {
     this.#connection = connection;
     this.#base = `${sandboxPath}/execs`;
+    this.#isOwn = 'request' in subject;
     this.#limit = startLimit(callOptionsOf(options));
     this.#limit.signal.addEventListener('abort', () => void this.#onAbort(), { once: true });
-    this.#events = this.#read(requestOf(command, options));
+    this.#events = this.#read(subject);
     this.#started = this.#start();
     // Whoever waits hears of it; nobody has to.
     this.#started.catch(() => undefined);
@@ -104,6 +115,21 @@ export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposab
     // Nobody waits for input that is left when the command has ended.
     const { signal } = this.#reading;
     void this.#write(stdin, true, { signal }).catch(async (error: unknown) => await this.#onInputError(error));
+  }
+
+  /** @internal */
+  static start(
+    connection: Connection,
+    sandboxPath: string,
+    command: readonly string[],
+    options: ExecOptions,
+  ): ExecStream {
+    return new ExecStream(connection, sandboxPath, { request: requestOf(command, options) }, options);
+  }
+
+  /** @internal */
+  static attach(connection: Connection, sandboxPath: string, id: string, options: AttachOptions): ExecStream {
+    return new ExecStream(connection, sandboxPath, { id }, { ...options });
   }
 
   /** What the daemon calls the command, as soon as it runs. @throws SallyportError why it could not be started */
@@ -187,10 +213,10 @@ export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposab
     return this.#deliver();
   }
 
-  /** Ends the command if it still runs. */
+  /** Ends the command if it still runs; one that was only taken up goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      if (!this.#isOver) await this.kill();
+      if (!this.#isOver && this.#isOwn) await this.kill();
     } catch (error) {
       // One that never started needs no end, nor does one of a sandbox that is gone.
       if (!(error instanceof SallyportError)) throw error;
@@ -221,14 +247,19 @@ export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposab
   }
 
   /** The events of the command, taken up again where a connection breaks. */
-  async *#read(request: ExecCreate): AsyncGenerator<ExecStreamEvent, void, undefined> {
+  async *#read(subject: Subject): AsyncGenerator<ExecStreamEvent, void, undefined> {
     const { signal } = this.#reading;
     let id: string | undefined;
     let after: string | undefined;
+    if ('id' in subject) {
+      const path = `${this.#base}/${encodeURIComponent(subject.id)}`;
+      ({ id } = await this.#connection.ask<ExecInfo>({ method: 'GET', path }, { signal }));
+      yield { type: 'started', id };
+    }
     for (;;) {
       const question =
-        id === undefined
-          ? ({ method: 'POST', path: this.#base, body: request } as const)
+        id === undefined && 'request' in subject
+          ? ({ method: 'POST', path: this.#base, body: subject.request } as const)
           : ({ method: 'GET', path: `${this.#base}/${id}/events`, query: { after } } as const);
       try {
         for await (const event of this.#connection.events(question, signal)) {
@@ -282,7 +313,7 @@ export class ExecStream implements AsyncIterable<ExecStreamEvent>, AsyncDisposab
 
   /** The command is ended first: once it is not read any more, nobody would know it. A daemon that does not answer is not waited for. */
   async #onAbort(): Promise<void> {
-    if (!this.#isOver) {
+    if (!this.#isOver && this.#isOwn) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       const grace = new Promise((resolve) => (timer = setTimeout(resolve, ABORT_GRACE_MS)));
       await Promise.race([this.kill().catch(() => undefined), grace]);

@@ -5,7 +5,7 @@ export type { ConnectionOptions } from './connection.ts';
 export type { Content } from './content.ts';
 export { daemonSocket, setDaemonProgram } from './daemon-launch.ts';
 export { ExecStream } from './exec-stream.ts';
-export type { ExecInput, ExecOptions, ExecResult, ExecStreamEvent } from './exec-stream.ts';
+export type { AttachOptions, ExecInput, ExecOptions, ExecResult, ExecStreamEvent } from './exec-stream.ts';
 export type { HostCopy } from './host-copy.ts';
 export type { CallOptions } from './limit.ts';
 export { Sandbox } from './sandbox.ts';

@@ -1,10 +1,11 @@
 import type { DaemonEvent, LogEntry } from '../api/daemon.ts';
-import type { SandboxInfo, SandboxStats } from '../api/sandboxes.ts';
+import type { ExecInfo } from '../api/execs.ts';
+import type { SandboxInfo, SandboxState, SandboxStats } from '../api/sandboxes.ts';
 import { SallyportError } from '../errors.ts';
 import { defaultConnection, type Connection, type Question } from './connection.ts';
 import { decodeBase64 } from './content.ts';
 import { toError } from './daemon-client.ts';
-import { ExecStream, type ExecOptions, type ExecResult } from './exec-stream.ts';
+import { ExecStream, type AttachOptions, type ExecOptions, type ExecResult } from './exec-stream.ts';
 import { DEFAULT_TIMEOUT_MS, startLimit, type CallOptions } from './limit.ts';
 import { SandboxBuilder } from './sandbox-builder.ts';
 import { SandboxFiles } from './sandbox-files.ts';
@@ -39,9 +40,11 @@ export interface StopOptions {
 export interface LogOptions extends CallOptions {
   /** Of one command only, by its id. */
   readonly exec?: string | undefined;
-  /** Only the last so many pieces. */
+  /** Only the last so many pieces of what is there. */
   readonly tail?: number | undefined;
-  /** Also what will be written. Default false. */
+  /** Only what comes after the piece with this `position`. */
+  readonly after?: string | undefined;
+  /** Also what will be written, until the sandbox (or the one command) ends. Default false. */
   readonly follow?: boolean | undefined;
 }
 
@@ -60,11 +63,14 @@ export interface LogPiece {
   readonly stream: 'stdout' | 'stderr';
   readonly time: string;
   readonly data: Uint8Array<ArrayBuffer>;
+  /** From where to go on after it: see `after`. */
+  readonly position: string;
 }
 
 /** How much longer than the commands' own time a stop may take, in ms. */
 const DEFAULT_STOP_TIMEOUT_MS = 10_000;
 const SANDBOXES = '/v1/sandboxes';
+const RUNNING_STATES: readonly SandboxState[] = ['starting', 'running', 'stopping'];
 
 /**
  * A sandbox: a place where code runs that you do not trust, with credentials that it never holds.
@@ -166,12 +172,12 @@ export class Sandbox implements AsyncDisposable {
       );
     }
     const { maxOutputBytes, ...rest } = options;
-    return await new ExecStream(this.#connection, this.#path, [command, ...args], rest).result({ maxOutputBytes });
+    return await ExecStream.start(this.#connection, this.#path, [command, ...args], rest).result({ maxOutputBytes });
   }
 
   /** Runs a command, whose events come as they happen. What keeps it from starting is thrown by the first use of the stream. */
   execStream(command: string, args: readonly string[] = [], options: ExecOptions = {}): ExecStream {
-    return new ExecStream(this.#connection, this.#path, [command, ...args], options);
+    return ExecStream.start(this.#connection, this.#path, [command, ...args], options);
   }
 
   /** Runs a script with `sh -c`, as {@link Sandbox.exec} does. */
@@ -179,15 +185,67 @@ export class Sandbox implements AsyncDisposable {
     return await this.exec('sh', ['-c', script], options);
   }
 
-  /** What its commands wrote, the oldest command first. Breaking out of the loop ends it. */
+  /** Its commands, those that run and the last that have ended; the oldest first. */
+  async execs(options: CallOptions = {}): Promise<ExecInfo[]> {
+    const question = { method: 'GET', path: `${this.#path}/execs` } as const;
+    return (await this.#connection.ask<{ execs: ExecInfo[] }>(question, options)).execs;
+  }
+
+  /**
+   * Takes up a command that somebody has started, by its id: its events from the beginning, its input, its signals. Going out of scope and
+   * the signal of the options end the stream and not the command.
+   *
+   * @throws SallyportError EXEC_NOT_FOUND by the first use of the stream.
+   */
+  attach(id: string, options: AttachOptions = {}): ExecStream {
+    return ExecStream.attach(this.#connection, this.#path, id, options);
+  }
+
+  /**
+   * What its commands wrote, the oldest command first. Breaking out of the loop ends it. With `follow`, a daemon that is restarted is waited for,
+   * and nothing is lost or comes twice.
+   */
   async *logs(options: LogOptions = {}): AsyncGenerator<LogPiece, void, undefined> {
-    const { exec, tail, follow, ...call } = options;
+    const { exec, tail, after, follow = false, ...call } = options;
     using limit = startLimit(call);
-    const question = { method: 'GET', path: `${this.#path}/logs`, query: { exec, tail, follow } } as const;
-    for await (const { type, data } of this.#connection.events(question, limit.signal)) {
-      if (type === 'error') throw problemOf(data);
-      const entry = JSON.parse(data) as LogEntry;
-      yield { exec: entry.exec, stream: entry.stream, time: entry.time, data: decodeBase64(entry.data) };
+    const { signal } = limit;
+    let last = after;
+    for (let isFollowing = follow; ; isFollowing = !(await this.#isOver(exec, signal))) {
+      const query = { exec, tail: last === undefined ? tail : undefined, after: last, follow: isFollowing };
+      try {
+        for await (const { type, data, id = '' } of this.#connection.events(
+          { method: 'GET', path: `${this.#path}/logs`, query },
+          signal,
+        )) {
+          if (type === 'error') throw problemOf(data);
+          const entry = JSON.parse(data) as LogEntry;
+          last = id;
+          const { exec: command, stream, time } = entry;
+          yield { exec: command, stream, time, data: decodeBase64(entry.data), position: id };
+        }
+        // What came between the end of the stream and the end of the command is read by one that does not follow.
+        if (!isFollowing) return;
+      } catch (error) {
+        if (follow && isGone(error)) return;
+        if (!follow || !isUnreachable(error)) throw error;
+        await this.#connection.waitForDaemon(signal);
+      }
+    }
+  }
+
+  /** Whether nothing more will be written. */
+  async #isOver(exec: string | undefined, signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      try {
+        if (exec === undefined) return !RUNNING_STATES.includes((await this.inspect({ signal })).state);
+        const question = { method: 'GET', path: `${this.#path}/execs/${encodeURIComponent(exec)}` } as const;
+        const { state } = await this.#connection.ask<ExecInfo>(question, { signal });
+        return state === 'exited' || state === 'failed';
+      } catch (error) {
+        if (isGone(error)) return true;
+        if (!isUnreachable(error)) throw error;
+        await this.#connection.waitForDaemon(signal);
+      }
     }
   }
 
@@ -255,7 +313,7 @@ export class Sandbox implements AsyncDisposable {
           { signal },
           Number.POSITIVE_INFINITY,
         );
-        if (!['starting', 'running', 'stopping'].includes(info.state)) return info;
+        if (!RUNNING_STATES.includes(info.state)) return info;
       } catch (error) {
         if (isGone(error)) return null;
         if (!isUnreachable(error)) throw error;

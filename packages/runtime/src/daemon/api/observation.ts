@@ -1,10 +1,11 @@
 import type { DaemonEvent, LogEntry } from '@sallyport/sdk';
-import { readOutput } from '../exec-output.ts';
+import { formatPosition, parsePosition, readOutput, type OutputPosition } from '../exec-output.ts';
 import type { ManagedExec } from '../managed-exec.ts';
 import type { ManagedSandbox } from '../managed-sandbox.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { EventTable } from '../store/event-table.ts';
 import type { ApiEvent, Handler } from './exchange.ts';
+import { InvalidRequest } from './problem.ts';
 
 /** Events that wait for a client that does not take them; older ones are left out beyond that, and can be asked for again. */
 const MAX_WAITING_EVENTS = 10_000;
@@ -20,15 +21,17 @@ export function observationHandlers(registry: SandboxRegistry, events: EventTabl
         events: streamEvents(events, typeof after === 'number' ? after : 0, known, follow === true, signal),
       };
     },
-    async streamLogs({ params, query, signal }) {
+    async streamLogs({ params, query, lastEventId, signal }) {
       const { exec, tail, follow } = query;
       const sandbox = registry.find(params['sandbox'] ?? '');
-      const chosen = typeof exec === 'string' ? [sandbox.findExec(exec)] : undefined;
-      const entries =
-        typeof tail === 'number'
-          ? tailOf(sandbox, chosen, tail, signal)
-          : streamLogs(sandbox, chosen, events, follow === true, signal);
-      return { kind: 'events', events: toEvents(entries) };
+      const chosen = typeof exec === 'string' ? sandbox.findExec(exec) : null;
+      const after = query['after'] ?? lastEventId;
+      const reading: LogReading = { sandbox, chosen, starts: new Map(), follow: follow === true, signal };
+      if (typeof after === 'string') return { kind: 'events', events: streamLogs(startAfter(reading, after), events) };
+      return {
+        kind: 'events',
+        events: typeof tail === 'number' ? streamTail(reading, tail, events) : streamLogs(reading, events),
+      };
     },
   } satisfies Record<string, Handler>;
 }
@@ -73,16 +76,40 @@ function show(event: DaemonEvent): ApiEvent {
   return { id: String(event.id), type: event.type, data: event };
 }
 
+/** Which output is read, and from where. */
+interface LogReading {
+  readonly sandbox: ManagedSandbox;
+  /** Null for all commands. */
+  readonly chosen: ManagedExec | null;
+  /** Where to begin; commands that are not in there are read from their beginning. */
+  readonly starts: ReadonlyMap<string, OutputPosition>;
+  readonly follow: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What {@link LogReading.starts} says of commands of which nothing is wanted any more. */
+const READ: OutputPosition = { log: 0, offset: Number.MAX_SAFE_INTEGER };
+
+/** Goes on after an event. @throws SallyportError INVALID_REQUEST; EXEC_NOT_FOUND when the command is no longer kept. */
+function startAfter(reading: LogReading, after: string): LogReading {
+  const [id = '', text = '', ...more] = after.split(':');
+  const position = parsePosition(text);
+  if (position === undefined || more.length > 0) {
+    throw new InvalidRequest('query', [{ path: 'after', message: 'It is not the id of a log event' }]);
+  }
+  const { sandbox } = reading;
+  const last = sandbox.findExec(id);
+  const starts = new Map<string, OutputPosition>();
+  // They come in their order: those before it have been read.
+  for (const { id: earlier } of sandbox.execs.slice(0, sandbox.execs.indexOf(last))) starts.set(earlier, READ);
+  return { ...reading, starts: starts.set(id, position) };
+}
+
 /** What commands wrote, one after the other; with `follow` that of commands to come as well, as they begin. */
-async function* streamLogs(
-  sandbox: ManagedSandbox,
-  chosen: readonly ManagedExec[] | undefined,
-  events: EventTable,
-  follow: boolean,
-  signal: AbortSignal,
-): AsyncGenerator<LogEntry, void, undefined> {
-  if (!follow || chosen !== undefined) {
-    for (const exec of chosen ?? sandbox.execs) yield* entriesOf(exec, follow, signal);
+async function* streamLogs(reading: LogReading, events: EventTable): AsyncGenerator<ApiEvent, void, undefined> {
+  const { sandbox, chosen, follow, signal } = reading;
+  if (!follow || chosen !== null) {
+    for (const exec of chosen === null ? sandbox.execs : [chosen]) yield* entriesOf(exec, reading);
     return;
   }
   const seen = new Set<string>();
@@ -98,7 +125,7 @@ async function* streamLogs(
       const next = sandbox.execs.find(({ id }) => !seen.has(id));
       if (next !== undefined) {
         seen.add(next.id);
-        yield* entriesOf(next, true, signal);
+        yield* entriesOf(next, reading);
       } else if (sandbox.isRunning) await changed;
       else return;
     }
@@ -110,33 +137,35 @@ async function* streamLogs(
 
 async function* entriesOf(
   exec: ManagedExec,
-  follow: boolean,
-  signal: AbortSignal,
-): AsyncGenerator<LogEntry, void, undefined> {
-  for await (const output of readOutput(exec, null, follow, signal)) {
+  { starts, follow, signal }: Pick<LogReading, 'starts' | 'follow' | 'signal'>,
+): AsyncGenerator<ApiEvent, void, undefined> {
+  const start = starts.get(exec.id) ?? null;
+  if (start === READ) return;
+  for await (const output of readOutput(exec, start, follow, signal)) {
     if (output.kind !== 'piece') continue;
     const { stream, time, data } = output.piece;
-    yield { exec: exec.id, stream, time, data: data.toString('base64') };
+    const entry: LogEntry = { exec: exec.id, stream, time, data: data.toString('base64') };
+    yield { id: `${exec.id}:${formatPosition(output.position)}`, type: stream, data: entry };
   }
 }
 
-/** The last pieces of what has been written so far. */
-async function* tailOf(
-  sandbox: ManagedSandbox,
-  chosen: readonly ManagedExec[] | undefined,
+/** The last pieces of what has been written so far; with `follow`, what comes after them. */
+async function* streamTail(
+  reading: LogReading,
   count: number,
-  signal: AbortSignal,
-): AsyncGenerator<LogEntry, void, undefined> {
-  const last: LogEntry[] = [];
-  for (const exec of chosen ?? sandbox.execs) {
-    for await (const entry of entriesOf(exec, false, signal)) {
+  events: EventTable,
+): AsyncGenerator<ApiEvent, void, undefined> {
+  const { sandbox, chosen, signal } = reading;
+  const last: ApiEvent[] = [];
+  const starts = new Map<string, OutputPosition>();
+  for (const exec of chosen === null ? sandbox.execs : [chosen]) {
+    for await (const entry of entriesOf(exec, { starts: new Map(), follow: false, signal })) {
+      const position = parsePosition(entry.id?.split(':')[1] ?? '');
+      if (position !== undefined) starts.set(exec.id, position);
       last.push(entry);
       if (last.length > count) last.shift();
     }
   }
   yield* last;
-}
-
-async function* toEvents(entries: AsyncIterable<LogEntry>): AsyncGenerator<ApiEvent, void, undefined> {
-  for await (const entry of entries) yield { type: entry.stream, data: entry };
+  if (reading.follow) yield* streamLogs({ ...reading, starts }, events);
 }

@@ -38,6 +38,8 @@ export interface RequestSigning {
   /** The service's name. */
   readonly service: string;
   readonly signer: RequestSigner;
+  /** Whether it is signed by the hash of its body. */
+  readonly hashes: boolean;
 }
 
 /** A request that is to be sent. */
@@ -135,14 +137,17 @@ export function rewriteRequest(
   if (offer !== null) setOfferFields(fields, offer);
   const outgoing: RequestHead = { ...result.head, target: overwritten?.target ?? result.head.target, minor: 1, fields };
   const service = overwritten?.signing ?? null;
-  const signing = service === null ? null : { service: service.name, signer: context.signerFor(service) };
-  const signingPlan = signing?.signer.plan({ authority, head: outgoing }) ?? null;
+  const signer = service === null ? null : context.signerFor(service);
+  const signingPlan = signer?.plan({ authority, head: outgoing }) ?? null;
   if (signingPlan?.kind === 'refused') return refuse(403, 'SIGNATURE_REFUSED', signingPlan.detail);
+  // What the client says of a body into which a value is put is not true any more.
+  const changes = bound.some(({ locations }) => locations.some(({ kind }) => kind === 'body'));
+  const hashes = signingPlan !== null && (signingPlan.kind === 'hashed' || changes);
   const body = planRequestBody(
     head.fields,
     framing.kind === 'none' && hasUnframedBody ? { kind: 'chunked' } : framing,
     bound,
-    { scans: context.violations !== null, hashes: signingPlan?.kind === 'hashed' },
+    { scans: context.violations !== null, hashes },
   );
   prepareBodyFields(fields, body);
   return {
@@ -155,7 +160,7 @@ export function rewriteRequest(
     body,
     bound,
     guards: overwritten?.guards ?? null,
-    signing,
+    signing: service === null || signer === null ? null : { service: service.name, signer, hashes },
     released: overwritten === null ? result.released : [...result.released, ...overwritten.released],
     stray: result.stray,
   };

@@ -3,6 +3,9 @@ import type { ForwardVerdict } from './request-rewrite.ts';
 import type { RequestHead } from '../http/message.ts';
 import type { Problem } from './problem.ts';
 
+/** SHA-256 of nothing. */
+const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
 /** Step 7, at last: what is sent, with its signature. */
 export type SignatureVerdict =
   | { readonly verdict: 'signed'; readonly head: RequestHead }
@@ -11,7 +14,7 @@ export type SignatureVerdict =
 /**
  * Signs a request as it is to be sent.
  *
- * @param bodySha256 in hex; null for a body that was not hashed.
+ * @param bodySha256 in hex; null for a body that was not hashed, or is none.
  */
 export async function signRequest(
   context: Pick<GateContext, 'wallClockMs'>,
@@ -20,8 +23,9 @@ export async function signRequest(
   bodySha256: string | null,
 ): Promise<SignatureVerdict> {
   if (signing === null) return { verdict: 'signed', head };
+  const hash = bodySha256 ?? (signing.hashes ? EMPTY_SHA256 : null);
   try {
-    const result = await signing.signer.sign({ authority, head, bodySha256, nowMs: context.wallClockMs() });
+    const result = await signing.signer.sign({ authority, head, bodySha256: hash, nowMs: context.wallClockMs() });
     if (result.verdict === 'signed') return result;
     return { verdict: 'answer', problem: { status: 403, code: 'SIGNATURE_REFUSED', detail: result.detail } };
   } catch {

@@ -97,9 +97,8 @@ export function overwriteForServices(
       written,
       released: [...released],
       guards: (field) => guarded.has(spelling(field)),
-      signing: carriesCredential
-        ? (chosen.find(({ endpoint }) => endpoint.signer !== undefined)?.service ?? null)
-        : null,
+      // A request that may carry nothing is its signer's to refuse: what it was signed with must not pass.
+      signing: chosen.find(({ endpoint }) => endpoint.signer !== undefined)?.service ?? null,
     };
   } catch (error) {
     if (error instanceof Unusable) return error.result;

@@ -113,6 +113,8 @@ describe('AwsSigner', () => {
       'foreign-token',
       'x-amz-s3session-token',
       'foreign-session',
+      'x_amz_security_token',
+      'foreign-spelling',
     ];
     const { headers } = await assertSigned({ fields }, { service: 'sts', region: 'us-east-1', payload: EMPTY });
     assert.ok(!JSON.stringify(headers).includes('oreign'));
@@ -254,6 +256,7 @@ describe('AwsSigner', () => {
       [{ target: '/%zz' }, /begins no escape/],
       [{ target: '/?a=%ff' }, /not UTF-8/],
       [{ target: '*', method: 'OPTIONS' }, /no path/],
+      [{ method: 'TRACE' }, /TRACE/],
       [{ host: S3, target: '/b/a+b' }, /"\+" in a path/],
       [
         { host: S3, method: 'POST', target: '/b', fields: ['Content-Type', 'multipart/form-data; boundary=x'] },

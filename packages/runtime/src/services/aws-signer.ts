@@ -1,5 +1,5 @@
 import type { SignatureV4 } from '@smithy/signature-v4';
-import { countField, equalsIgnoringCase, fieldValue, fieldValues, removeField } from '../http/fields.ts';
+import { countField, equalsIgnoringCase, fieldValue, fieldValues } from '../http/fields.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
 import {
@@ -76,17 +76,17 @@ const SIGNATURE_PARAMETERS: ReadonlySet<string> = new Set([
   'x-amz-region-set',
 ]);
 
-/** Fields of a signature, and other keys of AWS that could ride along. None of the client's leaves. */
-const SIGNATURE_FIELDS: readonly string[] = [
+/** Fields of a signature, and other keys of AWS that could ride along, with `-` for `_`. None of the client's leaves. */
+const SIGNATURE_FIELDS: ReadonlySet<string> = new Set([
   'authorization',
   'date',
   'x-amz-date',
   'x-amz-security-token',
   'x-amz-s3session-token',
   'x-amz-region-set',
-  'x-amz-sso_bearer_token',
+  'x-amz-sso-bearer-token',
   CONTENT_HASH,
-];
+]);
 
 /** By these, in lower case, Signature Version 2 is known; and in S3 a URL that was presigned by it has also the others. */
 const VERSION_2_MARK = 'awsaccesskeyid';
@@ -126,8 +126,11 @@ export class AwsSigner implements RequestSigner {
     const payload = payloadText(reading.payload, bodySha256);
     if (payload instanceof Refusal) return { verdict: 'refused', detail: explain(authority, payload) };
 
-    const fields = [...head.fields];
-    for (const name of SIGNATURE_FIELDS) removeField(fields, name);
+    const fields = head.fields.flatMap((name, at) =>
+      at % 2 === 1 || SIGNATURE_FIELDS.has(name.toLowerCase().replaceAll('_', '-'))
+        ? []
+        : [name, head.fields[at + 1] ?? ''],
+    );
     const expiresIn = expiry === null ? null : secondsLeft(expiry, nowMs);
     if (expiresIn instanceof Refusal) return { verdict: 'refused', detail: explain(authority, expiresIn) };
     const isPresigned = expiresIn !== null;
@@ -190,6 +193,7 @@ export class AwsSigner implements RequestSigner {
 
   /** Decides by the head alone what is to be signed. */
   #read({ authority, head }: SigningRequest): Reading | Refusal {
+    if (head.method === 'TRACE') return new Refusal('TRACE gives back what it is asked with');
     if (authority.scheme !== 'https') return new Refusal('a signed request leaves over TLS only');
     if (countField(head.fields, 'authorization') > 1) return new Refusal('it has more than one Authorization field');
     const authorization = fieldValue(head.fields, 'authorization') ?? '';

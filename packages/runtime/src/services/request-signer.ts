@@ -28,6 +28,7 @@ export interface SigningRequest {
  * of one connection, nor in the body.
  */
 export interface RequestSigner {
+  /** Refuses TRACE as well, which gives back what it is asked with. */
   plan(request: SigningRequest): SigningPlan;
   /**
    * @param request.bodySha256 of the body as it is sent, in hex; null for one that was not hashed. One that was hashed although `plan`

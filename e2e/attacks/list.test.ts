@@ -40,6 +40,10 @@ const PLAN: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = {
     "the gate's own files, sockets": /^files and sockets of the gate/, '/proc of the gate': /^\/proc of the gate$/, ptrace: /^ptrace/, 'abstract sockets': /^Unix sockets of the host: abstract/, netlink: /^netlink/, 'raw sockets': /^raw and packet/,
     AF_VSOCK: /^AF_VSOCK/, mount: /^mounts/, 'user namespaces': /^user namespaces/, 'terminal escape': /^terminal escapes/, TIOCSTI: /^TIOCSTI/,
   },
+  services: {
+    'a foreign key beside the service header': /^foreign key: the header twice$/, 'every spelling': /^foreign key: underscores for hyphens$/, trailers: /^foreign key: a trailer$/, 'the query': /^foreign key: a query parameter, escaped$/,
+    'the sentinel elsewhere': /^the sentinel, sent to another host$/, 'guarded placeholders': /^guarded placeholder: another path, by dot segments$/,
+  },
   workspace: { 'symbolic links': /^symbolic links/, 'hard links': /^hard links/ },
 }; // prettier-ignore
 

@@ -481,6 +481,10 @@ const COMPLETIONS: Readonly<Record<string, (script: string, words: readonly stri
   bash: (script, words) => [
     '--norc', '-c', `source '${script}'; COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _sallyport; printf '%s\\n' "\${COMPREPLY[@]}"`,
   ],
+  // What zsh itself does with a list (`_describe`) is left to it: the lists are printed.
+  zsh: (script, words) => [
+    '-f', '-c', `compdef() { }; _files() { }; _describe() { print -rl -- "\${(@P)2}" }; source '${script}'; words=(${words.map((word) => `'${word}'`).join(' ')}); CURRENT=${words.length}; _sallyport`,
+  ],
   fish: (script, words) => ['--no-config', '-c', `source '${script}'; complete -C '${words.join(' ')}'`],
 }; // prettier-ignore
 
@@ -504,12 +508,12 @@ for (const shell of ['bash', 'zsh', 'fish']) {
       const parsed = run('-n', script);
       assert.deepEqual([parsed.status, parsed.stderr], [0, '']);
       const complete = COMPLETIONS[shell];
-      if (complete === undefined) return;
+      assert.ok(complete !== undefined);
       const found = (...words: string[]): string[] =>
         run(...complete(script, words))
           .stdout.split('\n')
-          .map((line) => line.split('\t')[0] ?? '')
-          .filter((line) => line !== '');
+          .map((line) => line.split(shell === 'zsh' ? ':' : '\t')[0] ?? '')
+          .filter((line) => line !== '' && line.startsWith(words.at(-1) ?? ''));
       assert.deepEqual(found('sallyport', 'ex'), ['exec']);
       assert.deepEqual(found('sallyport', 'daemon', '').toSorted(), ['logs', 'restart', 'start', 'status', 'stop']);
       assert.deepEqual(found('sallyport', 'exec', '--ti'), ['--timeout']);

@@ -89,6 +89,8 @@ const TEST = [
     files: ['/usr/lib/jvm/*/bin/javac'],
     packages: packages('default-jdk-headless', 'java-latest-openjdk-headless', 'openjdk21', 'jdk-openjdk'),
   },
+  { name: 'zsh', commands: ['zsh'], packages: packages('zsh') },
+  { name: 'fish', commands: ['fish'], packages: packages('fish') },
   { name: 'ping', commands: ['ping'], packages: packages('iputils-ping', 'iputils', 'iputils-ping', 'iputils') },
   { name: 'ps', commands: ['ps'], packages: packages('procps', 'procps-ng', 'procps', 'procps-ng') },
   { name: 'a D-Bus session', commands: ['dbus-run-session'], packages: packages('dbus', 'dbus-daemon') },

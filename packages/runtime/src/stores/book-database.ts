@@ -77,11 +77,13 @@ export class BookDatabase {
   /**
    * Does `work` in one transaction, and tells everybody who watches, in this process and others. `work` must not wait for anything.
    *
+   * @param options.isQuiet Tells nobody, at least not at once: it changes nothing that anybody watches for.
    * @throws SallyportError STORE_FAILED when it cannot be written, STORE_CORRUPT when the file is damaged, and what `work` throws.
    */
-  write<T>(work: (connection: DatabaseSync) => T): T {
+  write<T>(work: (connection: DatabaseSync) => T, options: { readonly isQuiet?: boolean } = {}): T {
     const result = this.#guard(() => transact(this.connection, () => work(this.connection)));
     this.#ownWrites += 1;
+    if (options.isQuiet === true) return result;
     this.#mark();
     queueMicrotask(() => this.#look());
     return result;
@@ -120,7 +122,7 @@ export class BookDatabase {
     let intervalMs = SAFETY_INTERVAL_MS;
     try {
       this.#watcher = watchDirectory(this.#directory, { persistent: false }, (_event, name) => {
-        if (name === null || name.startsWith('book.')) this.#look();
+        if (name === null || name === CHANGE_MARK) this.#look();
       });
       this.#watcher.on('error', () => this.#poll(POLL_INTERVAL_MS));
     } catch {

@@ -164,6 +164,10 @@ test('FileStore closes its key with a passphrase, and says when it lacks it', as
     code: 'STORE_LOCKED',
     message: /another one/,
   });
+  await assert.rejects(open({ environment: { SALLYPORT_STORE_PASSPHRASE_FILE: 'passphrase' } }), {
+    code: 'STORE_FAILED',
+    message: /absolute/,
+  });
   writeFileSync(passphraseFile, '\n');
   await assert.rejects(open({ environment }), { code: 'STORE_FAILED', message: /is empty/ });
 });

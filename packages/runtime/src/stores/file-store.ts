@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, rename, rm, stat, chmod } from 'node:fs/promises';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { SallyportError } from '@sallyport/sdk';
 import type { AgeKey } from './age-program.ts';
 import { AgeThread } from './age-thread.ts';
@@ -317,6 +317,12 @@ async function readPrivateFile(path: string): Promise<Uint8Array | null> {
 async function readPassphraseFile(environment: NodeJS.ProcessEnv): Promise<string | null> {
   const path = environment['SALLYPORT_STORE_PASSPHRASE_FILE'];
   if (path === undefined || path === '') return null;
+  if (!isAbsolute(path)) {
+    throw new SallyportError(
+      'STORE_FAILED',
+      `SALLYPORT_STORE_PASSPHRASE_FILE names ${JSON.stringify(path)}; it must be an absolute path, because the daemon has another working directory.`,
+    );
+  }
   let text: string;
   try {
     text = await readFile(path, 'utf8');

@@ -283,7 +283,7 @@ export class SecretBook {
     const { store, notice } = await this.#stores.choose(asked);
     if (notice !== null) notices.push(notice);
     const place: ValuePlace = { store: store.kind, key: randomBytes(16).toString('hex') };
-    this.#database.write(() => this.#table.addLeftover(place, Date.now()));
+    this.#database.write(() => this.#table.addLeftover(place, Date.now()), { isQuiet: true });
     this.#options.onStep?.('noted');
     try {
       await store.write(place.key, value);
@@ -299,7 +299,7 @@ export class SecretBook {
   async #discard(place: ValuePlace): Promise<string | null> {
     try {
       await this.#stores.open(place.store).remove(place.key);
-      this.#database.write(() => this.#table.dropLeftover(place));
+      this.#database.write(() => this.#table.dropLeftover(place), { isQuiet: true });
       return null;
     } catch (error) {
       return messageOf(error);
@@ -320,7 +320,7 @@ export class SecretBook {
       const old = this.#database.read(() => this.#table.leftovers(untilMs)).filter((place) => place.store === store);
       for (const place of old) {
         // Whoever is still writing it finds out by this, and fails.
-        this.#database.write(() => this.#table.claimLeftover(place));
+        this.#database.write(() => this.#table.claimLeftover(place), { isQuiet: true });
         // oxlint-disable-next-line no-await-in-loop -- the stores take one at a time.
         await this.#discard(place);
       }

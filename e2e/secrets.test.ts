@@ -93,7 +93,7 @@ test('secret commands refuse what they cannot take, in words', async () => {
     [['set', '-g', 'worker', 'openai'], /either for all sandboxes.*\[USAGE\]/],
     [['set', '-g'], /There is no SERVICE.*set -g anthropic.*\[USAGE\]/],
     [['set', 'a', 'b', 'c'], /too many words.*\[USAGE\]/],
-    [['set', 'Worker', 'openai'], /cannot be the name of a sandbox.*\[INVALID_NAME\]/],
+    [['set', 'Worker', 'openai'], /is not usable.*\[INVALID_NAME\]/],
     [['set', '-g', 'OpenAI'], /cannot be the name of a service.*\[SERVICE_UNKNOWN\]/],
     [['set', '-g', '--registry', 'ghcr.io'], /registries are not supported yet.*\[NOT_SUPPORTED_YET\]/],
     [['set', '-g', 'openai', '--oauth'], /OAuth is not supported yet.*\[NOT_SUPPORTED_YET\]/],
@@ -128,4 +128,51 @@ test('secret commands refuse what they cannot take, in words', async () => {
   assert.deepEqual(await listSecrets(scene), [], 'nothing was stored by any of them');
   const missing = await scene.cli(['create', '--no-workspace', '--secret', 'HF_TOKEN']);
   assert.match(missing.stderr, /No secret "HF_TOKEN" is stored.*\[SECRET_NOT_FOUND\]/);
+});
+
+eachCaller('run takes in what is stored, what it names, and services of its environment', async (caller) => {
+  const [stored, custom, plain, given] = [newCanary(), newCanary(), newCanary(), newCanary()];
+  await using scene = await createDaemonScene(caller);
+  await using upstream = await startUpstream({ names: HOSTS });
+  const run = async (args: readonly string[], script: string, env: Record<string, string> = {}) => {
+    upstream.clear();
+    return await scene.cli(['run', '--no-workspace', ...upstream.flags(), ...args, '--', 'sh', '-c', script], { env });
+  };
+  const ask = (host: string, header: string): string => `curl -sS -m 20 -H "${header}" https://${host}/echo`;
+  const nothing = await run(['--secret', 'API_KEY'], 'true');
+  assert.equal(nothing.status, 2, describeRun(nothing));
+  assert.match(nothing.stderr, /No secret "API_KEY" is stored.*\[SECRET_NOT_FOUND\]/);
+  const unset = await run(['--service', 'anthropic'], 'true');
+  assert.match(unset.stderr, /set ANTHROPIC_API_KEY and write --service anthropic\. \[SECRET_NOT_FOUND\]/);
+  // Before anything was ever stored.
+  const early = await run(['--service', 'anthropic'], ask('api.anthropic.com', 'x-api-key: mine'), { ANTHROPIC_API_KEY: given.value }); // prettier-ignore
+  assert.equal(early.status, 0, describeRun(early));
+  assert.deepEqual(headerValues(upstream.requests[0]!, 'x-api-key'), [given.value]);
+
+  await succeed(scene, ['secret', 'set', '-g', 'openai'], [stored], { stdin: stored.value });
+  await succeed(scene, ['secret', 'set-custom', '-g', '--host', CUSTOM_HOST, '--env', 'API_KEY'], [custom], { stdin: custom.value }); // prettier-ignore
+  await succeed(scene, ['secret', 'set', '--plain', '-g', 'PLAIN_KEY'], [plain], { stdin: plain.value });
+  const both = await run(
+    ['--secret', 'API_KEY:OTHER', '--secret', 'PLAIN_KEY'],
+    `${ask(SERVICE_HOST, 'Authorization: Bearer x')}; ${ask(CUSTOM_HOST, 'Authorization: Bearer $OTHER')}; echo; echo "$API_KEY,$OTHER,$OPENAI_API_KEY,$PLAIN_KEY"`,
+  );
+  assert.equal(both.status, 0, describeRun(both));
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${stored.value}`, `Bearer ${custom.value}`]);
+  assert.match(both.stdout, /\n,sp_OTHER_\w{22},sk-\S+,ghp_\w{36}\n$/);
+  for (const canary of [stored, custom]) {
+    assertNoCanary(canary, { outputs: { stdout: both.stdout, stderr: both.stderr }, files: [scene.root] });
+  }
+  const without = await run([], `${ask(CUSTOM_HOST, 'Authorization: Bearer $API_KEY')}; echo; echo "[$PLAIN_KEY]"`);
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${custom.value}`]);
+  assert.match(without.stdout, /\[\]\n$/, 'a plain secret enters only by name');
+  // What is stored wins over the environment; what is set for the sandbox's name wins over both.
+  const scoped = newCanary();
+  await succeed(scene, ['secret', 'set', 'worker', 'openai'], [scoped], { stdin: scoped.value });
+  await run(['--service', 'openai'], ask(SERVICE_HOST, 'Authorization: Bearer x'), { OPENAI_API_KEY: given.value });
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${stored.value}`]);
+  await run(['--name', 'worker', '--service', 'openai'], ask(SERVICE_HOST, 'a: b'), { OPENAI_API_KEY: given.value });
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${scoped.value}`]);
+  // No key enters unasked.
+  await run([], ask('api.anthropic.com', 'x-api-key: mine'), { ANTHROPIC_API_KEY: given.value });
+  assert.deepEqual(upstream.requests, []);
 });

@@ -20,6 +20,7 @@ import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { createSecretSet, type SecretInput } from '../secrets/secret-set.ts';
 import { parseClientCertificate, refuseTwoCertificates } from '../tls/client-certificate-spec.ts';
 import type { Reporter } from './report.ts';
+import { checkSandboxName } from './sandbox-name.ts';
 
 /** The options of `run` as Commander hands them over. */
 export interface RunFlags {
@@ -58,8 +59,6 @@ export interface HostContext {
   readonly cwd: string;
 }
 
-const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-
 /**
  * Turns the options of `run` into a checked plan.
  *
@@ -89,12 +88,7 @@ export function planRun(flags: RunFlags, command: readonly string[], host: HostC
     );
   }
   const name = flags.name ?? `run-${randomBytes(4).toString('hex')}`;
-  if (!NAME.test(name)) {
-    throw new SallyportError(
-      'INVALID_NAME',
-      `The sandbox name ${JSON.stringify(name.slice(0, 80))} is not usable: it needs 1 to 63 lower-case letters, digits and inner hyphens.`,
-    );
-  }
+  checkSandboxName(name);
   const clientCertificates = flags.clientCert.map((text) => parseClientCertificate(text, host.cwd));
   refuseTwoCertificates(clientCertificates);
   return {

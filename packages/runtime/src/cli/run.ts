@@ -49,9 +49,6 @@ export function addRunCommand(
         settle(await runKept(plan, flags.name, reporter));
         return;
       }
-      if (plan.named.length + plan.services.length > 0) {
-        throw new SallyportError('NOT_SUPPORTED_YET', 'Stored secrets and services need --keep so far.');
-      }
       // Loaded late: bad usage is told without loading the engine.
       await import('../sandbox/sandbox.ts');
       const { runPlan } = await import('../engine/run.ts');

@@ -1,6 +1,6 @@
 import { SallyportError } from '@sallyport/sdk';
-import { SANDBOX_NAME } from '@sallyport/sdk/api';
 import type { Command } from 'commander';
+import { checkSandboxName } from './sandbox-name.ts';
 
 /** Options that say for whom a secret is. */
 export interface ScopeFlags {
@@ -64,12 +64,7 @@ export function readScope(words: readonly string[], { global: isGlobal, sandbox 
   }
   const [scope] = named;
   if (scope === undefined || scope === null) return scope;
-  if (!SANDBOX_NAME.test(scope)) {
-    throw new SallyportError(
-      'INVALID_NAME',
-      `${JSON.stringify(scope.slice(0, 80))} cannot be the name of a sandbox: it needs 1 to 63 lower-case letters, digits and inner hyphens.`,
-    );
-  }
+  checkSandboxName(scope);
   return scope;
 }
 

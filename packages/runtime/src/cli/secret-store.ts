@@ -1,8 +1,9 @@
-import { SallyportError, type SecretStoreInfo } from '@sallyport/sdk';
-import { STORE_SETTINGS } from '@sallyport/sdk/api';
+import { SallyportError, type SecretStoreInfo, type StoreSetting } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import { connect } from './daemon-connection.ts';
 import { createReporter } from './report.ts';
+
+const STORES: readonly StoreSetting[] = ['auto', 'keychain', 'file', 'memory'];
 
 /** Adds `sallyport secret store`. */
 export function addSecretStoreCommand(secret: Command): void {
@@ -16,10 +17,10 @@ export function addSecretStoreCommand(secret: Command): void {
     .argument('[store]', 'auto, keychain, file or memory')
     .option('--json', 'print it as JSON')
     .action(async (setting: string | undefined, flags: { readonly json?: boolean }) => {
-      if (setting !== undefined && !STORE_SETTINGS.some((each) => each === setting)) {
+      if (setting !== undefined && !STORES.some((each) => each === setting)) {
         throw new SallyportError(
           'USAGE',
-          `There is no store ${JSON.stringify(setting.slice(0, 40))}. Write one of ${STORE_SETTINGS.join(', ')}.`,
+          `There is no store ${JSON.stringify(setting.slice(0, 40))}. Write one of ${STORES.join(', ')}.`,
         );
       }
       const client = await connect();

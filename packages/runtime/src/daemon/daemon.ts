@@ -7,6 +7,7 @@ import { SallyportError, type DaemonEvent, type DaemonStatus, type DaemonStop } 
 import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { createStateDirectory } from '../engine/audit-file.ts';
 import { requireRegularFile } from '../engine/regular-file.ts';
+import { SecretSources } from '../engine/secret-sources.ts';
 import { loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { execHandlers } from './api/execs.ts';
 import { json, type Handler } from './api/exchange.ts';
@@ -78,11 +79,13 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
     // Whoever changes them through this daemon is answered when they are in force; this is for what other processes change.
     onChange: () => void registry.applyRules().catch(onDefect),
   });
+  const sources = new SecretSources(process.env);
   const registry: SandboxRegistry = new SandboxRegistry(
     {
       paths,
       shelf,
       rules,
+      sources,
       sandboxes: new SandboxTable(database),
       execs: new ExecTable(database),
       tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => {
@@ -141,6 +144,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   log(sandboxes ? 'the daemon stops, and its sandboxes' : 'the daemon stops');
   await closeServer(server, stopping);
   await registry.close(sandboxes);
+  sources.close();
   await shelf.close();
   rules.close();
   rmSync(paths.socket, { force: true });

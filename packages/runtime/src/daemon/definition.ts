@@ -12,6 +12,7 @@ import { installationDirectory } from '../engine/installation.ts';
 import { serviceUnknown, type NamedSecret } from '../engine/effective-secrets.ts';
 import type { PreparationOptions, SandboxRules } from '../engine/lasting-sandbox.ts';
 import type { SandboxSecretsInput } from '../engine/sandbox-secrets.ts';
+import type { ValueProvider } from '../gate/value-provider.ts';
 import { formatHostAndPort } from '../policy/host-name.ts';
 import { parseMethod } from '../policy/method.ts';
 import { parsePathGlob } from '../policy/path-glob.ts';
@@ -385,12 +386,18 @@ export function lostSecrets(definition: SandboxDefinition, values: SecretValues)
  *
  * @throws SallyportError SECRET_CONFLICT when a plain variable holds a secret's value.
  */
-export function rulesOf(definition: SandboxDefinition, values: SecretValues, secrets: SecretSet): SandboxRules {
+export function rulesOf(
+  definition: SandboxDefinition,
+  values: SecretValues,
+  secrets: SecretSet,
+  provider: ValueProvider | null = null,
+): SandboxRules {
   const lost = lostSecrets(definition, values);
   refuseExposure(secrets, [], new Map(Object.entries(definition.env)));
   return {
     secrets,
     own: values,
+    provider,
     network: {
       allow: definition.network.allow,
       deny: definition.network.deny,

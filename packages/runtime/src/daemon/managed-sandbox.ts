@@ -13,7 +13,9 @@ import {
   type SecretUpdate,
 } from '@sallyport/sdk';
 import { LastingSandbox, prepareSandbox, type PreparedSandbox, type SandboxRules } from '../engine/lasting-sandbox.ts';
-import { composeSecrets, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
+import { LiveSecrets } from '../engine/live-secrets.ts';
+import { isSameBinding, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
+import type { SecretSources } from '../engine/secret-sources.ts';
 import { isHolderAlive } from '../airlock/lasting-holder.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
@@ -59,6 +61,8 @@ export interface SandboxSurroundings {
   readonly execs: ExecTable;
   /** What is stored, for this sandbox and others. */
   readonly shelf: SecretShelf;
+  /** Where values come from that are fetched. */
+  readonly sources: SecretSources;
   /** Adds an event; never throws. */
   readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
   /** Stored rules of the network policy. */
@@ -86,6 +90,7 @@ export class ManagedSandbox {
   #stored: readonly StoredRule[] = [];
   #values: SecretValues;
   #live: LastingSandbox | null = null;
+  readonly #liveSecrets: LiveSecrets;
   /** What is in force while it runs. */
   #secrets: SandboxSecrets | null = null;
   /** Why a change of what is stored is not in force here; for people. */
@@ -100,6 +105,11 @@ export class ManagedSandbox {
     this.#row = row;
     this.#values = values;
     this.#around = around;
+    this.#liveSecrets = new LiveSecrets({
+      sources: around.sources,
+      stored: () => around.shelf.stored,
+      enforce: async (fetched) => await this.#enforceFetched(fetched),
+    });
     this.#execs = new SandboxExecs({
       sandboxId: row.id,
       sandboxName: row.name,
@@ -294,12 +304,13 @@ export class ManagedSandbox {
   /** Follows the rules that are stored at this moment, where it runs; whatever keeps stored secrets from being taken in. */
   async applyRules(): Promise<void> {
     if (!['starting', 'running'].includes(this.#row.state)) return;
-    await this.#inTurn(async () => {
+    await this.#inSecretTurn(async () => {
       const live = this.#live;
       if (live === null) return;
       const { definition } = this.#row;
-      const { set } = this.#secrets ?? (await this.#compose(definition, this.#values));
-      const rules = this.#withStored(rulesOf(definition, this.#values, set));
+      const secrets = this.#secrets ?? (await this.#compose(definition, this.#values));
+      const provider = this.#liveSecrets.providerFor(secrets);
+      const rules = this.#withStored(rulesOf(definition, this.#values, secrets.set, provider));
       if (JSON.stringify(rules.stored) === JSON.stringify(this.#stored)) return;
       await live.reconfigure(rules, () => {
         this.#stored = rules.stored;
@@ -413,7 +424,8 @@ export class ManagedSandbox {
       const [refusal] = secrets.refusals;
       if (refusal !== undefined) throw refusal;
       this.#isLost = false;
-      const rules = this.#withStored(rulesOf(definition, this.#values, secrets.set));
+      const provider = this.#liveSecrets.providerFor(secrets);
+      const rules = this.#withStored(rulesOf(definition, this.#values, secrets.set, provider));
       const policy = LastingSandbox.checkRules(rules);
       const trust = await this.#around.trust(definition.network.upstreamCa);
       if (prepared === undefined) {
@@ -432,7 +444,7 @@ export class ManagedSandbox {
       // From here on it would be found again.
       this.#set({ record: prepared.record });
       const live = await LastingSandbox.open(prepared, { ...this.#opening(), rules, trust });
-      this.#secrets = secrets;
+      this.#putInForce(secrets);
       this.#set({ definition: { ...definition, placeholders: Object.fromEntries(secrets.placeholders) } });
       this.#stored = rules.stored;
       this.#enter('started', {
@@ -462,8 +474,10 @@ export class ManagedSandbox {
         rulesFor: async (kept) => {
           if (kept !== null) this.#values = kept;
           this.#isLost = kept === null;
-          this.#secrets = await this.#compose(definition, this.#values);
-          const rules = this.#withStored(rulesOf(definition, this.#values, this.#secrets.set));
+          const secrets = await this.#compose(definition, this.#values);
+          this.#putInForce(secrets);
+          const provider = this.#liveSecrets.providerFor(secrets);
+          const rules = this.#withStored(rulesOf(definition, this.#values, secrets.set, provider));
           this.#stored = rules.stored;
           return rules;
         },
@@ -489,6 +503,12 @@ export class ManagedSandbox {
       onName: (host: string, position: number) => this.#around.sandboxes.addName(id, position, host),
       onAuditFailure: () =>
         this.#tell('sandbox.failed', { detail: 'The audit log cannot be written: the gate is closed.' }),
+      onTerminate: (secret: string) => {
+        this.#tell('sandbox.failed', {
+          detail: `It is ended: the placeholder of ${secret} was sent where it is not for.`,
+        });
+        void this.stop(0).catch(() => undefined);
+      },
     };
   }
 
@@ -566,7 +586,7 @@ export class ManagedSandbox {
 
   /** A change of rules or secrets: kept first, then in force at once where the sandbox runs. */
   async #change(make: () => SecretChange): Promise<void> {
-    await this.#inTurn(async () => {
+    await this.#inSecretTurn(async () => {
       const { definition, values } = make();
       const secrets = await this.#compose(definition, values);
       LastingSandbox.checkRules(this.#withStored(rulesOf(definition, values, secrets.set)));
@@ -581,7 +601,7 @@ export class ManagedSandbox {
   /** Takes in what is stored at this moment, where it runs. Whether anything is different. */
   async applyStored(): Promise<boolean> {
     if (!['starting', 'running'].includes(this.#row.state)) return false;
-    return await this.#inTurn(async () => {
+    return await this.#inSecretTurn(async () => {
       if (this.#live === null) return false;
       const { definition } = this.#row;
       try {
@@ -599,22 +619,53 @@ export class ManagedSandbox {
     });
   }
 
+  /** Takes in a value that was fetched for a request, which waits for it. */
+  async #enforceFetched(fetched: ReadonlyMap<string, string>): Promise<void> {
+    // Not in the turn of states: a sandbox that is being stopped answers its last requests.
+    await this.#liveSecrets.inTurn(async () => {
+      const live = this.#live;
+      if (live === null || this.#secrets === null) return;
+      const { definition } = this.#row;
+      const secrets = await this.#compose(definition, this.#values, fetched);
+      if (isSameBinding(secrets, this.#secrets)) {
+        live.replaceSecrets(secrets.set, this.#values);
+        this.#secrets = secrets;
+      } else await this.#apply(definition, this.#values, secrets);
+    });
+  }
+
   async #apply(definition: SandboxDefinition, values: SecretValues, secrets: SandboxSecrets): Promise<void> {
-    const placeholders = this.#live === null ? {} : Object.fromEntries(secrets.placeholders);
-    const rules = this.#withStored(rulesOf(definition, values, secrets.set));
+    const live = this.#live;
+    const placeholders = live === null ? {} : Object.fromEntries(secrets.placeholders);
+    const provider = this.#liveSecrets.providerFor(secrets);
+    const rules = this.#withStored(rulesOf(definition, values, secrets.set, provider));
     const keep = (): void => {
       this.#set({ definition: { ...definition, placeholders } });
       this.#values = values;
       this.#stored = rules.stored;
-      if (this.#live !== null) this.#secrets = secrets;
+      if (live !== null) this.#putInForce(secrets);
     };
-    if (this.#live === null) keep();
-    else await this.#live.reconfigure(rules, keep);
+    if (live === null) keep();
+    else await live.reconfigure(rules, keep);
   }
 
-  async #compose(definition: SandboxDefinition, values: SecretValues): Promise<SandboxSecrets> {
-    const { stored, placeholderKey } = this.#around.shelf;
-    return await composeSecrets({ sandbox: this.name, ...ownSecretsOf(definition, values), stored, placeholderKey });
+  #putInForce(secrets: SandboxSecrets): void {
+    this.#secrets = secrets;
+    this.#liveSecrets.use(secrets);
+  }
+
+  async #inSecretTurn<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#inTurn(async () => await this.#liveSecrets.inTurn(work));
+  }
+
+  async #compose(
+    definition: SandboxDefinition,
+    values: SecretValues,
+    fetched?: ReadonlyMap<string, string>,
+  ): Promise<SandboxSecrets> {
+    const { placeholderKey } = this.#around.shelf;
+    const input = { sandbox: this.name, ...ownSecretsOf(definition, values), placeholderKey };
+    return await this.#liveSecrets.compose(input, fetched);
   }
 
   /** Where nobody knows what the values were, the gate is closed: what comes back could not be judged. */

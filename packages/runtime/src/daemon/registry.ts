@@ -139,6 +139,7 @@ export class SandboxRegistry {
     const changed = await Promise.all(
       this.all.map(async (sandbox) => ((await sandbox.applyStored()) ? [sandbox.name] : [])),
     );
+    this.#around.sources.keep(this.#around.shelf.list());
     return changed.flat();
   }
 

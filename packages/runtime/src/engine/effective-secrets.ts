@@ -66,7 +66,7 @@ export function effectiveSecrets(input: EffectiveInput): EffectiveSecrets {
   for (const [name, variables] of askedVariables(input.named)) {
     const secret = visible.get(name);
     if (secret === undefined) {
-      refusals.push(notStored(name, input.sandbox));
+      refusals.push(notStored(name, input));
       continue;
     }
     used.add(name);
@@ -183,11 +183,15 @@ function describeScope({ scope }: StoredSecret): string {
   return scope.kind === 'global' ? 'all sandboxes' : formatScope(scope);
 }
 
-function notStored(name: string, sandbox: string): SallyportError {
-  const shown = JSON.stringify(name);
+function notStored(name: string, { sandbox, findService }: EffectiveInput): SallyportError {
+  const variables = findService(name)?.variables.map((variable) => variable.name) ?? [];
+  const fix =
+    variables.length === 0
+      ? `a variable of the host is bound by --secret ${name}@HOST`
+      : `"sallyport secret set -g ${name}" stores its key, or set ${variables.join(' or ')} and write --service ${name}`;
   return new SallyportError(
     'SECRET_NOT_FOUND',
-    `No secret ${shown} is stored, neither for all sandboxes nor for ${sandbox}. "sallyport secret ls" lists what there is; a variable of the host is bound by --secret ${name}@HOST.`,
+    `No secret ${JSON.stringify(name)} is stored, neither for all sandboxes nor for ${sandbox}. "sallyport secret ls" lists what there is; ${fix}.`,
   );
 }
 

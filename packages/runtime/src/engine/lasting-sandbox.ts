@@ -14,6 +14,7 @@ import {
 import { AuditLog } from '../audit/audit-log.ts';
 import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { Problem } from '../gate/problem.ts';
+import type { ValueProvider } from '../gate/value-provider.ts';
 import { listeningPorts, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { SandboxSpec } from '../sandbox/backend.ts';
 import { currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
@@ -173,6 +174,8 @@ export interface SandboxRules {
   readonly sandbox?: string;
   /** What is answered to everything; null for an open gate. */
   readonly closed: Problem | null;
+  /** Fetches values that are not at hand; null where all are. */
+  readonly provider: ValueProvider | null;
 }
 
 /** What {@link LastingSandbox.open} needs beside the prepared sandbox. */
@@ -186,6 +189,8 @@ export interface OpeningOptions {
   readonly onName: (name: string, position: number) => void;
   /** The audit log cannot be written any more: the gate is closed by then. */
   readonly onAuditFailure: () => void;
+  /** A placeholder was sent where its secret says that the sandbox is to end. */
+  readonly onTerminate: (secret: string) => void;
 }
 
 /** A sandbox that runs, with its gate open. Whatever becomes of this process, the sandbox goes on, with its gate closed. */
@@ -260,6 +265,8 @@ export class LastingSandbox {
       clientCertificates,
       audit,
       closed: options.rules.closed,
+      provider: options.rules.provider,
+      onTerminate: options.onTerminate,
       zone: new SyntheticAddresses({ onName: options.onName }),
     });
     gate.serve(airlock);
@@ -308,6 +315,8 @@ export class LastingSandbox {
         clientCertificates,
         audit,
         closed: rules.closed,
+        provider: rules.provider,
+        onTerminate: options.onTerminate,
         zone,
         earlierValues: values.rules(),
       });
@@ -412,8 +421,15 @@ export class LastingSandbox {
     const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
     keep();
     this.#policy = policy;
-    this.#gate.reconfigure({ policy, secrets: rules.secrets, closed: rules.closed });
+    this.#gate.reconfigure({ policy, secrets: rules.secrets, closed: rules.closed, provider: rules.provider });
     if (opened !== undefined) this.#gate.serve({ servers: opened });
+  }
+
+  /** Takes other values of the same secrets, which were fetched, and keeps them before. */
+  replaceSecrets(secrets: SecretSet, own: ReadonlyMap<string, SecretValue>): void {
+    this.#values.add(secrets);
+    this.#vault.write(contentOf(this.#values, own, this.#authority, this.#certificates));
+    this.#gate.replaceSecrets(secrets);
   }
 
   /** Lets nothing through any more. The sandbox itself goes on. */

@@ -1,11 +1,16 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Airlock } from '../airlock/airlock.ts';
 import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { requireTools } from '../airlock/required-tools.ts';
 import { AuditLog } from '../audit/audit-log.ts';
+import type { ValueProvider } from '../gate/value-provider.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import type { RunningSandbox, SandboxSpec } from '../sandbox/backend.ts';
 import { launchSandbox, type SandboxLaunch } from '../sandbox/sandbox.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
+import { refuseExposure } from '../secrets/secret-set-exposure.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import type { ClientCertificate } from '../tls/client-certificate.ts';
 import { loadUpstreamTrust } from '../tls/upstream-trust.ts';
@@ -15,8 +20,12 @@ import { installationDirectory } from './installation.ts';
 import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
+import type { RunSecrets } from './run-secrets.ts';
 import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
 import { WaitingRoom } from './waiting-room.ts';
+
+/** In the state directory, where anything is stored: the name is `stores/`'s, which is loaded only then. */
+const BOOK_FILE = 'book.db';
 
 /** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
 const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
@@ -41,7 +50,35 @@ const MISUSE_STATUS = 123;
  * @param headStart is the caller's to close where this fails early.
  * @throws SallyportError for whatever keeps the sandbox from starting, and AUDIT_FAILED when events were lost; nothing is left behind.
  */
-export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: HeadStart): Promise<number> {
+export async function runPlan(asked: RunPlan, reporter: RunReporter, headStart: HeadStart): Promise<number> {
+  if (!hasFurtherSecrets(asked)) return await runWith(asked, null, reporter, headStart);
+  const further = await headStart.milestones.after('secrets read', openFurtherSecrets(asked));
+  try {
+    const plan = { ...asked, secrets: further.secrets.set };
+    refuseExposure(plan.secrets, plan.command, plan.environment);
+    for (const notice of further.secrets.notices) reporter.notice(notice);
+    return await runWith(plan, further, reporter, headStart);
+  } finally {
+    await further.close();
+  }
+}
+
+/** Whether there may be secrets beside those of the plan's own options: nothing of them is loaded otherwise. */
+function hasFurtherSecrets({ named, services, stateDirectory }: RunPlan): boolean {
+  return named.length + services.length > 0 || existsSync(join(stateDirectory, BOOK_FILE));
+}
+
+async function openFurtherSecrets(plan: RunPlan): Promise<RunSecrets> {
+  const { RunSecrets: Secrets } = await import('./run-secrets.ts');
+  return await Secrets.open(plan, process.env);
+}
+
+async function runWith(
+  plan: RunPlan,
+  further: RunSecrets | null,
+  reporter: RunReporter,
+  headStart: HeadStart,
+): Promise<number> {
   const { milestones, opening } = headStart;
   const policy = compilePolicy(plan);
   const clientCertificates = await loadClientCertificates(plan);
@@ -50,7 +87,7 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
   const spec: SandboxSpec = {
     name: plan.name,
     command: plan.command,
-    environment: sandboxEnvironment(plan),
+    environment: sandboxEnvironment(plan, further),
     workspace: plan.workspace ?? undefined,
     workingDirectory: plan.workdir ?? undefined,
     forceWorkspace: plan.forceWorkspace,
@@ -105,11 +142,12 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
     waitingRoom = room;
     const running = await launch.start();
     // The largest part of the program, loaded when this process has nothing to do but to wait for the runtime.
-    const attached = milestones.after('gate loaded', loadGate()).then(({ openGate }) => {
+    const attached = milestones.after('gate loaded', loadGate()).then(async ({ openGate }) => {
       if (isOver) return;
-      gate = openGate({
+      const opened = openGate({
         policy,
-        secrets: plan.secrets,
+        secrets: further?.secrets.set ?? plan.secrets,
+        provider: further?.provider ?? null,
         authority: parts[0],
         trust: parts[1],
         clientCertificates,
@@ -120,7 +158,12 @@ export async function runPlan(plan: RunPlan, reporter: RunReporter, headStart: H
           void running.signal('SIGKILL').catch(() => undefined);
         },
       });
-      gate.serve(airlock);
+      gate = opened;
+      opened.serve(airlock);
+      await further?.follow(
+        async ({ set }, provider) => await takeSecrets(plan, set, provider, airlock, opened),
+        (problem) => reporter.notice(`what is stored has changed, but not for this sandbox: ${problem}`),
+      );
       room.open();
       if (opensTls(plan)) parts[0].prepare();
       denyCoreDumps();
@@ -200,10 +243,26 @@ async function nextTurn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-function sandboxEnvironment(plan: RunPlan): Record<string, string> {
+function sandboxEnvironment(plan: RunPlan, further: RunSecrets | null): Record<string, string> {
   const environment = Object.fromEntries(plan.environment);
   for (const secret of plan.secrets.secrets) environment[secret.env] = secret.placeholder;
+  for (const [name, text] of further?.secrets.variables ?? []) environment[name] = text;
   return environment;
+}
+
+/** Secrets that have changed while the sandbox runs: in force for requests that begin from then on. */
+async function takeSecrets(
+  plan: RunPlan,
+  secrets: SecretSet,
+  provider: ValueProvider | null,
+  airlock: Airlock,
+  gate: OpenGate,
+): Promise<void> {
+  const policy = compilePolicy({ ...plan, secrets });
+  const missing = listeningPorts(policy).filter((port) => !airlock.servers.has(port));
+  const opened = missing.length === 0 ? undefined : await airlock.openPorts(missing);
+  gate.reconfigure({ policy, secrets, closed: null, provider });
+  if (opened !== undefined) gate.serve({ servers: opened });
 }
 
 /** One file a run, so that runs do not wait for each other; sorted by time in a listing. */

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { SallyportError } from '@sallyport/sdk';
 import { parsePathGlob } from '../policy/path-glob.ts';
-import type { BoundSecret } from '../secrets/bound-secret.ts';
+import type { BoundSecret, SecretHost } from '../secrets/bound-secret.ts';
 import type { BoundService, ServiceCredential, ServiceInput } from '../secrets/bound-service.ts';
 import { derivePlaceholder, fillPlaceholder } from '../secrets/placeholder.ts';
 import { createSecretSet, type SecretInput, type SecretSet } from '../secrets/secret-set.ts';
@@ -40,11 +40,10 @@ export interface SandboxSecretsInput {
   readonly placeholders: ReadonlyMap<string, string>;
 }
 
-/** A secret whose value has to be fetched when a request needs it. */
-export interface UnresolvedSecret {
+/** A secret whose value is fetched when a request to one of its hosts needs it. */
+export interface DynamicSecret {
   readonly secret: StoredSecret;
-  /** Why a value that is stored could not be read; null for one that is fetched as a rule. */
-  readonly problem: SallyportError | null;
+  readonly hosts: readonly SecretHost[];
 }
 
 /** The secrets of a sandbox. */
@@ -56,7 +55,7 @@ export interface SandboxSecrets {
   readonly variables: ReadonlyMap<string, string>;
   /** The same without values of plain secrets, for {@link SandboxSecretsInput.placeholders}. */
   readonly placeholders: ReadonlyMap<string, string>;
-  readonly unresolved: readonly UnresolvedSecret[];
+  readonly dynamic: readonly DynamicSecret[];
   /** For people. */
   readonly notices: readonly string[];
   /** What was asked for and cannot be. */
@@ -109,7 +108,7 @@ export async function composeSecrets(
     variables,
     placeholders: new Map([...input.placeholders, ...kept.flatMap((part) => [...part.variables])]),
     effective: secrets.filter((_, index) => kept.includes(parts[index] ?? NOTHING)),
-    unresolved: kept.flatMap(({ unresolved }) => unresolved),
+    dynamic: kept.flatMap((part) => part.dynamic),
     notices: [...notices, ...parts.flatMap((part) => part.notices), ...left.values()],
     refusals: [...refusals, ...parts.flatMap((part) => part.refusals)],
   };
@@ -134,11 +133,20 @@ export function fetchedKey({ scope, name, updatedAt, source }: StoredSecret): st
   return JSON.stringify([scope.kind === 'global' ? null : scope.sandbox, name, updatedAt, source]);
 }
 
+/** Whether two sets of secrets are the same but for values. */
+export function isSameBinding(one: SandboxSecrets, other: SandboxSecrets): boolean {
+  const bindings = ({ set }: SandboxSecrets): string =>
+    JSON.stringify([set.secrets.map(describeBinding).toSorted(), set.services.map(({ name }) => name)]);
+  return bindings(one) === bindings(other);
+}
+
 /** Whether two sets of secrets come to the same, values included. */
 export function isSameSecrets(one: SandboxSecrets, other: SandboxSecrets): boolean {
   return (
     isSameMap(one.variables, other.variables) &&
     one.notices.join('\n') === other.notices.join('\n') &&
+    one.dynamic.map(({ secret }) => fetchedKey(secret)).join() ===
+      other.dynamic.map(({ secret }) => fetchedKey(secret)).join() &&
     isSameList(one.set.secrets, other.set.secrets, isSameSecret) &&
     isSameList(one.set.services, other.set.services, isSameService)
   );
@@ -198,11 +206,12 @@ interface Part {
   readonly services: readonly ServiceInput[];
   readonly variables: ReadonlyMap<string, string>;
   readonly plainText: ReadonlyMap<string, string>;
-  readonly unresolved: readonly UnresolvedSecret[];
+  readonly dynamic: readonly DynamicSecret[];
   readonly notices: readonly string[];
   readonly refusals: readonly SallyportError[];
 }
 
+/** A value, or why there is none at this moment: null where it is to be fetched as a rule. */
 type ReadValue = { readonly text: string } | { readonly problem: SallyportError | null };
 
 async function readValues(
@@ -245,7 +254,7 @@ const NOTHING: Part = {
   services: [],
   variables: new Map(),
   plainText: new Map(),
-  unresolved: [],
+  dynamic: [],
   notices: [],
   refusals: [],
 };
@@ -261,20 +270,35 @@ function partOf(
       ? `service ${effective.kind === 'service' ? effective.definition.name : ''}`
       : `secret ${secret.name}`;
   const read = secret === null ? undefined : texts.get(secret);
-  const unresolved =
-    secret !== null && read !== undefined && 'problem' in read ? [{ secret, problem: read.problem }] : [];
-  const notices = unresolved.flatMap(({ problem }) =>
-    problem === null ? [] : [`the ${label} cannot be used: ${problem.message}`],
-  );
-  const part = { ...NOTHING, label, unresolved, notices };
+  const problem = read !== undefined && 'problem' in read ? read.problem : null;
+  const isDynamic = secret !== null && (secret.source.kind !== 'value' || problem !== null);
+  const part = {
+    ...NOTHING,
+    label,
+    // It is tried again when a request needs it.
+    notices: problem === null ? [] : [`the ${label} cannot be used: ${problem.message}`],
+  };
+  const withHosts = (made: Partial<Part>, hosts: readonly SecretHost[]): Part => ({
+    ...part,
+    ...made,
+    dynamic: isDynamic ? [{ secret, hosts }] : [],
+  });
   try {
     switch (effective.kind) {
       case 'custom':
-        return { ...part, ...customPart(effective, input, read) };
+        return withHosts(
+          customPart(effective, input, read),
+          readSecretHosts(effective.secret.hosts, effective.secret.name),
+        );
       case 'plain':
-        return { ...part, unresolved: [], notices: [], ...plainPart(effective, read) };
-      case 'service':
-        return { ...part, ...servicePart(effective, input, read) };
+        return { ...part, notices: [], ...plainPart(effective, read) };
+      case 'service': {
+        const { endpoints, name } = effective.definition;
+        return withHosts(
+          servicePart(effective, input, read),
+          endpoints.flatMap(({ hosts }) => readSecretHosts(hosts, name)),
+        );
+      }
       default:
         throw new TypeError(`unknown secret ${String(effective satisfies never)}`);
     }

@@ -7,11 +7,10 @@ import {
   type StoredSecretTest,
   type StoreSetting,
 } from '@sallyport/sdk';
+import { checkValueOf } from '../../engine/live-secrets.ts';
 import { maskValue } from '../../secrets/mask-value.ts';
-import { checkSecretValue, parseLocations } from '../../secrets/secret-spec.ts';
 import { formatScope, type SecretScope, type StoredSecret } from '../../secrets/stored-secret.ts';
 import { findService } from '../../services/catalogue.ts';
-import { readCredential } from '../../services/credential.ts';
 import { createValueSource, inspectSource } from '../../sources/value-source.ts';
 import type { SecretDraft } from '../../stores/secret-book.ts';
 import type { SandboxRegistry } from '../registry.ts';
@@ -82,7 +81,7 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       if (secret === undefined) throw notStored(scope, name);
       const startedMs = performance.now();
       const text = await readText(shelf, secret, false, request.signal);
-      checkValue(secret, text);
+      checkValueOf(secret, text);
       return json({
         secret: { ...(await showStored(shelf, secret)), mask: maskValue(text) },
         bytes: Buffer.byteLength(text),
@@ -130,7 +129,7 @@ async function storeSecret(
   const warnings = draft.source.kind === 'value' ? [] : await inspectSource(draft.source, HOST_OPTIONS);
   if (change.kind !== 'plain' && draft.source.kind !== 'value') {
     const text = await fetchText(draft, change.showError === true, change.verify !== false, signal);
-    if (text !== null) checkValue(draft, text);
+    if (text !== null) checkValueOf(draft, text);
   }
   const book = await shelf.book();
   const bytes = value === null ? null : Buffer.from(value, 'utf8');
@@ -165,14 +164,6 @@ async function readText(
   if (fetched !== null) return fetched;
   const book = await shelf.book();
   return Buffer.from(await book.value(secret)).toString('utf8');
-}
-
-/** Whether a value can be used for a secret. @throws SallyportError INVALID_SECRET_VALUE, SECRET_VALUE_TOO_SHORT */
-function checkValue(secret: SecretDraft, text: string): void {
-  if (secret.kind === 'plain') return;
-  const definition = secret.kind === 'service' ? findService(secret.name) : undefined;
-  if (definition !== undefined) readCredential(definition, text);
-  else checkSecretValue(text, secret.name, parseLocations(secret.kind === 'custom' ? secret.locations : ['header']));
 }
 
 /** A stored secret as the API shows it. */

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { KeychainAnswer, KeychainRequest } from './keychain-program.ts';
 
@@ -11,6 +12,9 @@ const CONNECT_LIMIT_MS = 5_000;
 const ANSWER_LIMIT_MS = 60_000;
 /** After so many requests another process takes over: each leaves a D-Bus connection open, and from 1,024 descriptors on the library never comes back. */
 const MAX_REQUESTS = 200;
+/** The library gives the service 2 s for an answer, which a keyring of a few thousand items on a busy machine does not always keep. Each request can be repeated. */
+const MAX_TRIES = 5;
+const RETRY_MS = 250;
 /** How long the process waits for another request, in ms. */
 const IDLE_MS = 5_000;
 
@@ -27,9 +31,10 @@ const PASSED_VARIABLES =
  * - `absent`: there is none, or nothing that answers as one;
  * - `unusable`: there is one that can keep nothing yet;
  * - `locked`: somebody has to open it first;
+ * - `busy`: it took too long;
  * - `failed`: anything else.
  */
-export type KeychainTrouble = 'absent' | 'unusable' | 'locked' | 'failed';
+export type KeychainTrouble = 'absent' | 'unusable' | 'locked' | 'busy' | 'failed';
 
 /** A failure of the keychain, before anybody made words of it. */
 export class KeychainError extends Error {
@@ -65,7 +70,7 @@ export class KeychainProcess {
 
   /** @throws KeychainError; the reason of `signal` */
   async ask(request: KeychainRequest, signal?: AbortSignal): Promise<Answer> {
-    const answering = this.#last.then(async () => await this.#ask(request, signal));
+    const answering = this.#last.then(async () => await this.#insist(request, signal));
     this.#last = answering.catch(() => {});
     return await answering;
   }
@@ -73,6 +78,19 @@ export class KeychainProcess {
   async close(): Promise<void> {
     await this.#last;
     this.#end();
+  }
+
+  async #insist(request: KeychainRequest, signal: AbortSignal | undefined): Promise<Answer> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop
+        return await this.#ask(request, signal);
+      } catch (error) {
+        if (!(error instanceof KeychainError) || error.trouble !== 'busy' || tries >= MAX_TRIES) throw error;
+        // oxlint-disable-next-line no-await-in-loop
+        await sleep(RETRY_MS * tries);
+      }
+    }
   }
 
   async #ask(request: KeychainRequest, signal: AbortSignal | undefined): Promise<Answer> {
@@ -235,10 +253,11 @@ export function sessionBusAddress(environment: NodeJS.ProcessEnv): string | null
 /** By the words of the library and of what is below it: there is nothing else to go by. */
 function classify(message: string): KeychainTrouble {
   // The service has a prompt for the password, which nobody answered; macOS where it may not ask.
-  if (/prompt was dismissed|IsLocked|locked|interaction is not allowed/i.test(message)) return 'locked';
+  if (/prompt was dismissed|IsLocked|\blocked\b|interaction is not allowed/i.test(message)) return 'locked';
+  if (/did not receive a reply|NoReply/i.test(message)) return 'busy';
   // No collection to put anything into.
   if (/no result found/i.test(message)) return 'unusable';
-  if (/failed to connect|not provided by any|autolaunch|NoReply|cannot find module|cannot find native/i.test(message)) {
+  if (/failed to connect|not provided by any|autolaunch|cannot find module|cannot find native/i.test(message)) {
     return 'absent';
   }
   return 'failed';

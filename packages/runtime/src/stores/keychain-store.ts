@@ -48,8 +48,9 @@ export class KeychainStore implements SecretStore {
       return 'open';
     } catch (error) {
       if (!(error instanceof KeychainError)) throw error;
-      const trouble = error.trouble === 'locked' ? 'locked' : 'absent';
-      return { trouble, detail: error.message };
+      // One that is too busy is there: a file in its place would be a surprise.
+      if (error.trouble === 'busy') throw explainKeychain('busy', error.message, error);
+      return { trouble: error.trouble === 'locked' ? 'locked' : 'absent', detail: error.message };
     }
   }
 
@@ -172,6 +173,7 @@ export function explainKeychain(trouble: KeychainError['trouble'], detail: strin
       );
     case 'absent':
     case 'unusable':
+    case 'busy':
     case 'failed':
       return new SallyportError(
         'STORE_FAILED',

@@ -1,1 +1,1 @@
-export type { Overwrite, ServiceDefinition, ServiceEndpoint, ServiceVariable } from '../secrets/service-definition.ts';
+export type { Overwrite, ServiceDefinition, ServiceEndpoint } from '../secrets/service-definition.ts';

@@ -1,8 +1,93 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { eachCaller } from './harness/caller.ts';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { MIN_DROP_INTERVAL_MS } from '../packages/runtime/src/sources/cached-source.ts';
+import { eachCaller, findPresentCaller } from './harness/caller.ts';
+import { assertNoCanary, newCanary, type Canary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
+import { headerValues } from './harness/recording.ts';
 import { describeRun } from './harness/sallyport.ts';
+import { startUpstream, type Upstream } from './harness/upstream.ts';
+
+const HOST = 'api.example.com';
+const WORKER = 'worker';
+
+/** A host that takes some values and no others, and shows in its answer what it was sent. */
+interface PickyUpstream extends Upstream {
+  readonly accepted: Set<string>;
+}
+
+async function startPickyUpstream(): Promise<PickyUpstream> {
+  const accepted = new Set<string>();
+  const upstream = await startUpstream({
+    names: [HOST],
+    handler: (request, response) => {
+      const [, value = ''] = (request.headers.authorization ?? '').split(' ');
+      const isAccepted = accepted.has(value);
+      response.writeHead(isAccepted ? 200 : 401, { 'X-Sent': value });
+      response.end(isAccepted ? `accepted ${[...accepted].join(' ')}` : `refused ${value}`);
+      return true;
+    },
+  });
+  return Object.assign(upstream, { accepted });
+}
+
+/** A command that prints what a file holds, and keeps count. */
+class CountedCommand {
+  readonly #value: string;
+  readonly #count: string;
+  readonly text: string;
+
+  constructor(scene: DaemonScene, name: string) {
+    this.#value = join(scene.home, `${name}.value`);
+    this.#count = join(scene.home, `${name}.count`);
+    // Time for others to come.
+    this.text = `echo x >> ${this.#count}; sleep 0.3; cat ${this.#value}`;
+  }
+
+  set value(text: string) {
+    writeFileSync(this.#value, `${text}\n`, { mode: 0o644 });
+  }
+
+  get count(): number {
+    return existsSync(this.#count) ? readFileSync(this.#count, 'utf8').length / 2 : 0;
+  }
+}
+
+async function succeed(scene: DaemonScene, args: readonly string[]): Promise<string> {
+  const result = await scene.cli(args);
+  assert.equal(result.status, 0, `${args.join(' ')}: ${describeRun(result)}`);
+  return result.stdout + result.stderr;
+}
+
+async function setCommand(scene: DaemonScene, command: string, ...more: string[]): Promise<string> {
+  return await succeed(scene, [
+    'secret', 'set-custom', '-g', '--force', '--host', HOST, '--env', 'API_KEY', '--command', command, ...more,
+  ]); // prettier-ignore
+}
+
+/** Requests from inside, all at once; their statuses and bodies. */
+async function ask(scene: DaemonScene, count = 1, method = 'GET'): Promise<{ statuses: number[]; text: string }> {
+  const curl = `curl -sS -m 20 -X ${method} -w '\n@@%{http_code}\n' -H "Authorization: Bearer $API_KEY" https://${HOST}/`;
+  const script = `for i in $(seq ${count}); do (${curl}) > /tmp/out.$i 2>&1 & done; wait; cat /tmp/out.*; rm /tmp/out.*`;
+  const { stdout, stderr, exitCode } = await scene.exec(WORKER, ['sh', '-c', script]);
+  assert.equal(exitCode, 0, stdout + stderr);
+  const statuses = [...stdout.matchAll(/^@@(\d+)$/gm)].map(([, status]) => Number(status));
+  assert.equal(statuses.length, count, stdout + stderr);
+  return { statuses, text: stdout + stderr };
+}
+
+const sentValues = (upstream: Upstream): string[] =>
+  upstream.requests.flatMap((request) =>
+    headerValues(request, 'authorization').map((text) => text.replace('Bearer ', '')),
+  );
+
+/** Nothing of the values, and nothing that a command printed, is in what the sandbox saw or what Sallyport wrote. */
+function assertHidden(scene: DaemonScene, canaries: readonly Canary[], texts: Record<string, string>): void {
+  for (const canary of canaries) assertNoCanary(canary, { outputs: texts, files: [scene.stateDirectory] });
+}
 
 /** The names of the variables that the daemon has. */
 async function daemonVariables(scene: DaemonScene): Promise<Set<string>> {
@@ -40,4 +125,132 @@ eachCaller('the daemon gets the settings of sources, and of credentials what is 
     assert.doesNotMatch(refused.stderr, /canary-of-a/);
   }
   assert.equal((await scene.status()).pid, pid, 'a daemon was stopped for nothing');
+});
+
+eachCaller(
+  'a command is asked once for all requests that wait, and again when its value has had its time',
+  async (caller) => {
+    const [first, second] = [newCanary(), newCanary()];
+    await using scene = await createDaemonScene(caller);
+    await using upstream = await startPickyUpstream();
+    const source = new CountedCommand(scene, 'key');
+    source.value = first.value;
+    upstream.accepted.add(first.value);
+    await setCommand(scene, source.text, '--no-verify', '--refresh', '2s');
+    await succeed(scene, ['create', '--name', WORKER, '--no-workspace', ...upstream.flags()]);
+    await scene.exec(WORKER, ['true']);
+    assert.equal(source.count, 0, 'it is not asked before a request needs it');
+
+    const many = await ask(scene, 20);
+    assert.deepEqual(
+      many.statuses,
+      Array.from({ length: 20 }, () => 200),
+    );
+    assert.deepEqual(new Set(sentValues(upstream)), new Set([first.value]));
+    assert.equal(source.count, 1);
+
+    source.value = second.value;
+    upstream.accepted.add(second.value);
+    upstream.clear();
+    await wait(2100);
+    const later = await ask(scene, 5);
+    assert.equal(source.count, 2);
+    assert.deepEqual(
+      new Set(sentValues(upstream)),
+      new Set([second.value]),
+      'the value whose time is over is not sent',
+    );
+    assert.match(later.text, /accepted sp_API_KEY_\w{22} sp_API_KEY_\w{22}/, 'both values are redacted');
+
+    const tested = await succeed(scene, ['secret', 'test', '-g', 'API_KEY']);
+    const listed = await succeed(scene, ['secret', 'ls']);
+    assertHidden(scene, [first, second], { many: many.text, later: later.text, tested, listed });
+  },
+);
+
+eachCaller('a command that fails is a 502 that names the secret, and nothing that it printed', async (caller) => {
+  const [value, noise] = [newCanary(), newCanary()];
+  await using scene = await createDaemonScene(caller);
+  await using upstream = await startPickyUpstream();
+  upstream.accepted.add(value.value);
+  const count = join(scene.home, 'count');
+  const failing = `echo x >> ${count}; echo ${noise.value.slice(0, 9)}''${noise.value.slice(9)}; echo ${noise.value.slice(0, 9)}''${noise.value.slice(9)} >&2; exit 3`;
+  const refused = await scene.cli([
+    'secret',
+    'set-custom',
+    '-g',
+    '--host',
+    HOST,
+    '--env',
+    'API_KEY',
+    '--command',
+    failing,
+  ]);
+  assert.equal(refused.status, 2, describeRun(refused));
+  assert.match(refused.stderr, /status 3.*hidden.*\[SOURCE_FAILED\]/);
+  await setCommand(scene, failing, '--no-verify');
+  await succeed(scene, ['create', '--name', WORKER, '--no-workspace', ...upstream.flags()]);
+
+  const before = readFileSync(count, 'utf8').length;
+  const failed = await ask(scene, 10);
+  assert.deepEqual(
+    failed.statuses,
+    Array.from({ length: 10 }, () => 502),
+  );
+  assert.match(failed.text, /"code":"SECRET_UNAVAILABLE"/);
+  assert.match(failed.text, /API_KEY/);
+  assert.equal(upstream.requests.length, 0);
+  assert.ok(readFileSync(count, 'utf8').length - before <= 2 * 3, 'a failure stands for a moment');
+  const tested = await scene.cli(['secret', 'test', '-g', 'API_KEY']);
+  assert.equal(tested.status, 2, describeRun(tested));
+  const logs = await succeed(scene, ['daemon', 'logs']);
+  assertHidden(scene, [noise], {
+    failed: failed.text,
+    refused: describeRun(refused),
+    tested: describeRun(tested),
+    logs,
+  });
+
+  const source = new CountedCommand(scene, 'key');
+  source.value = value.value;
+  await setCommand(scene, source.text);
+  assert.deepEqual((await ask(scene)).statuses, [200], 'another command counts at once');
+});
+
+test('a value that an upstream refuses is fetched again, not too often, and the request is sent once more', async () => {
+  const [first, second, third] = [newCanary(), newCanary(), newCanary()];
+  await using scene = await createDaemonScene(findPresentCaller());
+  await using upstream = await startPickyUpstream();
+  const source = new CountedCommand(scene, 'key');
+  source.value = first.value;
+  upstream.accepted.add(first.value);
+  await setCommand(scene, source.text, '--no-verify', '--refresh', 'on-demand');
+  await succeed(scene, ['create', '--name', WORKER, '--no-workspace', ...upstream.flags()]);
+  assert.deepEqual((await ask(scene)).statuses, [200]);
+
+  // It was rotated too early: the value was fetched a moment ago.
+  upstream.accepted.delete(first.value);
+  upstream.accepted.add(second.value);
+  source.value = second.value;
+  const early = await ask(scene, 3);
+  assert.deepEqual(early.statuses, [401, 401, 401]);
+  assert.equal(source.count, 1);
+
+  await wait(MIN_DROP_INTERVAL_MS);
+  upstream.clear();
+  const late = await ask(scene);
+  assert.deepEqual(late.statuses, [200]);
+  assert.deepEqual(sentValues(upstream), [first.value, second.value], 'the request was sent once more');
+  assert.equal(source.count, 2);
+
+  upstream.accepted.delete(second.value);
+  upstream.accepted.add(third.value);
+  source.value = third.value;
+  const again = await ask(scene, 5);
+  assert.deepEqual(
+    again.statuses,
+    Array.from({ length: 5 }, () => 401),
+  );
+  assert.equal(source.count, 2, 'once in the interval');
+  assertHidden(scene, [first, second], { early: early.text, late: late.text, again: again.text });
 });

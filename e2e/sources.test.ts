@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MIN_DROP_INTERVAL_MS } from '../packages/runtime/src/sources/cached-source.ts';
+import { startStandIn } from '../packages/runtime/src/sources/sources.testing.ts';
 import { eachCaller, findPresentCaller } from './harness/caller.ts';
 import { assertNoCanary, newCanary, type Canary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
@@ -186,7 +187,7 @@ eachCaller('a command that fails is a 502 that names the secret, and nothing tha
     '--command',
     failing,
   ]);
-  assert.equal(refused.status, 2, describeRun(refused));
+  assert.equal(refused.status, 125, describeRun(refused));
   assert.match(refused.stderr, /status 3.*hidden.*\[SOURCE_FAILED\]/);
   await setCommand(scene, failing, '--no-verify');
   await succeed(scene, ['create', '--name', WORKER, '--no-workspace', ...upstream.flags()]);
@@ -202,7 +203,7 @@ eachCaller('a command that fails is a 502 that names the secret, and nothing tha
   assert.equal(upstream.requests.length, 0);
   assert.ok(readFileSync(count, 'utf8').length - before <= 2 * 3, 'a failure stands for a moment');
   const tested = await scene.cli(['secret', 'test', '-g', 'API_KEY']);
-  assert.equal(tested.status, 2, describeRun(tested));
+  assert.equal(tested.status, 125, describeRun(tested));
   const logs = await succeed(scene, ['daemon', 'logs']);
   assertHidden(scene, [noise], {
     failed: failed.text,
@@ -253,4 +254,57 @@ test('a value that an upstream refuses is fetched again, not too often, and the 
   );
   assert.equal(source.count, 2, 'once in the interval');
   assertHidden(scene, [first, second], { early: early.text, late: late.text, again: again.text });
+});
+
+test('references are asked by the daemon and by a run of its own alike', async (t) => {
+  const values = { FILE_KEY: newCanary(), OP_KEY: newCanary(), VAULT_KEY: newCanary() };
+  const token = newCanary();
+  const canaries = [...Object.values(values), token];
+  await using scene = await createDaemonScene(findPresentCaller());
+  await using upstream = await startUpstream({ names: [HOST] });
+  const vault = await startStandIn(({ url, headers }) =>
+    headers['x-vault-token'] !== token.value
+      ? { status: 403 }
+      : url.startsWith('/v1/sys/')
+        ? { status: 200, body: { data: { path: 'secret/', options: { version: '2' } } } }
+        : { status: 200, body: { data: { data: { key: values.VAULT_KEY.value } } } },
+  );
+  t.after(() => vault.close());
+  const bin = join(scene.home, 'bin');
+  mkdirSync(bin, { mode: 0o755 });
+  writeFileSync(join(bin, 'op'), `#!/bin/sh\ntest "$3" = -- && cat ${bin}/value\n`, { mode: 0o755 });
+  writeFileSync(join(bin, 'value'), values.OP_KEY.value, { mode: 0o644 });
+  writeFileSync(join(scene.home, 'file-key'), `${values.FILE_KEY.value}\n`, { mode: 0o644 });
+  writeFileSync(join(scene.home, '.vault-token'), token.value, { mode: 0o644 });
+  const env = { PATH: `${bin}:${process.env['PATH'] ?? ''}`, VAULT_ADDR: vault.url };
+  const run = async (...args: string[]): Promise<string> => {
+    const result = await scene.cli(args, { env });
+    assert.equal(result.status, 0, `${args.join(' ')}: ${describeRun(result)}`);
+    return result.stdout + result.stderr;
+  };
+  await run('daemon', 'restart');
+  const references = {
+    FILE_KEY: 'file:~/file-key',
+    OP_KEY: 'op://Private/Item/key',
+    VAULT_KEY: 'vault://secret/x#key',
+  };
+  const told: string[] = [];
+  for (const [variable, reference] of Object.entries(references)) {
+    told.push(await run('secret', 'set-custom', '-g', '--host', HOST, '--env', variable, '--ref', reference));
+  }
+  assert.match(told[0] ?? '', /Every user of this machine may read/);
+
+  const flags = ['--no-workspace', ...upstream.flags()];
+  const script = `curl -sS -H "X-A: $FILE_KEY" -H "X-B: $OP_KEY" -H "X-C: $VAULT_KEY" https://${HOST}/echo`;
+  await run('create', '--name', WORKER, ...flags);
+  const outputs = [
+    await run('exec', WORKER, '--', 'sh', '-c', script),
+    await run('run', ...flags, '--', 'sh', '-c', script),
+  ];
+  const expected = Object.values(values).map(({ value }) => value);
+  const received = upstream.requests.map((request) =>
+    ['x-a', 'x-b', 'x-c'].flatMap((name) => headerValues(request, name)),
+  );
+  assert.deepEqual(received, [expected, expected]);
+  assertHidden(scene, canaries, Object.fromEntries([...told, ...outputs].map((text, index) => [String(index), text])));
 });

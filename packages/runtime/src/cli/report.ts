@@ -38,6 +38,7 @@ export function exitStatusOf(code: ErrorCode): 2 | 125 {
     case 'EXEC_NOT_FOUND':
     case 'EXEC_ENDED':
     case 'FILE_NOT_FOUND':
+    case 'RULE_NOT_FOUND':
     case 'COPY_REFUSED':
     case 'SECRET_EXISTS':
     case 'SECRET_NOT_FOUND':

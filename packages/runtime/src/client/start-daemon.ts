@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { SallyportError, type DaemonStatus } from '@sallyport/sdk';
 import { daemonPaths, type DaemonPaths } from '../daemon/paths.ts';
@@ -35,7 +36,9 @@ export interface OwnProgram {
 
 /** This process's own. */
 export function ownProgram(): OwnProgram {
-  return { execPath: process.execPath, execArgv: process.execArgv, main: process.argv[1] ?? '' };
+  // "./sallyport" names the file to require relative to this directory, and the daemon has another.
+  const execArgv = process.execArgv.map((word, index, all) => (all[index - 1] === '--require' ? resolve(word) : word));
+  return { execPath: process.execPath, execArgv, main: process.argv[1] ?? '' };
 }
 
 /** The daemon's answer, or undefined when there is none. */

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { createNetworkPolicy, parseKeptRule, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
+import { createNetworkPolicy, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { SandboxSpec } from '../sandbox/backend.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
-import type { StoredRule } from '../stores/rule-book.ts';
+import { networkRules, type StoredRule } from '../stores/rule-book.ts';
 import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { bindCertificate } from './client-key.ts';
@@ -24,8 +24,7 @@ export interface PolicySources extends Pick<RunPlan, 'secrets' | 'network'> {
  * @throws SallyportError INVALID_HOST_PATTERN, INVALID_RESOLVE, USAGE.
  */
 export function compilePolicy({ secrets, network, stored = [], sandbox = null }: PolicySources): NetworkPolicy {
-  const kept = (action: StoredRule['action']) =>
-    stored.filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, rule.sandbox, rule.preset));
+  const kept = networkRules(stored);
   return createNetworkPolicy({
     sandbox,
     secretHosts: [
@@ -35,8 +34,8 @@ export function compilePolicy({ secrets, network, stored = [], sandbox = null }:
       ),
       ...network.clientCertificates.map(bindCertificate),
     ],
-    allow: [...network.allow.map((text) => parseNetworkRule('--allow', text)), ...kept('allow')],
-    deny: [...network.deny.map((text) => parseNetworkRule('--deny', text)), ...kept('deny')],
+    allow: [...network.allow.map((text) => parseNetworkRule('--allow', text)), ...kept.allow],
+    deny: [...network.deny.map((text) => parseNetworkRule('--deny', text)), ...kept.deny],
     tunnel: network.tunnel.map((text) => parseNetworkRule('--tunnel', text)),
     resolve: network.pins,
   });

@@ -63,6 +63,8 @@ test('checkNetwork() says all that there is to say', () => {
     tunnel: false,
     perRequest: false,
     addressClass: null,
+    method: null,
+    path: null,
   });
   assert.deepEqual(checkNetwork(policy, parseNetworkTarget('10.1.2.3:22')), {
     host: '10.1.2.3',
@@ -74,6 +76,8 @@ test('checkNetwork() says all that there is to say', () => {
     tunnel: false,
     perRequest: false,
     addressClass: 'private',
+    method: null,
+    path: null,
   });
   assert.deepEqual(checkNetwork(policyOf(['0.0.0.0/0']), parseNetworkTarget('10.1.2.3')), {
     host: '10.1.2.3',
@@ -85,6 +89,8 @@ test('checkNetwork() says all that there is to say', () => {
     tunnel: false,
     perRequest: false,
     addressClass: 'private',
+    method: null,
+    path: null,
   });
 });
 

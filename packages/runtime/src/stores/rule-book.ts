@@ -1,6 +1,7 @@
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import { SallyportError } from '@sallyport/sdk';
 import { parseHostPattern } from '../policy/host-pattern.ts';
+import { parseKeptRule, type NetworkRule } from '../policy/network-policy.ts';
 import type { Preset } from '../policy/presets.ts';
 import { parseRequestLimit } from '../policy/request-limit.ts';
 import { BookDatabase, type Watch } from './book-database.ts';
@@ -23,6 +24,16 @@ export interface StoredRule {
 
 /** A rule as it is asked for. */
 export type RuleDraft = Pick<StoredRule, 'sandbox' | 'action' | 'pattern' | 'methods' | 'path'>;
+
+/** Stored rules as a network policy takes them. */
+export function networkRules(rules: readonly StoredRule[]): {
+  readonly allow: NetworkRule[];
+  readonly deny: NetworkRule[];
+} {
+  const read = (action: StoredRule['action']): NetworkRule[] =>
+    rules.filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, rule.sandbox, rule.preset));
+  return { allow: read('allow'), deny: read('deny') };
+}
 
 /** The most rules of one book: each sandbox compiles those that are for it. */
 export const MAX_STORED_RULES = 10_000;

@@ -1,8 +1,8 @@
 import { SallyportError, type PresetChoice, type StoredRuleList, type StoredRulesAdd } from '@sallyport/sdk';
 import { parseHostPattern } from '../../policy/host-pattern.ts';
-import { createNetworkPolicy, parseKeptRule } from '../../policy/network-policy.ts';
+import { createNetworkPolicy, parseKeptRule, type NetworkRule } from '../../policy/network-policy.ts';
 import { findPreset } from '../../policy/presets.ts';
-import type { RuleDraft, StoredRule } from '../../stores/rule-book.ts';
+import { networkRules, type RuleDraft, type StoredRule } from '../../stores/rule-book.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { RuleShelf } from '../rule-shelf.ts';
 import { json, type Handler } from './exchange.ts';
@@ -64,11 +64,12 @@ function checkDrafts(shelf: RuleShelf, drafts: readonly RuleDraft[]): string[] {
   for (const draft of drafts) {
     const beside =
       draft.sandbox === null ? shelf.list().filter((rule) => rule.sandbox === null) : shelf.listFor(draft.sandbox);
-    const own = { ...parseKeptRule(draft, draft.sandbox), isStored: false };
-    const others = beside.map((rule) => ({ ...parseKeptRule(rule, rule.sandbox, rule.preset), isStored: false, rule }));
+    const strictly = (rule: NetworkRule): NetworkRule => ({ ...rule, isStored: false });
+    const own = strictly(parseKeptRule(draft, draft.sandbox));
+    const others = networkRules(beside);
     const { warnings } = createNetworkPolicy({
-      allow: [...others.filter(({ rule }) => rule.action === 'allow'), ...(draft.action === 'allow' ? [own] : [])],
-      deny: [...others.filter(({ rule }) => rule.action === 'deny'), ...(draft.action === 'deny' ? [own] : [])],
+      allow: [...others.allow.map(strictly), ...(draft.action === 'allow' ? [own] : [])],
+      deny: [...others.deny.map(strictly), ...(draft.action === 'deny' ? [own] : [])],
     });
     for (const warning of warnings) if (warning.startsWith(own.origin)) notices.add(warning);
   }

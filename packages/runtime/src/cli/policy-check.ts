@@ -95,8 +95,9 @@ async function compileRules(flags: CheckFlags, scope: string | null): Promise<Ne
       deny: (flags.deny ?? []).map((text) => parseNetworkRule('--deny', text)),
     });
   }
-  const [{ RuleBook, networkRules }, { readSecretHosts }] = await Promise.all([
+  const [{ RuleBook }, { networkRules }, { readSecretHosts }] = await Promise.all([
     import('../stores/rule-book.ts'),
+    import('../stores/stored-rule.ts'),
     import('../secrets/secret-spec.ts'),
   ]);
   const state = stateDirectory(process.env);

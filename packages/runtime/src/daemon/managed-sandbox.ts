@@ -47,7 +47,7 @@ import { showEffective } from './effective-list.ts';
 import type { ExecTable } from './store/exec-table.ts';
 import type { SandboxRow, SandboxTable } from './store/sandbox-table.ts';
 import type { Turnstile } from './turnstile.ts';
-import type { StoredRule } from '../stores/rule-book.ts';
+import type { StoredRule } from '../stores/stored-rule.ts';
 import { countOutOfMemory, readUsage } from './usage.ts';
 
 /** How long commands have after SIGTERM when a sandbox is stopped, unless something else is asked for, in ms. */

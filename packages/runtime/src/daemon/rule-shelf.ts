@@ -1,5 +1,6 @@
 import type { Preset } from '../policy/presets.ts';
-import { RuleBook, type RuleDraft, type StoredRule } from '../stores/rule-book.ts';
+import { RuleBook, type RuleDraft } from '../stores/rule-book.ts';
+import type { StoredRule } from '../stores/stored-rule.ts';
 
 /** What {@link RuleShelf.open} needs. */
 export interface RuleShelfOptions {

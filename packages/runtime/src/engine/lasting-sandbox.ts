@@ -26,7 +26,7 @@ import type { ContainerRecord } from '../sandbox/waiting-container.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
-import type { StoredRule } from '../stores/rule-book.ts';
+import type { StoredRule } from '../stores/stored-rule.ts';
 import { CertificateAuthority } from '../tls/certificate-authority.ts';
 import { ClientCertificate, loadClientCertificate } from '../tls/client-certificate.ts';
 import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';

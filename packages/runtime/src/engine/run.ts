@@ -21,11 +21,9 @@ import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
 import type { RunSecrets } from './run-secrets.ts';
-import { compilePolicy, makeTrustFiles } from './sandbox-parts.ts';
+import { BOOK_FILE, RunRules } from './run-rules.ts';
+import { compilePolicy, makeTrustFiles, type PolicySources } from './sandbox-parts.ts';
 import { WaitingRoom } from './waiting-room.ts';
-
-/** In the state directory, where anything is stored: the name is `stores/`'s, which is loaded only then. */
-const BOOK_FILE = 'book.db';
 
 /** Signals that are the command's, not ours. SIGKILL cannot be passed on; SIGWINCH reaches a terminal through the runtime. */
 const FORWARDED_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
@@ -79,8 +77,23 @@ async function runWith(
   reporter: RunReporter,
   headStart: HeadStart,
 ): Promise<number> {
+  const rules = await RunRules.open(plan.stateDirectory, plan.name);
+  try {
+    return await runByRules(plan, further, rules, reporter, headStart);
+  } finally {
+    rules.close();
+  }
+}
+
+async function runByRules(
+  plan: RunPlan,
+  further: RunSecrets | null,
+  rules: RunRules,
+  reporter: RunReporter,
+  headStart: HeadStart,
+): Promise<number> {
   const { milestones, opening } = headStart;
-  const policy = compilePolicy(plan);
+  const policy = compilePolicy({ ...plan, stored: rules.stored });
   const clientCertificates = await loadClientCertificates(plan);
   for (const warning of policy.warnings) reporter.notice(warning);
   const auditFile = plan.auditFile ?? join(plan.stateDirectory, 'audit', `${auditFileName(plan)}.jsonl`);
@@ -160,15 +173,19 @@ async function runWith(
       });
       gate = opened;
       opened.serve(airlock);
-      await further?.follow(
-        async ({ set }, provider) => await takeSecrets(plan, set, provider, airlock, opened),
-        (problem) => reporter.notice(`what is stored has changed, but not for this sandbox: ${problem}`),
-      );
+      const first = { secrets: further?.secrets.set ?? plan.secrets, provider: further?.provider ?? null };
+      const enforce = enforceInTurn(first, async (inForce) => {
+        await takeChange({ ...plan, stored: rules.stored }, inForce, airlock, opened);
+      });
+      const onProblem = (problem: string): void =>
+        reporter.notice(`what is stored has changed, but not for this sandbox: ${problem}`);
+      await rules.follow(async () => await enforce({}), onProblem);
+      await further?.follow(async ({ set: secrets }, provider) => await enforce({ secrets, provider }), onProblem);
       room.open();
       if (opensTls(plan)) parts[0].prepare();
       denyCoreDumps();
       // Blocks for 10 ms, better here than at the first request.
-      if (hasDestinations(plan)) setImmediate(() => parts[1].context());
+      if (hasDestinations(plan) || rules.stored.length > 0) setImmediate(() => parts[1].context());
     });
     attached.catch(() => undefined);
     for (const notice of running.notices) reporter.notice(notice);
@@ -250,15 +267,38 @@ function sandboxEnvironment(plan: RunPlan, further: RunSecrets | null): Record<s
   return environment;
 }
 
-/** Secrets that have changed while the sandbox runs: in force for requests that begin from then on. */
-async function takeSecrets(
-  plan: RunPlan,
-  secrets: SecretSet,
-  provider: ValueProvider | null,
+/** What of a gate's rules comes from secrets. */
+interface SecretsInForce {
+  readonly secrets: SecretSet;
+  readonly provider: ValueProvider | null;
+}
+
+/** Puts changes into force one after the other, each on top of the one before: none may bring back what another has taken away. */
+function enforceInTurn(
+  first: SecretsInForce,
+  put: (inForce: SecretsInForce) => Promise<void>,
+): (change: Partial<SecretsInForce>) => Promise<void> {
+  let inForce = first;
+  let queue = Promise.resolve();
+  return async (change) => {
+    const turn = queue.then(async () => {
+      const next = { ...inForce, ...change };
+      await put(next);
+      inForce = next;
+    });
+    queue = turn.catch(() => undefined);
+    await turn;
+  };
+}
+
+/** Takes other rules or secrets, for requests that begin from now on. */
+async function takeChange(
+  sources: PolicySources,
+  { secrets, provider }: SecretsInForce,
   airlock: Airlock,
   gate: OpenGate,
 ): Promise<void> {
-  const policy = compilePolicy({ ...plan, secrets });
+  const policy = compilePolicy({ ...sources, secrets });
   const missing = listeningPorts(policy).filter((port) => !airlock.servers.has(port));
   const opened = missing.length === 0 ? undefined : await airlock.openPorts(missing);
   gate.reconfigure({ policy, secrets, closed: null, provider });

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createNetworkPolicy, parseNetworkRule, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { SandboxSpec } from '../sandbox/backend.ts';
 import type { CertificateAuthority } from '../tls/certificate-authority.ts';
-import { networkRules, type StoredRule } from '../stores/rule-book.ts';
+import { networkRules, type StoredRule } from '../stores/stored-rule.ts';
 import { encodeJks } from '../tls/java-trust-store.ts';
 import { decodeCertificates, type UpstreamTrust } from '../tls/upstream-trust.ts';
 import { bindCertificate } from './client-key.ts';

@@ -1,39 +1,13 @@
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import { SallyportError } from '@sallyport/sdk';
 import { parseHostPattern } from '../policy/host-pattern.ts';
-import { parseKeptRule, type NetworkRule } from '../policy/network-policy.ts';
 import type { Preset } from '../policy/presets.ts';
 import { parseRequestLimit } from '../policy/request-limit.ts';
 import { BookDatabase, type Watch } from './book-database.ts';
-
-/** A rule that is stored. Its texts are canonical. */
-export interface StoredRule {
-  /** The sandbox that it is for, which need not exist; null for all. */
-  readonly sandbox: string | null;
-  readonly action: 'allow' | 'deny';
-  readonly pattern: string;
-  /** Empty for any. */
-  readonly methods: readonly string[];
-  /** A glob; null for any. */
-  readonly path: string | null;
-  /** The preset that it is of; null for one that people made. */
-  readonly preset: string | null;
-  /** ms since 1970. */
-  readonly createdAt: number;
-}
+import type { StoredRule } from './stored-rule.ts';
 
 /** A rule as it is asked for. */
 export type RuleDraft = Pick<StoredRule, 'sandbox' | 'action' | 'pattern' | 'methods' | 'path'>;
-
-/** Stored rules as a network policy takes them. */
-export function networkRules(rules: readonly StoredRule[]): {
-  readonly allow: NetworkRule[];
-  readonly deny: NetworkRule[];
-} {
-  const read = (action: StoredRule['action']): NetworkRule[] =>
-    rules.filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, rule.sandbox, rule.preset));
-  return { allow: read('allow'), deny: read('deny') };
-}
 
 /** The most rules of one book: each sandbox compiles those that are for it. */
 export const MAX_STORED_RULES = 10_000;

@@ -2,7 +2,8 @@ import { SallyportError, type PresetChoice, type StoredRuleList, type StoredRule
 import { parseHostPattern } from '../../policy/host-pattern.ts';
 import { createNetworkPolicy, parseKeptRule, type NetworkRule } from '../../policy/network-policy.ts';
 import { findPreset } from '../../policy/presets.ts';
-import { networkRules, type RuleDraft, type StoredRule } from '../../stores/rule-book.ts';
+import type { RuleDraft } from '../../stores/rule-book.ts';
+import { networkRules, type StoredRule } from '../../stores/stored-rule.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { RuleShelf } from '../rule-shelf.ts';
 import { json, type Handler } from './exchange.ts';

@@ -174,11 +174,11 @@ for (const token of [null, newCanary()]) {
         return;
       }
       const keys = { secret: newCanary(), token };
-      for (const kind of ['sdk', 'command line'] as const) {
+      for (const kind of ['SDK', 'command line'] as const) {
         await using aws = await standInFor(keys);
         const { httpsPort, caFile } = aws.upstream;
         const script =
-          kind === 'sdk'
+          kind === 'SDK'
             ? `${sdk.outside} ${sdkArguments}`
             : commandLineScript(commandLine.outside).replaceAll(/^echo @@version.*$/gm, '');
         const { stdout } = await promisify(execFile)('sh', ['-c', script], {
@@ -195,7 +195,7 @@ for (const token of [null, newCanary()]) {
           maxBuffer: 16 * 1024 * 1024,
         });
         assert.deepEqual(refusalsOf(aws), []);
-        if (kind === 'sdk') assert.equal(assertSdkFindings(stdout, aws).identity.UserId, KEY_ID);
+        if (kind === 'SDK') assert.equal(assertSdkFindings(stdout, aws).identity.UserId, KEY_ID);
         else assertCommandLineOutput(stdout, aws, false);
         assert.ok(payloadsOf(aws).includes(STREAMED));
       }
@@ -203,36 +203,32 @@ for (const token of [null, newCanary()]) {
   );
 }
 
-eachCaller(
-  "AWS's SDK works with sentinels alone: STS, Bedrock, S3",
-  async (caller, t) => {
-    if (sdk.skip !== undefined) {
-      t.skip(sdk.skip);
-      return;
-    }
-    const keys = { secret: newCanary(), token: newCanary() };
-    using scene = createScene(caller);
-    await using aws = await standInFor(keys);
-    const script = `${sdk.inside} ${sdkArguments} > found || exit; env | grep ^AWS_ | sort; echo @@; cat found`;
-    const result = await sallyport(['run', ...optionsFor(aws), ...sdk.options, '--', 'sh', '-c', script], {
-      scene,
-      env: environmentOf(keys),
-      canary: keys.secret,
-      timeoutMs: TIMEOUT_MS,
-    });
-    assertSigned(aws, result, scene, keys);
-    const [environment = '', found = ''] = result.stdout.split('@@\n');
-    assert.match(/^AWS_ACCESS_KEY_ID=(.*)$/m.exec(environment)?.[1] ?? '', SENTINEL_ID);
-    assert.match(environment, /^AWS_SECRET_ACCESS_KEY=sallyport/m);
-    assert.match(environment, /^AWS_SESSION_TOKEN=/m);
-    // The identifier that STS names comes back as the one that the sandbox knows.
-    const { identity } = assertSdkFindings(found, aws);
-    assert.equal(identity.UserId, /^AWS_ACCESS_KEY_ID=(.*)$/m.exec(environment)?.[1]);
-    assert.ok(payloadsOf(aws).includes(STREAMED));
-    assert.ok(aws.requests.some(({ recorded }) => recorded.httpVersion === '2'));
-  },
-  { timeoutMs: TIMEOUT_MS },
-);
+test("AWS's SDK works with sentinels alone: STS, Bedrock, S3", { timeout: TIMEOUT_MS }, async (t) => {
+  if (sdk.skip !== undefined) {
+    t.skip(sdk.skip);
+    return;
+  }
+  const keys = { secret: newCanary(), token: newCanary() };
+  using scene = createScene(findPresentCaller());
+  await using aws = await standInFor(keys);
+  const script = `${sdk.inside} ${sdkArguments} > found || exit; env | grep ^AWS_ | sort; echo @@; cat found`;
+  const result = await sallyport(['run', ...optionsFor(aws), ...sdk.options, '--', 'sh', '-c', script], {
+    scene,
+    env: environmentOf(keys),
+    canary: keys.secret,
+    timeoutMs: TIMEOUT_MS,
+  });
+  assertSigned(aws, result, scene, keys);
+  const [environment = '', found = ''] = result.stdout.split('@@\n');
+  assert.match(/^AWS_ACCESS_KEY_ID=(.*)$/m.exec(environment)?.[1] ?? '', SENTINEL_ID);
+  assert.match(environment, /^AWS_SECRET_ACCESS_KEY=sallyport/m);
+  assert.match(environment, /^AWS_SESSION_TOKEN=/m);
+  // The identifier that STS names comes back as the one that the sandbox knows.
+  const { identity } = assertSdkFindings(found, aws);
+  assert.equal(identity.UserId, /^AWS_ACCESS_KEY_ID=(.*)$/m.exec(environment)?.[1]);
+  assert.ok(payloadsOf(aws).includes(STREAMED));
+  assert.ok(aws.requests.some(({ recorded }) => recorded.httpVersion === '2'));
+});
 
 test(
   'the AWS command line works with sentinels alone, by a profile of the host',
@@ -265,9 +261,9 @@ test(
   },
 );
 
-test('requests of any client are signed, or refused in words', { timeout: TIMEOUT_MS }, async () => {
+eachCaller('requests of any client are signed, or refused in words', async (caller) => {
   const keys = { secret: newCanary(), token: newCanary() };
-  using scene = createScene(findPresentCaller());
+  using scene = createScene(caller);
   await using aws = await standInFor(keys);
   const bucket = `https://${BUCKET}.s3.${REGION}.amazonaws.com`;
   const presigned = (id: string): string =>

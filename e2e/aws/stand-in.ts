@@ -17,14 +17,14 @@ const BUCKET_HOST = `${BUCKET}.${S3}`;
 
 const GLOBAL_BUCKET_HOST = `${BUCKET}.s3.amazonaws.com`;
 
-/** What each host's requests have to be signed for. `localhost` is for clients that are told where to go. */
-const SCOPES: Readonly<Record<string, string>> = {
-  [STS]: `${REGION}/sts`,
-  [BEDROCK]: `${REGION}/bedrock`,
-  [S3]: `${REGION}/s3`,
-  [BUCKET_HOST]: `${REGION}/s3`,
-  // Where no region is named.
-  [GLOBAL_BUCKET_HOST]: 'us-east-1/s3',
+/** What each host's requests may be signed for. `localhost` is for clients that are told where to go. */
+const SCOPES: Readonly<Record<string, readonly string[]>> = {
+  [STS]: [`${REGION}/sts`],
+  [BEDROCK]: [`${REGION}/bedrock`],
+  [S3]: [`${REGION}/s3`],
+  [BUCKET_HOST]: [`${REGION}/s3`],
+  // Its name has no region: the client's, where its signature names one.
+  [GLOBAL_BUCKET_HOST]: [`${REGION}/s3`, 'us-east-1/s3'],
 };
 
 /** A request that came, and whether it was signed as it has to be. */
@@ -90,7 +90,7 @@ function judgeScope(host: string, verdict: SignatureVerdict): SignatureVerdict {
   const wanted = SCOPES[host];
   if (!verdict.ok || wanted === undefined) return verdict;
   const scope = `${verdict.region}/${verdict.service}`;
-  return scope === wanted ? verdict : { ok: false, reason: `signed for ${scope}` };
+  return wanted.includes(scope) ? verdict : { ok: false, reason: `signed for ${scope}` };
 }
 
 /** The fields as a signature covers them: over HTTP/2 `:authority`, as itself or as `Host`. */

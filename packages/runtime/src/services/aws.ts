@@ -14,12 +14,19 @@ export const aws: ServiceDefinition = {
   ],
   endpoints: [
     {
-      hosts: ['**.amazonaws.com', '**.api.aws', '**.amazonaws.com.cn'],
+      hosts: [
+        '**.amazonaws.com',
+        '**.api.aws',
+        '**.amazonaws.com.cn',
+        '**.api.amazonwebservices.com.cn',
+        '**.amazonaws.eu',
+        '**.api.amazonwebservices.eu',
+      ],
       overwrite: [],
       // What carries an AWS signature or token, the signer itself replaces.
       strip: { headers: [], query: [] },
       signer: 'aws',
     },
   ],
-  documentation: ['https://docs.aws.amazon.com/general/latest/gr/sigv4_elements.html'],
+  documentation: ['https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html'],
 };

@@ -9,7 +9,7 @@ import { handOverValue } from '../secrets/secret-set-sealing.ts';
 import { formatLocation, formatSecretHost } from '../secrets/secret-spec.ts';
 import { parseVolume } from '../sandbox/volumes.ts';
 import { findService } from '../services/catalogue.ts';
-import { credentialInEnvironment } from '../services/credential.ts';
+import { findServiceKey } from '../sources/service-key.ts';
 import { connect } from './daemon-connection.ts';
 import { withProgress } from './progress.ts';
 import { createReporter } from './report.ts';
@@ -33,7 +33,7 @@ export function addCreateCommand(program: Command): void {
       const reporter = createReporter({ quiet: flags.quiet === true, verbose: false });
       const plan = planRun(flags, [], { environment: process.env, cwd: process.cwd() }, reporter);
       const request: SandboxCreate = {
-        ...createRequestOf(plan),
+        ...(await createRequestOf(plan)),
         ...(flags.name === undefined ? {} : { name: flags.name }),
         ...(image === undefined ? {} : { image }),
         start: given.start,
@@ -68,23 +68,23 @@ function ownRequestOf(secret: BoundSecret): SecretSpec {
   };
 }
 
-/** A service with the key of this environment; without one it has to be stored. */
-function serviceRequestOf(name: string): SecretSpec {
+/** A service with the key of this host; without one it has to be stored. */
+async function serviceRequestOf(name: string): Promise<SecretSpec> {
   const definition = findService(name);
   if (definition === undefined) throw serviceUnknown(name);
-  const found = credentialInEnvironment(definition, process.env);
+  const found = await findServiceKey(definition, process.env);
   return found === null ? { source: 'store', name } : { source: 'service', service: name, value: found.text };
 }
 
 /** What the daemon is asked for, of a plan that would be run here otherwise. */
-export function createRequestOf(plan: RunPlan): SandboxCreate {
+export async function createRequestOf(plan: RunPlan): Promise<SandboxCreate> {
   const { network, limits } = plan;
   return {
     env: Object.fromEntries(plan.environment),
     secrets: [
       ...plan.secrets.secrets.map(ownRequestOf),
       ...plan.named.map(({ name, env }) => ({ source: 'store' as const, name, ...(env === null ? {} : { env }) })),
-      ...plan.services.map(serviceRequestOf),
+      ...(await Promise.all(plan.services.map(serviceRequestOf))),
     ],
     network: {
       allow: [...network.allow],

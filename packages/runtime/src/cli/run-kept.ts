@@ -21,7 +21,7 @@ export async function runKept(plan: RunPlan, name: string | undefined, reporter:
     );
   }
   const client = await connect();
-  const body = { ...createRequestOf(plan), ...(name === undefined ? {} : { name }) };
+  const body = { ...(await createRequestOf(plan)), ...(name === undefined ? {} : { name }) };
   const sandbox = await withProgress(
     'making the sandbox',
     client.ask<SandboxInfo>({ method: 'POST', path: '/v1/sandboxes', body }),

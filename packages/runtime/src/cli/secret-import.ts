@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { maskValue } from '../secrets/mask-value.ts';
 import { findService, SERVICES } from '../services/catalogue.ts';
 import { credentialInEnvironment } from '../services/credential.ts';
+import { findServiceKey } from '../sources/service-key.ts';
 import type { ServiceDefinition } from '../services/service.ts';
 import { connect } from './daemon-connection.ts';
 import { createReporter } from './report.ts';
@@ -16,9 +17,10 @@ interface ImportFlags extends ScopeFlags {
   readonly force?: boolean;
 }
 
-/** A service whose key is in the environment. */
+/** A service whose key was found. */
 interface Found {
   readonly definition: ServiceDefinition;
+  /** Where; of AWS's profiles, which. */
   readonly variable: string;
   readonly text: string;
 }
@@ -31,7 +33,7 @@ export function addSecretImportCommand(secret: Command): void {
     .summary("store the keys that are in this shell's environment")
     .description(
       "Store keys of services that are in this shell's environment: for all sandboxes, or with --sandbox for one. Only what is named is read; with --all, " +
-        'the variables of every service.',
+        'the variables of every service. For aws the profile AWS_PROFILE is read where the variables are not set.',
     )
     .argument('[service...]', 'the services');
   addScopeOptions(command)
@@ -46,7 +48,8 @@ async function importSecrets(names: readonly string[], flags: ImportFlags): Prom
     throw new SallyportError('USAGE', 'Name the services to import, or write --all (and not both).');
   }
   const scope = readScope([], flags) ?? null;
-  const found = flags.all === true ? SERVICES.flatMap((service) => look(service) ?? []) : names.map(requireKey);
+  const found =
+    flags.all === true ? SERVICES.flatMap((service) => look(service) ?? []) : await Promise.all(names.map(requireKey));
   if (found.length === 0) {
     throw new SallyportError('SECRET_SOURCE_UNSET', 'No variable of any service is set in this environment.');
   }
@@ -79,12 +82,13 @@ async function importSecrets(names: readonly string[], flags: ImportFlags): Prom
   }
 }
 
+/** In the environment alone: no program of the host is asked for what nobody has named. */
 function look(definition: ServiceDefinition): Found | null {
   const found = credentialInEnvironment(definition, process.env);
   return found === null ? null : { definition, ...found };
 }
 
-function requireKey(name: string): Found {
+async function requireKey(name: string): Promise<Found> {
   const definition = findService(name);
   if (definition === undefined) {
     throw new SallyportError(
@@ -92,8 +96,8 @@ function requireKey(name: string): Found {
       `There is no service ${JSON.stringify(name)}. There are: ${SERVICES.map((service) => service.name).join(', ')}.`,
     );
   }
-  const found = look(definition);
-  if (found !== null) return found;
+  const found = await findServiceKey(definition, process.env);
+  if (found !== null) return { definition, variable: found.origin, text: found.text };
   throw new SallyportError(
     'SECRET_SOURCE_UNSET',
     `The service ${name}: none of its variables is set in this environment: ${definition.variables.map((variable) => variable.name).join(', ')}.`,

@@ -4,7 +4,8 @@ import { SallyportError } from '@sallyport/sdk';
 import type { ValueProvider } from '../gate/value-provider.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import { findService } from '../services/catalogue.ts';
-import { credentialInEnvironment, readCredential } from '../services/credential.ts';
+import { readCredential } from '../services/credential.ts';
+import { findServiceKey } from '../sources/service-key.ts';
 import { SecretBook } from '../stores/secret-book.ts';
 import { serviceUnknown } from './effective-secrets.ts';
 import { LiveSecrets } from './live-secrets.ts';
@@ -31,10 +32,9 @@ export class RunSecrets {
   #onProblem: (problem: string) => void = () => undefined;
   #isClosed = false;
 
-  private constructor(plan: RunPlan, environment: NodeJS.ProcessEnv) {
+  private constructor(plan: RunPlan, environment: NodeJS.ProcessEnv, { given, named }: ServicesOfRun) {
     this.#stateDirectory = plan.stateDirectory;
     this.#environment = environment;
-    const { given, named } = readServices(plan.services, environment);
     this.#input = {
       sandbox: plan.name,
       own: plan.secrets.secrets,
@@ -56,7 +56,7 @@ export class RunSecrets {
    * @throws SallyportError SECRET_NOT_FOUND, SERVICE_UNKNOWN, SECRET_CONFLICT, STORE_CORRUPT, STORE_FAILED, … for what cannot be had as asked for.
    */
   static async open(plan: RunPlan, environment: NodeJS.ProcessEnv): Promise<RunSecrets> {
-    const secrets = new RunSecrets(plan, environment);
+    const secrets = new RunSecrets(plan, environment, await readServices(plan.services, environment));
     try {
       await secrets.#openBook();
       const composed = await secrets.#compose();
@@ -154,14 +154,22 @@ export class RunSecrets {
   }
 }
 
-/** Services with their value in the environment; those without one have to be stored. @throws SallyportError SERVICE_UNKNOWN */
-function readServices(names: readonly string[], environment: NodeJS.ProcessEnv) {
+/** The services that a `run` names. */
+interface ServicesOfRun {
+  readonly given: ReadonlyMap<string, SecretValue>;
+  /** Those without a value here, which have to be stored. */
+  readonly named: readonly { readonly name: string; readonly env: null }[];
+}
+
+/** @throws SallyportError SERVICE_UNKNOWN, SOURCE_FAILED, INVALID_SECRET_VALUE */
+async function readServices(names: readonly string[], environment: NodeJS.ProcessEnv): Promise<ServicesOfRun> {
   const given = new Map<string, SecretValue>();
   const named: { name: string; env: null }[] = [];
   for (const name of names) {
     const definition = findService(name);
     if (definition === undefined) throw serviceUnknown(name);
-    const found = credentialInEnvironment(definition, environment);
+    // oxlint-disable-next-line no-await-in-loop -- few, and a process that asks for one should not meet another
+    const found = await findServiceKey(definition, environment);
     if (found === null) {
       named.push({ name, env: null });
       continue;

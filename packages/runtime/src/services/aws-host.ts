@@ -170,13 +170,13 @@ export function readCredentialScope(authorization: string): CredentialScope | nu
   if (!authorization.startsWith(scheme)) return null;
   for (const part of authorization.slice(scheme.length).split(',')) {
     const [name, value] = splitOnce(part.trim(), '=');
-    if (name === 'Credential') return readCredential(value);
+    if (name === 'Credential') return parseCredentialScope(value);
   }
   return null;
 }
 
 /** Reads `ID/DATE/REGION/SERVICE/aws4_request`; null where it is something else. */
-export function readCredential(text: string): CredentialScope | null {
+export function parseCredentialScope(text: string): CredentialScope | null {
   const parts = text.split('/');
   const [end, service, region, date, ...id] = parts.toReversed();
   if (end !== 'aws4_request' || service === undefined || region === undefined || date === undefined) return null;

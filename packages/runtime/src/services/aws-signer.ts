@@ -4,7 +4,7 @@ import type { Authority, RequestHead } from '../http/message.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
 import {
   readAwsHost,
-  readCredential,
+  parseCredentialScope,
   readCredentialScope,
   type AwsEndpoint,
   type CredentialScope,
@@ -259,7 +259,7 @@ function readQuerySignature(parameters: readonly AwsParameter[]): QuerySignature
   if (values.get('x-amz-algorithm') !== 'AWS4-HMAC-SHA256') {
     return new Refusal('its URL is presigned by another algorithm than AWS4-HMAC-SHA256');
   }
-  const scope = readCredential(values.get('x-amz-credential') ?? '');
+  const scope = parseCredentialScope(values.get('x-amz-credential') ?? '');
   if (scope === null) return new Refusal('its URL is presigned without a credential scope that can be read');
   const expires = values.get('x-amz-expires') ?? '';
   const seconds = /^\d{1,6}$/.test(expires) ? Number(expires) : 0;

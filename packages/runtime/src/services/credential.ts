@@ -19,8 +19,26 @@ export function wantsAwsKeys(definition: ServiceDefinition): boolean {
   return definition.endpoints.some(({ signer }) => signer === 'aws');
 }
 
+/** What a `credential_process` prints, and `aws configure export-credentials`. */
+function partsOfProcessOutput(text: string): readonly string[] {
+  let keys: unknown;
+  try {
+    keys = JSON.parse(text);
+  } catch {
+    return [];
+  }
+  const {
+    AccessKeyId: id,
+    SecretAccessKey: secret,
+    SessionToken: token,
+  } = { ...(keys as Record<string, unknown> | null) };
+  return [id, secret, ...(token === undefined || token === null || token === '' ? [] : [token])].map((part) =>
+    typeof part === 'string' ? part : '',
+  );
+}
+
 /**
- * Reads the value of a service: its token, or AWS keys.
+ * Reads the value of a service: its token; or AWS keys, as `ID:SECRET[:SESSION_TOKEN]` or as a `credential_process` prints them.
  *
  * @throws SallyportError INVALID_SECRET_VALUE, SECRET_VALUE_TOO_SHORT; nothing of the value is in the message.
  */
@@ -28,7 +46,8 @@ export function readCredential(definition: ServiceDefinition, text: string): Ser
   if (!wantsAwsKeys(definition)) {
     return { kind: 'token', value: checkSecretValue(text, definition.name, [{ kind: 'header' }]) };
   }
-  const [accessKeyId = '', secretAccessKey = '', ...rest] = text.split(':');
+  const parts = text.trimStart().startsWith('{') ? partsOfProcessOutput(text) : text.split(':');
+  const [accessKeyId = '', secretAccessKey = '', ...rest] = parts;
   if (rest.length > 1 || secretAccessKey === '' || rest[0] === '' || !/^[A-Z0-9]{16,128}$/.test(accessKeyId)) {
     throw new SallyportError(
       'INVALID_SECRET_VALUE',

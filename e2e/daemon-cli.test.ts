@@ -443,7 +443,7 @@ test(
     writeFileSync(join(scene.stateDirectory, 'daemon', 'state.db'), 'no database'.repeat(1000));
     const reset = await scene.cli(['reset', '--force']);
     assert.equal(reset.status, 0, describeRun(reset));
-    assert.match(reset.stderr, /cannot be opened[^]*its state is removed/);
+    assert.match(reset.stderr, /state\.db" (?:cannot be opened|is damaged)[^]*its state is removed/);
     const cut = await sleeping;
     assert.notEqual(cut.status, 0, 'its sandbox is gone');
     assert.equal(existsSync(join(scene.stateDirectory, 'sandboxes')), false);

@@ -234,11 +234,12 @@ export class ManagedSandbox {
    * @throws SallyportError SANDBOX_NOT_RUNNING, EXEC_FAILED, SECRET_CONFLICT when the command holds a secret's value.
    */
   async exec(asked: ExecCreate): Promise<ManagedExec> {
-    const live = this.#running();
+    this.#running();
     const { definition } = this.#row;
     const { set, variables } = this.#secrets ?? (await this.#compose(definition, this.#values));
     refuseExposure(set, asked.command, new Map(Object.entries(asked.env ?? {})));
-    return await this.#execs.start(live, asked, { ...environmentOf(definition, this.name, variables), ...asked.env });
+    const environment = { ...environmentOf(definition, this.name, variables), ...asked.env };
+    return await this.within(async (live) => await this.#execs.start(live, asked, environment));
   }
 
   /** @throws SallyportError EXEC_NOT_FOUND */
@@ -347,9 +348,14 @@ export class ManagedSandbox {
     return { time: new Date().toISOString(), ...readUsage(live.record.cgroupDirectories), ...live.traffic };
   }
 
-  /** The running sandbox, for whoever reaches into it. @throws SallyportError SANDBOX_NOT_RUNNING */
-  get live(): LastingSandbox {
-    return this.#running();
+  /** Reaches into the running sandbox; what fails because it is stopped meanwhile says so. @throws SallyportError SANDBOX_NOT_RUNNING */
+  async within<T>(work: (live: LastingSandbox) => Promise<T>): Promise<T> {
+    const live = this.#running();
+    try {
+      return await work(live);
+    } catch (error) {
+      throw this.#live === live ? error : this.#notRunning(error);
+    }
   }
 
   /** Whether the kernel has ended a process of this sandbox for its memory limit since it was last asked. */
@@ -396,7 +402,9 @@ export class ManagedSandbox {
       this.#execs.endWithSandbox(record?.container.container ?? '');
       if (found === state && record === null) return;
       const reason =
-        found === 'failed' && state === 'running' ? 'It ended while no daemon was there.' : this.#row.reason;
+        found === 'failed' && state !== 'failed'
+          ? `It ended while no daemon was there; it was ${state} before.`
+          : this.#row.reason;
       this.#set({ state: found, record: null, reason, stoppedAt: this.#row.stoppedAt ?? Date.now() });
     });
   }
@@ -704,9 +712,22 @@ export class ManagedSandbox {
 
   #running(): LastingSandbox {
     if (this.#live !== null && this.#row.state === 'running') return this.#live;
-    throw new SallyportError(
+    throw this.#notRunning();
+  }
+
+  #notRunning(cause?: unknown): SallyportError {
+    const quoted = JSON.stringify(this.name);
+    const { state } = this.#row;
+    // It is left, or it was started again.
+    if (state === 'running' && this.#live === null) {
+      return new SallyportError('DAEMON_STOPPING', `The daemon stops, and the sandbox ${quoted} goes on without it.`, {
+        cause,
+      });
+    }
+    return new SallyportError(
       'SANDBOX_NOT_RUNNING',
-      `The sandbox ${JSON.stringify(this.name)} does not run (it is ${this.#row.state}). Start it first.`,
+      `The sandbox ${quoted} does not run (it is ${state === 'running' ? 'another run by now' : state}). Start it first.`,
+      { cause },
     );
   }
 

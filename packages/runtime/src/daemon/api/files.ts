@@ -5,44 +5,44 @@ import { json, nothing, type ApiRequest, type Handler } from './exchange.ts';
 
 /** Files of running sandboxes. */
 export function fileHandlers(registry: SandboxRegistry) {
-  const filesOf = ({ params }: ApiRequest) => new FileAccess(registry.find(params['sandbox'] ?? '').live);
+  const within = async <T>({ params }: ApiRequest, work: (files: FileAccess) => Promise<T>): Promise<T> =>
+    await registry.find(params['sandbox'] ?? '').within(async (live) => await work(new FileAccess(live)));
   return {
     async readFile(request) {
-      return { kind: 'bytes', content: await filesOf(request).read(pathOf(request)) };
+      return { kind: 'bytes', content: await within(request, async (files) => await files.read(pathOf(request))) };
     },
     async writeFile(request) {
       const { content, query } = request;
-      const { mode } = query;
-      const length = content.headers['content-length'];
-      await filesOf(request).write(
-        pathOf(request),
-        content,
-        length === undefined ? null : Number(length),
-        typeof mode === 'string' ? mode : undefined,
-      );
+      const mode = typeof query['mode'] === 'string' ? query['mode'] : undefined;
+      const written = content.headers['content-length'];
+      const length = written === undefined ? null : Number(written);
+      await within(request, async (files) => await files.write(pathOf(request), content, length, mode));
       return nothing;
     },
-    getFileEntry: async (request) => json(await filesOf(request).stat(pathOf(request))),
-    listFiles: async (request) => json({ entries: await filesOf(request).list(pathOf(request)) }),
+    getFileEntry: async (request) => json(await within(request, async (files) => await files.stat(pathOf(request)))),
+    async listFiles(request) {
+      return json({ entries: await within(request, async (files) => await files.list(pathOf(request))) });
+    },
     async removeFile(request) {
-      await filesOf(request).remove(pathOf(request), request.query['recursive'] === true);
+      const isRecursive = request.query['recursive'] === true;
+      await within(request, async (files) => await files.remove(pathOf(request), isRecursive));
       return nothing;
     },
     async makeDirectory(request) {
-      const { path, recursive } = request.body as DirectoryCreate;
-      await filesOf(request).makeDirectory(path, recursive ?? false);
+      const { path, recursive = false } = request.body as DirectoryCreate;
+      await within(request, async (files) => await files.makeDirectory(path, recursive));
       return nothing;
     },
     async renameFile(request) {
       const { from, to } = request.body as Rename;
-      await filesOf(request).rename(from, to);
+      await within(request, async (files) => await files.rename(from, to));
       return nothing;
     },
     async readArchive(request) {
-      return { kind: 'bytes', content: await filesOf(request).pack(pathOf(request)) };
+      return { kind: 'bytes', content: await within(request, async (files) => await files.pack(pathOf(request))) };
     },
     async writeArchive(request) {
-      await filesOf(request).unpack(pathOf(request), request.content);
+      await within(request, async (files) => await files.unpack(pathOf(request), request.content));
       return nothing;
     },
   } satisfies Record<string, Handler>;

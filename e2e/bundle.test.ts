@@ -72,6 +72,23 @@ test('./sallyport makes the bundle once, and again when a source has changed', (
   assert.notEqual(statSync(file).ino, made);
 });
 
+test('./sallyport starts a daemon when it is called by a relative path', () => {
+  const home = join(checkout, 'home');
+  mkdirSync(home, { recursive: true });
+  const run = (...args: string[]) =>
+    spawnSync('./sallyport', args, {
+      encoding: 'utf8',
+      cwd: checkout,
+      env: { PATH: process.env['PATH'] ?? '', HOME: home, SALLYPORT_WARM: '0' },
+      timeout: TIMEOUT_MS,
+    });
+  // The daemon runs in another directory.
+  const started = run('daemon', 'start');
+  assert.deepEqual([started.status, started.stderr], [0, '']);
+  assert.match(started.stdout, /^the daemon runs/);
+  assert.equal(run('daemon', 'stop').status, 0);
+});
+
 test('./sallyport runs the sources where there can be no bundle', () => {
   rmSync(join(checkout, BUNDLE), { force: true });
   const bundler = join(checkout, 'tools/bundle.ts');

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { Connection, SallyportError, Sandbox, Secret, type ExecStreamEvent } from 'sallyport';
+import { Connection, SallyportError, Sandbox, Secret, secrets, type ExecStreamEvent } from 'sallyport';
 import { CHECKOUT, createScene, eachCaller, findPresentCaller, type Caller } from './harness/caller.ts';
 import { assertNoCanary, newCanary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
@@ -555,4 +555,61 @@ eachCaller('without a daemon one is started, by the first call', async (caller) 
   assert.match(uid ?? '', /^\d+$/);
   assert.deepEqual([couldList, left, socket], ['true', '0', join(scene.home, '.local/state/sallyport/daemon/socket')]);
   assert.equal(stopped.status, 0, describeRun(stopped));
+});
+
+test('stored secrets, named ones and services work from a program, and show no value', async () => {
+  await using stage = await createStage();
+  const [stored, service, plain] = [newCanary(), newCanary(), newCanary()];
+  const hosts = [HOST, 'api.openai.com'];
+  await using upstream = await startUpstream({ names: hosts });
+  const { connection, call } = stage;
+  const set = await secrets.set('API_KEY', { value: stored.value, hosts: [HOST] }, { connection, sandbox: 'worker' });
+  assert.deepEqual([set.created, set.secret.sandbox, set.secret.source], [true, 'worker', 'stored']);
+  await secrets.set('HF_TOKEN', { plain: true, value: plain.value }, call);
+  const listed = await secrets.list(call);
+  assert.deepEqual(
+    listed.map(({ name, sandbox, kind }) => [name, sandbox, kind]),
+    [
+      ['HF_TOKEN', null, 'plain'],
+      ['API_KEY', 'worker', 'custom'],
+    ],
+  );
+  for (const canary of [stored, plain])
+    assertNoCanary(canary, { outputs: { set: inspect(set), listed: inspect(listed) } });
+  await assert.rejects(Sandbox.create({ secrets: [Secret.named('NOTHING')] }, call), { code: 'SECRET_NOT_FOUND' });
+  await assert.rejects(Sandbox.create({ secrets: [Secret.service('nobody', { value: 'x'.repeat(9) })] }, call), {
+    code: 'SERVICE_UNKNOWN',
+  });
+  await using sandbox = await Sandbox.create(
+    {
+      name: 'worker',
+      secrets: [
+        Secret.named('API_KEY', { envVar: 'TOKEN' }),
+        Secret.named('HF_TOKEN', { envVar: 'HUGGINGFACE_TOKEN' }),
+        Secret.service('openai', { value: service.value }),
+      ],
+      network: {
+        resolve: Object.fromEntries(hosts.map((host) => [`${host}:443`, `127.0.0.1:${upstream.httpsPort}`])),
+        upstreamCa: upstream.caFile,
+      },
+    },
+    call,
+  );
+  const { stdout } = await sandbox.shell(
+    `${READ}; curl -sS -m 20 https://api.openai.com/echo > /dev/null; echo "$HUGGINGFACE_TOKEN"`,
+  );
+  assert.deepEqual(received(upstream), [`Bearer ${stored.value}`, `Bearer ${service.value}`]);
+  assert.ok(stdout.endsWith(`${plain.value}\n`));
+  const inside = await sandbox.secrets.list();
+  assert.deepEqual(
+    inside.map(({ name, env, kind, origin }) => [name, env, kind, origin]),
+    [
+      ['API_KEY', 'TOKEN', 'custom', 'sandbox'],
+      ['HF_TOKEN', 'HUGGINGFACE_TOKEN', 'plain', 'global'],
+      ['openai', 'OPENAI_API_KEY', 'service', 'environment'],
+    ],
+  );
+  await secrets.remove('API_KEY', { connection, sandbox: 'worker' });
+  await assert.rejects(secrets.remove('API_KEY', { connection, sandbox: 'worker' }), { code: 'SECRET_NOT_FOUND' });
+  for (const canary of [stored, service]) assertNoCanary(canary, { outputs: { stdout, inside: inspect(inside) } });
 });

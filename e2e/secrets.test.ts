@@ -1,5 +1,6 @@
 // Stored secrets as people handle them: every form of the commands, and what sandboxes make of them.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { StoredSecretInfo } from '@sallyport/sdk';
 import { eachCaller, findPresentCaller } from './harness/caller.ts';
@@ -175,4 +176,56 @@ eachCaller('run takes in what is stored, what it names, and services of its envi
   // No key enters unasked.
   await run([], ask('api.anthropic.com', 'x-api-key: mine'), { ANTHROPIC_API_KEY: given.value });
   assert.deepEqual(upstream.requests, []);
+});
+
+test('secrets come from the environment, from arguments, from commands, and all go with reset', async () => {
+  const [given, token, fetched] = [newCanary(), newCanary(), newCanary()];
+  const canaries = [given, token, fetched];
+  await using scene = await createDaemonScene(PRESENT);
+  const env = { OPENAI_API_KEY: given.value, GH_TOKEN: given.value };
+  const dry = await succeed(scene, ['secret', 'import', '--all', '--dry-run'], canaries, { env });
+  assert.match(dry.stdout, /^SERVICE +VARIABLE +SECRET\ngithub +GH_TOKEN +ghp_.*\nopenai +OPENAI_API_KEY +ghp_.*\n$/);
+  assert.deepEqual(await listSecrets(scene), []);
+  await succeed(scene, ['secret', 'import', 'openai'], canaries, { env });
+  const replaced = await succeed(scene, ['secret', 'set', '-g', 'openai', '-f', '-t', token.value], []);
+  assert.match(replaced.stderr, /process list.*history/);
+  assert.match(replaced.stdout, /^replaced openai for all sandboxes: /);
+  await succeed(scene, ['secret', 'set', '--sandbox', 'worker', 'aws'], canaries, { stdin: `AKIAIOSFODNN7EXAMPLE:${given.value}\n` }); // prettier-ignore
+  const file = `${scene.root}/fetched`;
+  const custom = ['secret', 'set-custom', '-g', '--host', CUSTOM_HOST, '--host', '*.example.org', '--env', 'API_KEY'];
+  const failing = await scene.cli([...custom, '--command', `cat ${file}`]);
+  assert.equal(failing.status, 125, describeRun(failing));
+  assert.match(failing.stderr, /\[SOURCE_FAILED\]/);
+  const shown = await scene.cli([...custom, '--command', "echo w''hy >&2; exit 3", '--show-error']);
+  assert.match(shown.stderr, /why.*\[SOURCE_FAILED\]/);
+  await succeed(scene, [...custom, '--command', `cat ${file}`, '--no-verify', '--refresh', 'on-demand'], canaries);
+  const untested = await scene.cli(['secret', 'test', '-g', 'API_KEY']);
+  assert.match(untested.stderr, /\[SOURCE_FAILED\]/);
+  writeFileSync(file, `${fetched.value}\n`);
+  const tested = await succeed(scene, ['secret', 'test', '-g', 'API_KEY'], canaries);
+  assert.match(tested.stdout, /^API_KEY of all sandboxes works: 40 bytes from its command in \d+ ms: ghp_/);
+  const unknown = await succeed(scene, ['secret', 'set', '-g', 'my-service'], canaries, { stdin: given.value });
+  assert.match(unknown.stderr, /stored for a kit that declares it/);
+
+  const listed = await succeed(scene, ['secret', 'ls'], canaries);
+  assert.match(listed.stdout, /^worker +service +aws +AWS_ACCESS_KEY_ID,/m);
+  assert.match(
+    listed.stdout,
+    /^\(global\) +custom +API_KEY +API_KEY +api\.example\.com,\*\.example\.org +command: cat /m,
+  );
+  const [apiKey] = (await listSecrets(scene)).filter(({ name }) => name === 'API_KEY');
+  assert.deepEqual(apiKey?.locations, ['header', 'basic', 'query', 'path', 'body']);
+  assert.equal(apiKey.refreshMs, null);
+
+  await scene.create({ name: 'worker' });
+  const removed = await succeed(scene, ['rm', '-f', 'worker'], canaries);
+  assert.match(removed.stderr, /stored for the name worker stays: aws.*secret rm worker --all/);
+  const gone = await succeed(scene, ['secret', 'rm', 'worker', '--all'], canaries);
+  assert.equal(gone.stdout, 'removed 1 secret of the sandbox worker\n');
+  const reset = await succeed(scene, ['reset', '--force'], canaries);
+  assert.match(reset.stdout, /removed 0 sandboxes, 3 stored secrets and the daemon's state/);
+  await scene.startDaemon();
+  assert.deepEqual(await listSecrets(scene), []);
+  writeFileSync(file, '');
+  for (const canary of canaries) assertNoCanary(canary, { files: [scene.root] });
 });

@@ -1,21 +1,22 @@
-import { existsSync, rmSync } from 'node:fs';
-import { createInterface } from 'node:readline/promises';
-import { SallyportError, type SandboxInfo } from '@sallyport/sdk';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { SallyportError, type SandboxInfo, type StoredSecretInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { daemonPaths, type DaemonPaths } from '../daemon/paths.ts';
 import { connect, sandboxPath } from './daemon-connection.ts';
 import { stopDaemon } from './daemon.ts';
+import { askYesNo } from './hidden-prompt.ts';
 import { withProgress } from './progress.ts';
 
 /** Adds `sallyport reset`. */
 export function addResetCommand(program: Command, settle: (status: number) => void): void {
   program
     .command('reset')
-    .summary('remove all sandboxes and what the daemon keeps')
+    .summary('remove all sandboxes, stored secrets, and what else the daemon keeps')
     .description(
-      'Remove all sandboxes, whether they run or not, stop the daemon, and remove its state, even where that is damaged. ' +
-        'Audit logs stay. Exit status: 1 when the question was answered with no.',
+      'Remove all sandboxes, whether they run or not, all stored secrets (those in the keychain, too) and stored rules, stop the daemon, and remove its ' +
+        'state, even where that is damaged. Audit logs stay. Exit status: 1 when the question was answered with no.',
     )
     .option('-f, --force', 'do not ask')
     .action(async (flags: { readonly force?: boolean }) => {
@@ -25,48 +26,57 @@ export function addResetCommand(program: Command, settle: (status: number) => vo
       const paths = daemonPaths(process.env);
       const client = await connectWhatever(paths);
       const { sandboxes } = await client.ask<{ sandboxes: SandboxInfo[] }>({ method: 'GET', path: '/v1/sandboxes' });
-      if (flags.force !== true && !(await isConfirmed(sandboxes))) {
+      const { secrets } = await client.ask<{ secrets: StoredSecretInfo[] }>({ method: 'GET', path: '/v1/secrets' });
+      if (flags.force !== true && !(await isConfirmed(sandboxes, secrets.length))) {
         process.stderr.write('sallyport: nothing was removed\n');
         settle(1);
         return;
       }
       await withProgress('removing sandboxes', removeAll(client, sandboxes));
+      const { removed } = await withProgress(
+        'removing secrets',
+        client.ask<{ removed: number }>({ method: 'DELETE', path: '/v1/secrets' }),
+      );
       await withProgress('stopping the daemon', stopDaemon(true));
       removeState(paths);
       const count = `${sandboxes.length} ${sandboxes.length === 1 ? 'sandbox' : 'sandboxes'}`;
-      process.stdout.write(`removed ${count} and the daemon's state; audit logs stay in ${paths.audit}\n`);
+      const secretCount = removed === 0 ? '' : `, ${removed} stored ${removed === 1 ? 'secret' : 'secrets'}`;
+      process.stdout.write(
+        `removed ${count}${secretCount} and the daemon's state; audit logs stay in ${paths.audit}\n`,
+      );
     });
 }
 
 /**
- * The daemon, also where its state keeps it from starting: without it the next daemon takes all sandboxes for forsaken, and ends them.
+ * The daemon, also where its state keeps it from starting: without it the next daemon takes all sandboxes for forsaken, and ends them. A book
+ * of secrets that cannot be read is put aside.
  */
 async function connectWhatever(paths: DaemonPaths): Promise<DaemonClient> {
-  try {
-    return await connect();
-  } catch (error) {
-    if (!(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE' || !existsSync(paths.database)) {
-      throw error;
+  const remedies = [
+    { file: paths.database, what: 'its state is removed', apply: () => removeDatabase(paths.database) },
+    { file: bookOf(paths), what: 'what it has stored is put aside', apply: () => putAside(bookOf(paths)) },
+  ];
+  for (const { file, what, apply } of remedies) {
+    try {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other: each may be enough.
+      return await connect();
+    } catch (error) {
+      if (!(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE' || !existsSync(file)) throw error;
+      process.stderr.write(`sallyport: ${error.message}\nsallyport: ${what} before it is started again\n`);
+      apply();
     }
-    process.stderr.write(`sallyport: ${error.message}\nsallyport: its state is removed before it is started again\n`);
-    removeDatabase(paths);
-    return await connect();
   }
+  return await connect();
 }
 
-async function isConfirmed(sandboxes: readonly SandboxInfo[]): Promise<boolean> {
+async function isConfirmed(sandboxes: readonly SandboxInfo[], secretCount: number): Promise<boolean> {
   const names = sandboxes.map(({ name }) => name).join(', ');
   const what = sandboxes.length === 0 ? 'There are no sandboxes.' : `This removes ${sandboxes.length}: ${names}.`;
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question(`${what} Commands in them end, and their files are lost. Go on? [y/N] `);
-    return /^y(?:es)?$/i.test(answer.trim());
-  } catch {
-    // Control-D, Control-C.
-    return false;
-  } finally {
-    terminal.close();
-  }
+  const secrets =
+    secretCount === 0
+      ? ''
+      : ` All ${secretCount} stored ${secretCount === 1 ? 'secret is' : 'secrets are'} removed as well: they would have to be set again.`;
+  return await askYesNo(`${what} Commands in them end, and their files are lost.${secrets} Go on?`);
 }
 
 async function removeAll(client: DaemonClient, sandboxes: readonly SandboxInfo[]): Promise<void> {
@@ -82,12 +92,28 @@ async function removeAll(client: DaemonClient, sandboxes: readonly SandboxInfo[]
   );
 }
 
-function removeDatabase({ database }: DaemonPaths): void {
-  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(`${database}${suffix}`, { force: true });
+/** The book of stored secrets and rules. */
+function bookOf({ state }: DaemonPaths): string {
+  return join(state, 'book.db');
+}
+
+const DATABASE_SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
+
+function removeDatabase(database: string): void {
+  for (const suffix of DATABASE_SUFFIXES) rmSync(`${database}${suffix}`, { force: true });
+}
+
+/** Somebody may still find out by it which items of the keychain were meant. */
+function putAside(database: string): void {
+  const aside = `${database}.damaged-${Date.now()}`;
+  for (const suffix of DATABASE_SUFFIXES) {
+    if (existsSync(`${database}${suffix}`)) renameSync(`${database}${suffix}`, `${aside}${suffix}`);
+  }
 }
 
 function removeState(paths: DaemonPaths): void {
-  removeDatabase(paths);
+  removeDatabase(paths.database);
+  removeDatabase(bookOf(paths));
   rmSync(paths.log, { force: true });
   rmSync(paths.sandboxes, { recursive: true, force: true });
 }

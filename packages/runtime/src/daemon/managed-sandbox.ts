@@ -20,6 +20,7 @@ import { isHolderAlive } from '../airlock/lasting-holder.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { formatSecretHost } from '../secrets/secret-spec.ts';
+import { formatScope, type StoredSecret } from '../secrets/stored-secret.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import {
   changeSecret,
@@ -606,25 +607,32 @@ export class ManagedSandbox {
     });
   }
 
-  /** Takes in what is stored at this moment, where it runs. Whether anything is different. */
-  async applyStored(): Promise<boolean> {
-    if (!['starting', 'running'].includes(this.#row.state)) return false;
-    return await this.#inSecretTurn(async () => {
-      if (this.#live === null) return false;
+  /** Takes in what is stored at this moment, where it runs. */
+  async applyStored(): Promise<void> {
+    if (!['starting', 'running'].includes(this.#row.state)) return;
+    await this.#inSecretTurn(async () => {
+      if (this.#live === null) return;
       const { definition } = this.#row;
       try {
         const secrets = await this.#compose(definition, this.#values);
-        if (this.#secrets !== null && isSameSecrets(secrets, this.#secrets)) return false;
-        await this.#apply(definition, this.#values, secrets);
         this.#staleness = null;
-        return true;
+        if (this.#secrets !== null && isSameSecrets(secrets, this.#secrets)) return;
+        await this.#apply(definition, this.#values, secrets);
       } catch (error) {
         if (!(error instanceof SallyportError)) throw error;
         // What it has been given stays in force; people see why.
         this.#staleness = `what is stored has changed, but not for this sandbox: ${error.message}`;
-        return false;
       }
     });
+  }
+
+  /** Whether it runs with a stored secret. */
+  hasStored({ scope, name }: Pick<StoredSecret, 'scope' | 'name'>): boolean {
+    return (
+      this.#secrets?.effective.some(
+        ({ secret }) => secret !== null && secret.name === name && formatScope(secret.scope) === formatScope(scope),
+      ) === true
+    );
   }
 
   /** Takes in a value that was fetched for a request, which waits for it. */

@@ -11,6 +11,7 @@ import { DEFAULT_PIDS } from '../sandbox/limits.ts';
 import { chooseRuntime } from '../sandbox/runtime-choice.ts';
 import { installationDirectory } from '../engine/installation.ts';
 import { defineSandbox, fitsAny, ownSecretsOf, rulesOf, specOf } from './definition.ts';
+import type { StoredSecret } from '../secrets/stored-secret.ts';
 import { ManagedSandbox, newId, notFound, type SandboxSurroundings } from './managed-sandbox.ts';
 import type { SandboxRow } from './store/sandbox-table.ts';
 import { WarmPool, type WarmSandbox } from './warm-pool.ts';
@@ -134,13 +135,15 @@ export class SandboxRegistry {
     await Promise.all([...this.all.map(async (sandbox) => await sandbox.recover()), this.#endForsaken(known)]);
   }
 
-  /** Takes in what is stored at this moment, wherever a sandbox runs. The names of those for which that made a difference. */
-  async applyStored(): Promise<readonly string[]> {
-    const changed = await Promise.all(
-      this.all.map(async (sandbox) => ((await sandbox.applyStored()) ? [sandbox.name] : [])),
-    );
+  /** Takes in what is stored at this moment, wherever a sandbox runs; in force when it resolves. */
+  async applyStored(): Promise<void> {
+    await Promise.all(this.all.map(async (sandbox) => await sandbox.applyStored()));
     this.#around.sources.keep(this.#around.shelf.list());
-    return changed.flat();
+  }
+
+  /** The sandboxes that run and have a stored secret, by name. */
+  runningWith(secret: Pick<StoredSecret, 'scope' | 'name'>): readonly string[] {
+    return this.all.filter((sandbox) => sandbox.hasStored(secret)).map(({ name }) => name);
   }
 
   /** Has every sandbox that runs follow the stored rules as they are at this moment. */

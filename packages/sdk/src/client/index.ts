@@ -24,4 +24,13 @@ export type { RecursiveOptions, WriteOptions } from './sandbox-files.ts';
 export type { ClientCertificateFiles, NetworkOptions, SandboxOptions, VolumeOptions } from './sandbox-options.ts';
 export { SandboxPolicy, SandboxSecrets } from './sandbox-rules.ts';
 export { Secret, SecretBuilder } from './secret.ts';
-export type { EnvSecretOptions, NamedSecretOptions, SecretChange } from './secret.ts';
+export type { EnvSecretOptions, NamedSecretOptions, SecretChange, ServiceSecretOptions } from './secret.ts';
+export { secrets, StoredSecrets } from './stored-secrets.ts';
+export type {
+  CustomSecretOptions,
+  PlainSecretOptions,
+  ServiceKeyOptions,
+  StoredSecretCallOptions,
+  StoredSecretListOptions,
+  StoredSecretOptions,
+} from './stored-secrets.ts';

@@ -57,7 +57,7 @@ function wholeUpdateOf(secret: Secret): object {
   if (spec.source !== 'value') {
     throw new SallyportError(
       'USAGE',
-      `The secret ${JSON.stringify(secret.name)} cannot be given to a sandbox that is there. Store it for the sandbox: StoredSecrets.set(); or give its value and the hosts that it is for: Secret.env().`,
+      `The secret ${JSON.stringify(secret.name)} cannot be given to a sandbox that is there. Store it for the sandbox: secrets.set(); or give its value and the hosts that it is for: Secret.env().`,
     );
   }
   const { source: _source, name: _name, ...update } = spec;

@@ -42,9 +42,11 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       const overwrites = query['overwrite'] !== false;
       return json(
         await inTurn(async () => {
-          const stored = await storeSecret(shelf, scopeOf(query), secretNameOf(request), change, overwrites, signal);
-          const sandboxes = await registry.applyStored();
-          return { ...stored, sandboxes: [...sandboxes] } satisfies StoredSecretResult;
+          const scope = scopeOf(query);
+          const name = secretNameOf(request);
+          const stored = await storeSecret(shelf, scope, name, change, overwrites, signal);
+          await registry.applyStored();
+          return { ...stored, sandboxes: [...registry.runningWith({ scope, name })] } satisfies StoredSecretResult;
         }),
       );
     },
@@ -62,7 +64,9 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       return json(
         await inTurn(async () => {
           const secrets = listOf(shelf, query);
-          if (query['sandbox'] === undefined && query['global'] !== true && shelf.stored !== null) {
+          const isAll = query['sandbox'] === undefined && query['global'] !== true;
+          // Nothing is to be left in a keychain; but sandboxes that do not run have their own values there.
+          if (isAll && registry.all.length === 0 && shelf.stored !== null) {
             await (await shelf.book()).reset();
           } else {
             // One after the other: each is a write of its own.

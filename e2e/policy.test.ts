@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { StoredRuleList } from '@sallyport/sdk';
 import { CHECKOUT, createScene, eachCaller, findPresentCaller } from './harness/caller.ts';
+import { assertNoCanary, newCanary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
 import { describeRun, sallyport, type SallyportResult } from './harness/sallyport.ts';
 import { SYSTEM_PATH } from './harness/tools.ts';
@@ -208,4 +209,72 @@ eachCaller('run goes by stored rules, and follows changes while it runs', async 
   } finally {
     await sallyport(['daemon', 'stop'], { scene, audit: false });
   }
+});
+
+test('policy log tells who was allowed and denied, goes on with what will happen, and never has a value', async () => {
+  const canary = newCanary();
+  await using scene = await createDaemonScene(PRESENT);
+  await using upstream = await startUpstream({ names: [HOST] });
+  const nobody = await scene.cli(['policy', 'log', 'nobody']);
+  assert.equal(nobody.status, 2);
+  assert.match(nobody.stderr, /\[SANDBOX_NOT_FOUND\]/);
+  const created = await scene.cli(
+    ['create', '--name', 'worker', '--no-workspace', ...upstream.flags(), '--secret', `TOKEN@${HOST}`],
+    { env: { TOKEN: canary.value } },
+  );
+  assert.equal(created.status, 0, describeRun(created));
+  const send = [
+    'sh',
+    '-c',
+    `curl -sS -H "Authorization: Bearer $TOKEN" "https://${HOST}/a?x=$TOKEN" https://${HOST}/b https://denied.example/`,
+  ];
+  await scene.exec('worker', send);
+  const table = await succeed(scene, 'policy', 'log', 'worker');
+  const rows = table.stdout.split('\n');
+  assert.match(rows[0] ?? '', /^LAST +COUNT +SANDBOX +DECISION +DESTINATION +WHY$/);
+  assert.match(rows[1] ?? '', /^\d{4}-\S+ \S+ +2 +worker +allow +api\.test\.example:443 +--secret TOKEN$/);
+  assert.match(
+    rows[2] ?? '',
+    /^\d{4}-\S+ \S+ +1 +worker +deny +denied\.example:443 +no rule allows it \[HOST_DENIED\]$/,
+  );
+  const follower = spawn(join(CHECKOUT, 'sallyport'), ['policy', 'log', '-f', '--json'], {
+    cwd: scene.workspace,
+    env: { PATH: SYSTEM_PATH, HOME: scene.home },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let seen = '';
+  follower.stdout.setEncoding('utf8').on('data', (text: string) => (seen += text));
+  const events = () => seen.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Record<string, unknown>); // prettier-ignore
+  const until = async (count: number): Promise<void> => {
+    while (events().length < count) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+  try {
+    await until(3);
+    await succeed(scene, 'policy', 'deny', 'network', HOST, '--path', '/a');
+    await scene.exec('worker', send);
+    // A log that comes to be meanwhile is read as well.
+    await sallyport(['run', '--name', 'other', '--', 'curl', '-sS', 'https://denied.example/'], {
+      scene,
+      audit: false,
+    });
+    await until(7);
+  } finally {
+    follower.kill();
+    await once(follower, 'exit');
+  }
+  assert.deepEqual(
+    events().map(({ sandbox, decision, host, path, code }) => [sandbox, decision, host, path, code]),
+    [
+      ['worker', 'allow', HOST, '/a', null],
+      ['worker', 'allow', HOST, '/b', null],
+      ['worker', 'deny', 'denied.example', '/', 'HOST_DENIED'],
+      ['worker', 'deny', HOST, '/a', 'REQUEST_DENIED'],
+      ['worker', 'allow', HOST, '/b', null],
+      ['worker', 'deny', 'denied.example', '/', 'HOST_DENIED'],
+      ['other', 'deny', 'denied.example', '/', 'HOST_DENIED'],
+    ],
+  );
+  const recent = await succeed(scene, 'policy', 'log', '-n', '1', '--json');
+  assert.equal((JSON.parse(recent.stdout) as { sandbox: string }).sandbox, 'other');
+  assertNoCanary(canary, { outputs: { table: table.stdout, events: seen, recent: recent.stdout } });
 });

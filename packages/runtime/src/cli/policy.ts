@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { addPolicyCheckCommand } from './policy-check.ts';
+import { addPolicyLogCommand } from './policy-log.ts';
 import { addPolicyLsCommand } from './policy-ls.ts';
 import { addPolicyInitCommand, addPolicyResetCommand } from './policy-reset.ts';
 import { addPolicyRemoveCommand, addPolicyRuleCommands } from './policy-rules.ts';
@@ -17,6 +18,7 @@ export function addPolicyCommand(program: Command, settle: (status: number) => v
   addPolicyLsCommand(policy);
   addPolicyRemoveCommand(policy);
   addPolicyCheckCommand(policy, settle);
+  addPolicyLogCommand(policy);
   addPolicyResetCommand(policy, settle);
   addPolicyInitCommand(policy);
 }

@@ -9,6 +9,7 @@ import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { ClientConnection, Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
+import { CredentialRound } from './credential-round.ts';
 import type { DialFailure } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import { explainEnd } from './late-alert.ts';
@@ -17,10 +18,8 @@ import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
 import { rewriteRequest, rewriteTrailers, type ForwardVerdict } from './request-rewrite.ts';
-import { signRequest } from './request-signature.ts';
 import { ResponseRelay, type ResponseListener } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
-import { SECRET_TIMED_OUT } from './value-provider.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
 import { createMessageCheck, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
 import { writeChunk } from './write-chunk.ts';
@@ -63,9 +62,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
   /** The body has been given to the upstream whole. */
   #bodySent = false;
   #ended = false;
-  /** What the request waits for while values are fetched; meanwhile nothing of it is read. */
-  #awaits: 'values' | 'verdict on 401' | null = null;
-  #isRepetition = false;
+  /** Made when there is something to wait for. */
+  #round: CredentialRound | null = null;
   #released: string[] = [];
   #stray: string[] = [];
   #rule: string;
@@ -87,39 +85,37 @@ export class Exchange implements UpstreamListener, ResponseListener {
 
   /** Whether nothing behind its head is read until it goes on, with {@link ClientConnection.readOn}. */
   get isHeldBack(): boolean {
-    return this.#awaits !== null;
+    return this.#round?.isWaiting === true;
   }
 
   start(): void {
-    const context = this.#context;
     const { purpose } = this.#client;
     if (purpose.kind === 'refuse') {
       this.#answer(purpose.problem, 'deny');
       return;
     }
-    const fetching = context.provider?.prepare(purpose.origin) ?? null;
-    if (fetching === null) this.#begin();
-    else this.#awaitValues(fetching);
+    if (this.#context.provider === null || !this.#credentials().awaitValues()) this.#begin();
   }
 
-  /** Goes on when values have been fetched, by the newest secrets: what is put in is also what is redacted. */
-  #awaitValues(fetching: Promise<Problem | null>): void {
+  #credentials(): CredentialRound {
     const client = this.#client;
-    this.#awaits = 'values';
-    client.wait('secret');
-    const settle = (problem: Problem | null): void => {
-      if (this.#ended) return;
-      this.#awaits = null;
-      if (problem !== null) {
-        this.#answer(problem, 'error');
-        return;
-      }
-      this.#context = client.context;
-      client.wait('body');
-      client.run(() => this.#begin());
-      client.readOn(this);
-    };
-    fetching.then(settle, () => settle({ status: 500, code: 'INTERNAL', detail: 'The values could not be fetched.' }));
+    this.#round ??= new CredentialRound(client, {
+      waits: () => client.wait('secret'),
+      goOn: (context) => {
+        this.#context = context;
+        client.wait('body');
+        client.run(() => this.#begin());
+        client.readOn(this);
+      },
+      refuse: (problem, decision) => this.#answer(problem, decision),
+      startOver: () => this.#startOver(),
+      passOn: () => {
+        client.wait('stream');
+        this.#response?.goOn();
+        client.readOn(this);
+      },
+    });
+    return this.#round;
   }
 
   #begin(): void {
@@ -135,7 +131,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
     this.#outgoing = verdict.head;
     this.#framing = verdict.framing;
     this.#offer = verdict.offer;
-    if (this.#isRepetition) {
+    if (this.#round?.isRepetition === true) {
       if (this.#body === null) this.#sign(verdict, null);
       else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#body);
       return;
@@ -147,19 +143,13 @@ export class Exchange implements UpstreamListener, ResponseListener {
   }
 
   #sign(verdict: ForwardVerdict, bodySha256: string | null): void {
-    const { signing } = verdict;
-    if (signing === null) {
+    if (verdict.signing === null) {
       this.#connect();
       return;
     }
-    void signRequest(this.#context, verdict, verdict.head, bodySha256).then((signed) => {
-      if (this.#ended) return;
-      if (signed.verdict === 'answer') {
-        this.#answer(signed.problem, signed.problem.code === 'INTERNAL' ? 'error' : 'deny');
-        return;
-      }
-      this.#outgoing = signed.head;
-      this.#released = mergeNames(this.#released, [signing.service]);
+    this.#credentials().sign(this.#context, verdict, bodySha256, this.#released, (head, released) => {
+      this.#outgoing = head;
+      this.#released = released;
       this.#client.run(() => this.#connect());
     });
   }
@@ -171,7 +161,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       return chunk.length;
     }
     // The client keeps it, and stops reading.
-    if (this.#awaits !== null) return start;
+    if (this.#round?.isWaiting === true) return start;
     const decoder = this.#decoder;
     let offset = start;
     if (decoder === null || this.#ended) return chunk.length;
@@ -226,11 +216,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
       this.#webSocket.close(end, CLOSE_CODE.goingAway, 'nothing was sent within the time limit');
       return;
     }
-    if (this.#awaits === 'values') {
-      this.#answer(SECRET_TIMED_OUT, 'error');
-    } else if (this.#awaits === 'verdict on 401') {
-      this.#passOn401();
-    } else if (!this.#requestComplete) {
+    if (this.#round?.expire() === true) return;
+    if (!this.#requestComplete) {
       this.refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
     } else {
       const what = waiting === 'response' ? 'did not answer' : 'stopped in the middle of its answer';
@@ -269,51 +256,23 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (response.status !== null) this.#body?.forget();
   }
 
-  /** Whether a 401 is kept back, because the request may be sent once more with a credential that is fetched anew. */
   holdsResponse(): boolean {
-    const { provider } = this.#context;
-    const names = mergeNames(this.#released, this.#body?.released);
-    if (provider === null || this.#isRepetition || names.length === 0) return false;
+    if (this.#round === null) return false;
     const isRepeatable =
       this.#bodySent &&
       (this.#body === null
         ? this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method)
         : this.#body.canRepeat);
-    const refused = provider.refused(names);
-    if (!isRepeatable) {
-      refused.catch(() => undefined);
-      return false;
-    }
-    this.#awaits = 'verdict on 401';
-    const settle = (isWorthwhile: boolean): void => {
-      if (this.#ended || this.#awaits !== 'verdict on 401') return;
-      if (isWorthwhile) this.#repeat();
-      else this.#passOn401();
-    };
-    refused.then(settle, () => settle(false));
-    this.#client.wait('secret');
-    return true;
+    return this.#round.holds401(mergeNames(this.#released, this.#body?.released), isRepeatable);
   }
 
-  #passOn401(): void {
-    this.#awaits = null;
-    this.#client.wait('stream');
-    this.#response?.goOn();
-    this.#client.readOn(this);
-  }
-
-  /** Sends the request once more. */
-  #repeat(): void {
-    this.#awaits = null;
-    this.#isRepetition = true;
+  #startOver(): void {
     this.#response?.dispose();
     this.#response = null;
     this.#upstream?.destroy();
     this.#upstream = null;
     this.#requestSent = false;
     this.#bodySent = false;
-    const { provider } = this.#client.context;
-    this.#awaitValues(provider?.prepare(this.#client.purpose.origin) ?? Promise.resolve(null));
   }
 
   upstreamEnd(clean: boolean): void {
@@ -572,6 +531,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
 
   #end(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null, status?: number): void {
     this.#ended = true;
+    this.#round?.close();
     this.#response?.dispose();
     this.#body?.dispose();
     const origin = this.#client.purpose.origin;

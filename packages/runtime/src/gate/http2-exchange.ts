@@ -9,6 +9,7 @@ import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { Waiting } from './client-connection.ts';
 import { removeDigests } from './content-coding.ts';
+import { CredentialRound } from './credential-round.ts';
 import type { DialFailure, Protocol } from './dialer.ts';
 import { readRequestHead, readTrailers, responseHeaderList, sendTrailers } from './http2-fields.ts';
 import type { GateContext } from './gate-context.ts';
@@ -21,12 +22,10 @@ import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
 import { rewriteRequest, rewriteTrailers, type ForwardVerdict, type RequestVerdict } from './request-rewrite.ts';
-import { signRequest } from './request-signature.ts';
 import { ResponseBody } from './response-body.ts';
 import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamFault, UpstreamRequest } from './upstream-request.ts';
-import { SECRET_TIMED_OUT } from './value-provider.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
 import { breakOff } from './websocket-relay.ts';
 
@@ -77,10 +76,10 @@ export class Http2Exchange implements UpstreamAnswer {
   #sent = false;
   #ended = false;
   #forward: ForwardVerdict | null = null;
-  #awaitsValues = false;
+  /** Made when there is something to wait for. */
+  #round: CredentialRound | null = null;
   /** What the upstream has done since it answered 401, while it is not known whether the request is sent once more. */
   #held: (() => void)[] | null = null;
-  #isRepetition = false;
   #released: string[] = [];
   #stray: string[] = [];
   #rule: string;
@@ -118,28 +117,27 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#answer(purpose.problem, 'deny');
       return;
     }
-    const fetching = this.#context.provider?.prepare(purpose.origin) ?? null;
-    if (fetching === null) this.#beginRequest();
-    else this.#awaitValues(fetching);
+    if (!this.#clientEnded) this.#stream.pause();
+    if (this.#context.provider === null || !this.#credentials().awaitValues()) this.#beginRequest();
   }
 
-  /** Goes on when values have been fetched, by the newest secrets: what is put in is also what is redacted. */
-  #awaitValues(fetching: Promise<Problem | null>): void {
-    this.#awaitsValues = true;
-    this.#wait('secret');
-    if (!this.#clientEnded) this.#stream.pause();
-    const settle = (problem: Problem | null): void => {
-      if (this.#ended) return;
-      this.#awaitsValues = false;
-      this.#wait('response');
-      if (problem !== null) {
-        this.#answer(problem, 'error');
-        return;
-      }
-      this.#context = this.#client.context;
-      this.#guard(() => this.#beginRequest());
-    };
-    fetching.then(settle, () => settle({ status: 500, code: 'INTERNAL', detail: 'The values could not be fetched.' }));
+  #credentials(): CredentialRound {
+    this.#round ??= new CredentialRound(this.#client, {
+      waits: () => this.#wait('secret'),
+      goOn: (context) => {
+        this.#context = context;
+        this.#wait('response');
+        this.#guard(() => this.#beginRequest());
+      },
+      refuse: (problem, decision) => this.#answer(problem, decision),
+      startOver: () => {
+        this.#held = null;
+        this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
+        this.#upstream = null;
+      },
+      passOn: () => this.#passOn401(),
+    });
+    return this.#round;
   }
 
   #beginRequest(): void {
@@ -153,7 +151,7 @@ export class Http2Exchange implements UpstreamAnswer {
     this.#released = mergeNames(this.#released, verdict.released);
     this.#stray = mergeNames(this.#stray, verdict.stray);
     this.#offer = this.#protocol === null ? null : verdict.offer;
-    if (this.#isRepetition) {
+    if (this.#round?.isRepetition === true) {
       if (this.#requestBody === null) this.#sign(verdict, null);
       else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#requestBody);
       return;
@@ -168,19 +166,13 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   #sign(verdict: ForwardVerdict, bodySha256: string | null): void {
-    const { signing } = verdict;
-    if (signing === null) {
+    if (verdict.signing === null) {
       this.#lease(verdict);
       return;
     }
-    void signRequest(this.#context, verdict, verdict.head, bodySha256).then((signed) => {
-      if (this.#ended) return;
-      if (signed.verdict === 'answer') {
-        this.#answer(signed.problem, signed.problem.code === 'INTERNAL' ? 'error' : 'deny');
-        return;
-      }
-      this.#released = mergeNames(this.#released, [signing.service]);
-      this.#guard(() => this.#lease({ ...verdict, head: signed.head }));
+    this.#credentials().sign(this.#context, verdict, bodySha256, this.#released, (head, released) => {
+      this.#released = released;
+      this.#guard(() => this.#lease({ ...verdict, head }));
     });
   }
 
@@ -199,14 +191,7 @@ export class Http2Exchange implements UpstreamAnswer {
       this.#webSocket.expire(this.#waiting);
       return;
     }
-    if (this.#awaitsValues) {
-      this.#answer(SECRET_TIMED_OUT, 'error');
-      return;
-    }
-    if (this.#held !== null) {
-      this.#passOn401();
-      return;
-    }
+    if (this.#round?.expire() === true) return;
     if (!this.#clientEnded && this.#waiting === 'body') {
       this.#answer({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' }, 'deny');
       return;
@@ -277,28 +262,13 @@ export class Http2Exchange implements UpstreamAnswer {
     if (this.#webSocket === null) breakOff(upstream);
   }
 
-  /** Whether a 401 is kept back, because the request may be sent once more with a credential that is fetched anew. */
   #holdsResponse(): boolean {
-    const { provider } = this.#context;
-    const names = mergeNames(this.#released, this.#requestBody?.released);
-    if (provider === null || this.#isRepetition || names.length === 0) return false;
+    if (this.#round === null) return false;
     const isRepeatable = this.#requestBody === null ? this.#repeat !== null : this.#requestBody.canRepeat;
-    const refused = provider.refused(names);
-    // Its answer, when it is passed on, is not asked about once more.
-    this.#isRepetition = true;
-    if (!isRepeatable) {
-      refused.catch(() => undefined);
-      return false;
-    }
+    const held = this.#round.holds401(mergeNames(this.#released, this.#requestBody?.released), isRepeatable);
+    if (!held) return false;
     this.#held = [];
     this.#upstream?.pause();
-    const settle = (isWorthwhile: boolean): void => {
-      if (this.#ended || this.#held === null) return;
-      if (isWorthwhile) this.#repeatRequest();
-      else this.#passOn401();
-    };
-    refused.then(settle, () => settle(false));
-    this.#wait('secret');
     return true;
   }
 
@@ -307,14 +277,6 @@ export class Http2Exchange implements UpstreamAnswer {
     this.#held = null;
     this.#upstream?.resume();
     for (const happen of held) happen();
-  }
-
-  #repeatRequest(): void {
-    this.#held = null;
-    this.#upstream?.abort(http2.constants.NGHTTP2_CANCEL);
-    this.#upstream = null;
-    const { provider } = this.#client.context;
-    this.#awaitValues(provider?.prepare(this.#client.purpose.origin) ?? Promise.resolve(null));
   }
 
   data(chunk: Buffer): void {
@@ -684,6 +646,7 @@ export class Http2Exchange implements UpstreamAnswer {
 
   #conclude(decision: 'allow' | 'deny' | 'error', code: ErrorCode | null): void {
     this.#ended = true;
+    this.#round?.close();
     const origin = this.#client.purpose.origin;
     const webSocket = this.#webSocket;
     const substituted = webSocket ?? this.#requestBody;

@@ -39,9 +39,14 @@ export interface ConnectionOutcome {
   readonly durationMs: number;
 }
 
-/** Both lists of secrets' names, each once; the first list itself when nothing is added. */
+/** Both lists of secrets' names, each once; one of them itself when the other has none. */
 export function mergeNames(names: string[], more: Iterable<string> | undefined): string[] {
-  return more === undefined ? names : [...new Set([...names, ...more])];
+  if (more === undefined) return names;
+  if (Array.isArray(more)) {
+    if (more.length === 0) return names;
+    if (names.length === 0) return more as string[];
+  }
+  return [...new Set([...names, ...more])];
 }
 
 /** Step 10: turns what happened into audit events of one sandbox. */

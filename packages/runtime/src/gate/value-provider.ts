@@ -17,11 +17,3 @@ export interface ValueProvider {
    */
   refused(names: readonly string[]): Promise<boolean>;
 }
-
-/** What the client is told when values have not come in time. */
-export const SECRET_TIMED_OUT: Problem = {
-  status: 502,
-  code: 'SECRET_UNAVAILABLE',
-  detail: 'The value of a secret that this request needs did not come within the time limit.',
-  remedy: 'Look on the host what keeps its source busy: sallyport secret test NAME',
-};

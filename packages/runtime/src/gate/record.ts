@@ -42,11 +42,9 @@ export interface ConnectionOutcome {
 /** Both lists of secrets' names, each once; one of them itself when the other has none. */
 export function mergeNames(names: string[], more: Iterable<string> | undefined): string[] {
   if (more === undefined) return names;
-  if (Array.isArray(more)) {
-    if (more.length === 0) return names;
-    if (names.length === 0) return more as string[];
-  }
-  return [...new Set([...names, ...more])];
+  const added: string[] = Array.isArray(more) ? more : [...more];
+  if (added.length === 0) return names;
+  return names.length === 0 ? added : [...new Set([...names, ...added])];
 }
 
 /** Step 10: turns what happened into audit events of one sandbox. */

@@ -97,6 +97,10 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (this.#context.provider === null || !this.#credentials().awaitValues()) this.#begin();
   }
 
+  get #isRepetition(): boolean {
+    return this.#round?.isRepetition === true;
+  }
+
   #credentials(): CredentialRound {
     const client = this.#client;
     this.#round ??= new CredentialRound(client, {
@@ -126,12 +130,13 @@ export class Exchange implements UpstreamListener, ResponseListener {
     }
     if (verdict.rule !== null) this.#rule = verdict.rule;
     this.#forward = verdict;
-    this.#released = mergeNames(this.#released, verdict.released);
-    this.#stray = mergeNames(this.#stray, verdict.stray);
+    // Of a request that is sent once more, what it had at first counts as well.
+    this.#released = this.#isRepetition ? mergeNames(this.#released, verdict.released) : verdict.released;
+    this.#stray = this.#isRepetition ? mergeNames(this.#stray, verdict.stray) : verdict.stray;
     this.#outgoing = verdict.head;
     this.#framing = verdict.framing;
     this.#offer = verdict.offer;
-    if (this.#round?.isRepetition === true) {
+    if (this.#isRepetition) {
       if (this.#body === null) this.#sign(verdict, null);
       else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#body);
       return;

@@ -39,12 +39,10 @@ export interface ConnectionOutcome {
   readonly durationMs: number;
 }
 
-/** Both lists of secrets' names, each once; one of them itself when the other has none. */
-export function mergeNames(names: string[], more: Iterable<string> | undefined): string[] {
-  if (more === undefined) return names;
-  const added: string[] = Array.isArray(more) ? more : [...more];
-  if (added.length === 0) return names;
-  return names.length === 0 ? added : [...new Set([...names, ...added])];
+/** Both lists of secrets' names, each once; the first list itself when nothing is added. */
+export function mergeNames(names: string[], more: readonly string[] | Iterable<string> | undefined): string[] {
+  if (more === undefined || ('length' in more && more.length === 0)) return names;
+  return [...new Set([...names, ...more])];
 }
 
 /** Step 10: turns what happened into audit events of one sandbox. */

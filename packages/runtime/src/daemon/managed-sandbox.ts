@@ -207,14 +207,18 @@ export class ManagedSandbox {
     });
   }
 
-  /** Stops it: the gate first, then commands by SIGTERM, and what is left after `timeoutMs` at once. */
-  async stop(timeoutMs = DEFAULT_STOP_TIMEOUT_MS): Promise<void> {
+  /**
+   * Stops it: the gate first, then commands by SIGTERM, and what is left after `timeoutMs` at once.
+   *
+   * @param reason what is shown of it afterwards; null where somebody asked for it.
+   */
+  async stop(timeoutMs = DEFAULT_STOP_TIMEOUT_MS, reason: string | null = null): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#enter('stop') !== 'stopping') return;
       // Before the vault goes with its key.
       const kept = await this.#keepOwn();
       await this.#end(timeoutMs);
-      this.#enter('stopped', { record: null, stoppedAt: Date.now(), reason: null, ...kept });
+      this.#enter('stopped', { record: null, stoppedAt: Date.now(), reason, ...kept });
     });
     if (this.#row.definition.autoRemove && !this.isRunning) await this.remove(true);
   }
@@ -513,10 +517,9 @@ export class ManagedSandbox {
       onAuditFailure: () =>
         this.#tell('sandbox.failed', { detail: 'The audit log cannot be written: the gate is closed.' }),
       onTerminate: (secret: string) => {
-        this.#tell('sandbox.failed', {
-          detail: `It is ended: the placeholder of ${secret} was sent where it is not for.`,
-        });
-        void this.stop(0).catch(() => undefined);
+        const reason = `It was ended: the placeholder of ${secret} was sent where it is not for.`;
+        this.#tell('sandbox.failed', { detail: reason });
+        void this.stop(0, reason).catch(() => undefined);
       },
     };
   }

@@ -302,3 +302,32 @@ test(
     assert.doesNotMatch(readFileSync(join(scene.stateDirectory, 'daemon/log'), 'utf8'), /defect/);
   },
 );
+
+test('idle sandboxes do not wake the daemon, and take little of its memory', { timeout: 300_000 }, async (context) => {
+  await using scene = await createDaemonScene(findPresentCaller());
+  const { pid } = await scene.status();
+  /** How often the threads of the daemon have gone to sleep, which is how often they were woken. */
+  const count = (): number =>
+    readdirSync(`/proc/${pid}/task`).reduce((sum, task) => {
+      const status = readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8');
+      return sum + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1]);
+    }, 0);
+  const watch = async (): Promise<number> => {
+    // What was asked for before has settled: commands leave parked processes behind, memory is cleared up.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    const before = count();
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    return count() - before;
+  };
+  const empty = await watch();
+  const { memoryBytes } = await scene.status();
+  const sandboxes = Number(process.env['SALLYPORT_TEST_IDLE'] ?? 16);
+  for (let index = 0; index < sandboxes; index += 1) await scene.create({ name: `idle-${index}` });
+  const full = await watch();
+  const eachBytes = ((await scene.status()).memoryBytes - memoryBytes) / sandboxes;
+  context.diagnostic(
+    `${sandboxes} idle: woken ${full} times in 5 s, ${empty} without any; ${Math.round(eachBytes / 1e4) / 100} MB each`,
+  );
+  // A timer of each, once in five seconds, would already be more.
+  assert.ok(full - empty < sandboxes, `${full} against ${empty}`);
+});

@@ -375,6 +375,50 @@ test('lists, facts, statistics, events and logs for people and for programs', as
   assert.match(several.stderr, /"nobody"[^]*"neither"/);
 });
 
+test('stop gives commands the time that it is told, and events are followed over a restart', async () => {
+  await using scene = await createDaemonScene(PRESENT);
+  let follower = 0;
+  const following = scene.cli(['events', '-f', '--json'], { onStart: (pid) => (follower = pid) });
+  for (const name of ['deaf', 'hears']) await scene.create({ name });
+  const own = scene.cli(['events', '--follow', 'hears']);
+  const start = async (name: string, script: string): Promise<ExecInfo> =>
+    await scene.client.ask({
+      method: 'POST',
+      path: `/v1/sandboxes/${name}/execs`,
+      body: { command: ['sh', '-c', script] },
+    });
+  const hears = await start(
+    'hears',
+    'trap "sleep 0.5; echo tidied; exit 3" TERM; echo ready; while :; do sleep 0.1; done',
+  );
+  const deaf = await start('deaf', 'trap "" TERM; echo ready; while :; do sleep 0.1; done');
+  for (const name of ['deaf', 'hears'])
+    assert.ok(await until(async () => (await scene.cli(['logs', name])).stdout === 'ready\n'));
+  const stopped = await scene.cli(['stop', '--timeout', '1s', 'deaf', 'hears']);
+  assert.deepEqual([stopped.status, stopped.stdout], [0, 'deaf\nhears\n'], describeRun(stopped));
+  assert.ok(stopped.milliseconds > 1_000, 'the deaf one had its time');
+  assert.equal((await scene.cli(['logs', 'hears'])).stdout, 'ready\ntidied\n');
+  const codeOf = async (name: string, { id }: ExecInfo): Promise<number | null> =>
+    (await scene.client.ask<ExecInfo>({ method: 'GET', path: `/v1/sandboxes/${name}/execs/${id}` })).exitCode;
+  assert.deepEqual([await codeOf('hears', hears), await codeOf('deaf', deaf)], [3, 137]);
+  assert.equal((await scene.cli(['stop', '--timeout', 'soon', 'deaf'])).status, 2);
+
+  await scene.killDaemon();
+  await scene.startDaemon();
+  assert.equal((await scene.cli(['start', 'deaf'])).status, 0);
+  const again = await start('deaf', 'trap "" TERM; sleep 600');
+  assert.equal((await scene.cli(['stop', '--timeout', '0', 'deaf'])).status, 0);
+  assert.equal(await codeOf('deaf', again), 137);
+  assert.equal((await scene.cli(['rm', 'hears', 'deaf'])).stdout, 'hears\ndeaf\n');
+  const ended = await own;
+  assert.deepEqual([ended.status, ended.stdout.trimEnd().split('\n').at(-1)?.includes('sandbox.removed')], [0, true]);
+  const all = await scene.cli(['events', '--json']);
+  assert.match(all.stdout, /"sandbox\.removed".*\n$/);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  process.kill(follower, 'SIGINT');
+  assert.equal((await following).stdout, all.stdout, 'nothing is missing, and nothing comes twice');
+});
+
 test('run --keep leaves the sandbox behind, and nothing without it', async () => {
   await using scene = await createDaemonScene(PRESENT);
   const args = ['--name', 'worker', '--no-workspace', '-e', 'A=b'];

@@ -1,6 +1,7 @@
 import { SallyportError, type DaemonEvent } from '@sallyport/sdk';
+import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import type { Command } from 'commander';
-import { connect, writeOut } from './daemon-connection.ts';
+import { connect, waitForDaemon, writeOut } from './daemon-connection.ts';
 import { streamFailure } from './logs.ts';
 import { formatMoment, showText } from './table.ts';
 
@@ -19,18 +20,38 @@ export function addEventsCommand(program: Command): void {
         name: string | undefined,
         flags: { readonly follow?: boolean; readonly after?: string; readonly json?: boolean },
       ) => {
-        const query = new URLSearchParams();
-        if (name !== undefined) query.set('sandbox', name);
-        if (flags.follow === true) query.set('follow', 'true');
-        if (flags.after !== undefined) query.set('after', readId(flags.after));
+        const after = flags.after === undefined ? undefined : readId(flags.after);
         const client = await connect();
-        for await (const { type, data } of client.events({ method: 'GET', path: `/v1/events?${query.toString()}` })) {
-          if (type === 'error') throw streamFailure(data);
-          const event = JSON.parse(data) as DaemonEvent;
+        for await (const event of readEvents(client, { sandbox: name, after, follow: flags.follow === true })) {
           await writeOut(process.stdout, flags.json === true ? `${JSON.stringify(event)}\n` : describe(event));
         }
       },
     );
+}
+
+/** Who follows events waits for a daemon that is restarted, and misses nothing; those of one sandbox end with its removal. */
+async function* readEvents(
+  client: DaemonClient,
+  wanted: { readonly sandbox: string | undefined; readonly after: string | undefined; readonly follow: boolean },
+): AsyncGenerator<DaemonEvent, void, undefined> {
+  const { sandbox, follow } = wanted;
+  let { after } = wanted;
+  for (;;) {
+    try {
+      const query = { sandbox, after, follow };
+      for await (const { type, data } of client.events({ method: 'GET', path: '/v1/events', query })) {
+        if (type === 'error') throw streamFailure(data);
+        const event = JSON.parse(data) as DaemonEvent;
+        after = String(event.id);
+        yield event;
+        if (follow && sandbox !== undefined && event.type === 'sandbox.removed') return;
+      }
+    } catch (error) {
+      if (!follow || !(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE') throw error;
+    }
+    if (!follow) return;
+    await waitForDaemon(client);
+  }
 }
 
 function readId(text: string): string {

@@ -4,6 +4,9 @@ import type { Command } from 'commander';
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
+/** What an argument of a name may be. */
+const WORDS: Readonly<Record<string, readonly string[]>> = { shell: SHELLS, preset: ['locked', 'balanced', 'open'] };
+
 /** One option as completions see it. */
 interface CompletedOption {
   readonly flags: readonly string[];
@@ -46,7 +49,7 @@ export function describeCommands(program: Command, path: readonly string[] = [])
     takesName: program.registeredArguments.some(
       (argument) => argument.name() === 'name' || argument.name() === 'source',
     ),
-    words: program.registeredArguments.some((argument) => argument.name() === 'shell') ? SHELLS : [],
+    words: program.registeredArguments.flatMap((argument) => WORDS[argument.name()] ?? []),
     runsCommand: path.length === 1 && RUNNING.has(path[0] ?? ''),
   };
   return [own, ...children.flatMap((child) => describeCommands(child, [...path, child.name()]))];

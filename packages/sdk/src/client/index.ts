@@ -25,6 +25,8 @@ export type { ClientCertificateFiles, NetworkOptions, SandboxOptions, VolumeOpti
 export { SandboxPolicy, SandboxSecrets } from './sandbox-rules.ts';
 export { Secret, SecretBuilder } from './secret.ts';
 export type { EnvSecretOptions, NamedSecretOptions, SecretChange, ServiceSecretOptions } from './secret.ts';
+export { policy, StoredRules } from './stored-rules.ts';
+export type { RemoveRuleOptions, StoredRuleCallOptions, StoredRuleOptions } from './stored-rules.ts';
 export { secrets, StoredSecrets } from './stored-secrets.ts';
 export type {
   CustomSecretOptions,

@@ -312,6 +312,14 @@ describe('AwsSigner', () => {
     assert.match(refusalOf({ host: S3, target: presigned(SENTINEL_ID).replace('HMAC', 'ECDSA') }), /another algorithm/);
   });
 
+  test('sign() goes by the query of a presigned URL for its body, not by a field', async () => {
+    const credential = `${SENTINEL_ID}/20260101/us-east-1/sts/aws4_request`;
+    const target = `/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${credential}&X-Amz-Expires=60&X-Amz-Signature=0`;
+    const fields = ['x-amz-content-sha256', 'UNSIGNED-PAYLOAD'];
+    const hash = createHash('sha256').update('content').digest('hex');
+    await assertSigned({ target, fields, body: 'content' }, { service: 'sts', region: 'us-east-1', payload: hash });
+  });
+
   test('sign() gives a URL that was presigned by Version 2 a signature of Version 4', async () => {
     const target = (expires: number): string =>
       `/bucket/key?AWSAccessKeyId=${SENTINEL_ID}&Signature=abc%3D&Expires=${expires}&versionId=1&x-amz-security-token=foreign`;

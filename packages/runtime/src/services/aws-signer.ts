@@ -294,11 +294,11 @@ function readPayload(
 ): Payload | Refusal {
   const declared = fieldValues(fields, CONTENT_HASH);
   if (declared.length > 1) return new Refusal(`it has more than one ${CONTENT_HASH} field`);
-  const inQuery = isPresigned ? parameters.find(({ name }) => name.toLowerCase() === CONTENT_HASH)?.value : undefined;
-  const text = inQuery ?? declared[0];
-  if (text === undefined || text === '') {
-    return isPresigned && isS3 ? { kind: 'declared', text: UNSIGNED_PAYLOAD } : { kind: 'hashed' };
-  }
+  // A presigned URL says it in the query; the field is left out, unless it tells how the body is framed.
+  const inQuery = parameters.find(({ name }) => name.toLowerCase() === CONTENT_HASH)?.value;
+  const isFramed = declared[0]?.startsWith('STREAMING-') === true;
+  const text = (isPresigned && !isFramed ? inQuery : declared[0]) ?? '';
+  if (text === '') return isPresigned && isS3 ? { kind: 'declared', text: UNSIGNED_PAYLOAD } : { kind: 'hashed' };
   if (isHash(text) || text === UNSIGNED_PAYLOAD) return { kind: 'declared', text };
   if (text === UNSIGNED_TRAILER && isS3 && !isPresigned) return { kind: 'declared', text };
   if (text.startsWith('STREAMING-AWS4-')) {

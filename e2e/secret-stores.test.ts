@@ -1,7 +1,7 @@
 // Where values lie, seen from the command line: a real keychain, files with a passphrase, damage.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
@@ -111,4 +111,25 @@ test('encrypted files need their passphrase, and damage is told of', async () =>
   assertStatus(await scene.cli(TRY, { env }), 125, /\[STORE_CORRUPT\]/);
   assert.equal((await scene.cli(SET, { env, stdin: canary.value })).status, 0);
   assert.equal((await scene.cli(TRY, { env })).status, 0);
+});
+
+test('reset leaves no secret, also where the book of them is damaged', async () => {
+  const canary = newCanary();
+  await using scene = await createDaemonScene(PRESENT);
+  assert.equal((await scene.cli(SET, { stdin: canary.value })).status, 0);
+  const reset = await scene.cli(['reset', '--force']);
+  assertStatus(reset, 0, /^/);
+  assert.match(reset.stdout, /^removed 0 sandboxes, 1 stored secret and the daemon's state/);
+  assert.deepEqual(readdirSync(scene.stateDirectory).filter((name) => /^book|^secrets/.test(name)), []); // prettier-ignore
+  const none = await scene.cli(['secret', 'ls', '--json']);
+  assert.deepEqual(JSON.parse(none.stdout), []);
+
+  assert.equal((await scene.cli(SET, { stdin: canary.value })).status, 0);
+  await scene.killDaemon();
+  // What is in the log of writes would make up for it.
+  for (const suffix of ['-wal', '-shm']) rmSync(join(scene.stateDirectory, `book.db${suffix}`), { force: true });
+  writeFileSync(join(scene.stateDirectory, 'book.db'), 'garbage '.repeat(1_000));
+  assertStatus(await scene.cli(['secret', 'ls']), 125, /it is damaged, or no database at all.*\[STORE_CORRUPT\]/);
+  assertStatus(await scene.cli(['reset', '--force']), 0, /is put aside as ".*book\.db\.corrupt-/);
+  assert.equal((await scene.cli(SET, { stdin: canary.value })).status, 0);
 });

@@ -1,5 +1,4 @@
-import { existsSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
 import { SallyportError, type SandboxInfo, type StoredSecretInfo } from '@sallyport/sdk';
 import type { Command } from 'commander';
 import type { DaemonClient } from '@sallyport/sdk/daemon-client';
@@ -39,6 +38,8 @@ export function addResetCommand(program: Command, settle: (status: number) => vo
       );
       await withProgress('stopping the daemon', stopDaemon(true));
       removeState(paths);
+      const { eraseBook } = await import('../stores/erase-book.ts');
+      await eraseBook(paths.state, process.env);
       const count = `${sandboxes.length} ${sandboxes.length === 1 ? 'sandbox' : 'sandboxes'}`;
       const secretCount = removed === 0 ? '' : `, ${removed} stored ${removed === 1 ? 'secret' : 'secrets'}`;
       process.stdout.write(
@@ -52,21 +53,23 @@ export function addResetCommand(program: Command, settle: (status: number) => vo
  * of secrets that cannot be read is put aside.
  */
 async function connectWhatever(paths: DaemonPaths): Promise<DaemonClient> {
-  const remedies = [
-    { file: paths.database, what: 'its state is removed', apply: () => removeDatabase(paths.database) },
-    { file: bookOf(paths), what: 'what it has stored is put aside', apply: () => putAside(bookOf(paths)) },
-  ];
-  for (const { file, what, apply } of remedies) {
-    try {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other: each may be enough.
-      return await connect();
-    } catch (error) {
-      if (!(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE' || !existsSync(file)) throw error;
-      process.stderr.write(`sallyport: ${error.message}\nsallyport: ${what} before it is started again\n`);
-      apply();
+  try {
+    return await connect();
+  } catch (error) {
+    if (!(error instanceof SallyportError) || error.code !== 'DAEMON_UNREACHABLE') throw error;
+    process.stderr.write(`sallyport: ${error.message}\n`);
+    const { setAsideDamagedBook } = await import('../stores/erase-book.ts');
+    const aside = setAsideDamagedBook(paths.state);
+    if (aside !== null) {
+      // Somebody may still find out by it which items of the keychain were meant.
+      process.stderr.write(`sallyport: what it has stored is put aside as ${JSON.stringify(aside)}\n`);
+      return await connectWhatever(paths);
     }
+    if (!existsSync(paths.database)) throw error;
+    process.stderr.write('sallyport: its state is removed before it is started again\n');
+    removeDatabase(paths);
+    return await connect();
   }
-  return await connect();
 }
 
 async function isConfirmed(sandboxes: readonly SandboxInfo[], secretCount: number): Promise<boolean> {
@@ -92,28 +95,12 @@ async function removeAll(client: DaemonClient, sandboxes: readonly SandboxInfo[]
   );
 }
 
-/** The book of stored secrets and rules. */
-function bookOf({ state }: DaemonPaths): string {
-  return join(state, 'book.db');
-}
-
-const DATABASE_SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
-
-function removeDatabase(database: string): void {
-  for (const suffix of DATABASE_SUFFIXES) rmSync(`${database}${suffix}`, { force: true });
-}
-
-/** Somebody may still find out by it which items of the keychain were meant. */
-function putAside(database: string): void {
-  const aside = `${database}.damaged-${Date.now()}`;
-  for (const suffix of DATABASE_SUFFIXES) {
-    if (existsSync(`${database}${suffix}`)) renameSync(`${database}${suffix}`, `${aside}${suffix}`);
-  }
+function removeDatabase({ database }: DaemonPaths): void {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(`${database}${suffix}`, { force: true });
 }
 
 function removeState(paths: DaemonPaths): void {
-  removeDatabase(paths.database);
-  removeDatabase(bookOf(paths));
+  removeDatabase(paths);
   rmSync(paths.log, { force: true });
   rmSync(paths.sandboxes, { recursive: true, force: true });
 }

@@ -121,7 +121,9 @@ export class StoreChooser {
   /** Removes the items of this state directory in the keychain, where there may be any, but for what others have put there meanwhile. */
   async eraseKeychain(isKept: (key: string) => boolean): Promise<void> {
     const { setting } = this.#options;
-    if (setting.read(KEYCHAIN_SETTING) !== undefined) await this.#keychain.erase(isKept);
+    if (setting.read(KEYCHAIN_SETTING) === undefined) return;
+    await this.#keychain.erase(isKept);
+    setting.write(KEYCHAIN_SETTING, null);
   }
 
   async close(): Promise<void> {

@@ -54,7 +54,7 @@ export function openDatabase(description: DatabaseDescription): DatabaseSync {
     if (isCorruption(cause)) {
       throw new SallyportError(
         corrupt,
-        `${title} ${JSON.stringify(file)} is damaged, or no database at all. It was left as it is: move it away (with the files "-wal" and "-shm" beside it), or put a copy in its place.`,
+        `${title} ${JSON.stringify(file)} cannot be opened: it is damaged, or no database at all. It was left as it is: move it away (with the files "-wal" and "-shm" beside it), or put a copy in its place.`,
         { cause },
       );
     }

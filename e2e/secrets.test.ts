@@ -1,6 +1,6 @@
 // Stored secrets as people handle them: every form of the commands, and what sandboxes make of them.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { StoredSecretInfo } from '@sallyport/sdk';
 import { eachCaller, findPresentCaller } from './harness/caller.ts';
@@ -228,4 +228,93 @@ test('secrets come from the environment, from arguments, from commands, and all 
   assert.deepEqual(await listSecrets(scene), []);
   writeFileSync(file, '');
   for (const canary of canaries) assertNoCanary(canary, { files: [scene.root] });
+});
+
+eachCaller(
+  'a value that is fetched is asked for when a request needs it, and a source that fails fails closed',
+  async (caller) => {
+    const [first, second] = [newCanary(), newCanary()];
+    await using scene = await createDaemonScene(caller);
+    await using upstream = await startUpstream({ names: HOSTS });
+    const [file, asked] = [`${scene.root}/value`, `${scene.root}/asked`];
+    writeFileSync(file, first.value, { mode: 0o644 });
+    writeFileSync(asked, '', { mode: 0o666 });
+    chmodSync(asked, 0o666);
+    const command = `echo x >> ${asked}; cat ${file}`;
+    await succeed(scene, ['secret', 'set-custom', '-g', '--host', CUSTOM_HOST, '--env', 'API_KEY', '--command', command, '--refresh', '1s', '--no-verify'], [first]); // prettier-ignore
+    await succeed(scene, ['secret', 'set', '-g', 'openai', '--ref', `file:${file}`, '--refresh', '1s'], [first]);
+    await succeed(scene, ['create', '--name', 'worker', '--no-workspace', ...upstream.flags()], [first]);
+    const ask = async (): Promise<string> => {
+      upstream.clear();
+      const script = `curl -sS -m 20 -o /dev/null -w '%{http_code} ' -H "Authorization: Bearer $API_KEY" https://${CUSTOM_HOST}/echo; curl -sS -m 20 https://${SERVICE_HOST}/reflect?as=raw\\&where=body`;
+      const { stdout } = await scene.exec('worker', ['sh', '-c', script]);
+      return stdout;
+    };
+    const asks = (): number => readFileSync(asked, 'utf8').length / 2;
+    assert.equal(asks(), 0, 'nothing is fetched before a request needs it');
+    const before = await ask();
+    assert.match(before, /^200 /);
+    assert.equal(asks(), 1);
+    assert.deepEqual(authorizationsOf(upstream), [`Bearer ${first.value}`, `Bearer ${first.value}`]);
+    writeFileSync(file, second.value);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const after = await ask();
+    assert.deepEqual(authorizationsOf(upstream), [`Bearer ${second.value}`, `Bearer ${second.value}`]);
+    rmSync(file);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const failed = await ask();
+    assert.match(failed, /^502 .*"code":"SECRET_UNAVAILABLE"/);
+    assert.match(failed, /openai/);
+    assert.deepEqual(upstream.requests, [], 'a value whose life is over is never used');
+    writeFileSync(file, first.value, { mode: 0o644 });
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    assert.match(await ask(), /^200 /);
+    // A run fetches for itself.
+    const ran = await scene.cli(['run', '--no-workspace', ...upstream.flags(), '--', 'sh', '-c', `curl -sS -m 20 -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $API_KEY" https://${CUSTOM_HOST}/echo`]); // prettier-ignore
+    assert.equal(ran.stdout, '200', describeRun(ran));
+    assert.deepEqual(authorizationsOf(upstream).slice(-1), [`Bearer ${first.value}`]);
+    rmSync(file);
+    for (const canary of [first, second]) {
+      assertNoCanary(canary, { outputs: { before, after, failed, run: ran.stdout + ran.stderr }, files: [scene.root] });
+    }
+  },
+);
+
+test('a custom secret is for its methods and paths alone, and says what happens elsewhere', async () => {
+  const canary = newCanary();
+  await using scene = await createDaemonScene(PRESENT);
+  await using upstream = await startUpstream({ names: HOSTS });
+  const set = ['secret', 'set-custom', '-g', '-f', '--host', CUSTOM_HOST, '--env', 'API_KEY', '--method', 'get,head', '--path', '/v1/**', '--in', 'header:X-Key,query']; // prettier-ignore
+  await succeed(scene, set, [canary], { stdin: canary.value });
+  await succeed(
+    scene,
+    ['create', '--name', 'worker', '--no-workspace', '--allow', SERVICE_HOST, ...upstream.flags()],
+    [],
+  );
+  const ask = async (what: string): Promise<string> =>
+    (await scene.exec('worker', ['sh', '-c', `curl -sS -m 20 -H "X-Key: $API_KEY" ${what}`])).stdout;
+  await ask(`"https://${CUSTOM_HOST}/v1/models?key=$API_KEY"`);
+  assert.deepEqual(headerValues(upstream.requests[0]!, 'x-key'), [canary.value]);
+  assert.equal(upstream.requests[0]?.target, `/v1/models?key=${canary.value}`);
+  for (const what of [
+    `-d x https://${CUSTOM_HOST}/v1/models`,
+    `https://${CUSTOM_HOST}/v2/models`,
+    `https://${SERVICE_HOST}/v1/models`,
+  ]) {
+    await ask(what);
+    assert.match(headerValues(upstream.requests.at(-1)!, 'x-key')[0] ?? '', /^sp_API_KEY_/, what);
+  }
+  await succeed(scene, [...set, '--on-violation', 'block'], [canary], { stdin: canary.value });
+  const count = upstream.requests.length;
+  assert.match(await ask(`https://${SERVICE_HOST}/v1/models`), /"code":"PLACEHOLDER_REFUSED"/);
+  assert.equal(upstream.requests.length, count);
+  const info = await listSecrets(scene);
+  assert.deepEqual([info[0]?.methods, info[0]?.path, info[0]?.onViolation], [['GET', 'HEAD'], '/v1/**', 'block']);
+  await succeed(scene, [...set, '--on-violation', 'terminate'], [canary], { stdin: canary.value });
+  await ask(`https://${SERVICE_HOST}/v1/models`).catch(() => '');
+  const endMs = performance.now() + 20_000;
+  while ((await scene.inspect('worker')).state === 'running' && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.notEqual((await scene.inspect('worker')).state, 'running', 'the sandbox is ended');
 });

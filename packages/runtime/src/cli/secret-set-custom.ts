@@ -34,7 +34,7 @@ function collect(value: string, previous: readonly string[] = []): readonly stri
 }
 
 /** Adds `sallyport secret set-custom`. */
-export function addSecretSetCustomCommand(secret: Command): void {
+export function addSecretSetCustomCommand(secret: Command, settle: (status: number) => void): void {
   const command = secret
     .command('set-custom')
     .usage('[options] (-g | SANDBOX) --host HOST --env VARIABLE')
@@ -71,10 +71,11 @@ export function addSecretSetCustomCommand(secret: Command): void {
     .option('-f, --force', 'replace one that is there without asking');
   addStoreOption(command)
     .addHelpText('after', EXAMPLES)
-    .action(async (word: string | undefined, flags: CustomFlags) => await setCustom(word, flags));
+    .action(async (word: string | undefined, flags: CustomFlags) => settle(await setCustom(word, flags)));
 }
 
-async function setCustom(word: string | undefined, flags: CustomFlags): Promise<void> {
+/** Resolves to the exit status. */
+async function setCustom(word: string | undefined, flags: CustomFlags): Promise<number> {
   const scope = readScope(word === undefined ? [] : [word], flags);
   if (scope === undefined) {
     throw new SallyportError(
@@ -97,7 +98,7 @@ async function setCustom(word: string | undefined, flags: CustomFlags): Promise<
   const name = flags.name ?? env;
   const methods = flags.method?.flatMap((text) => parseMethods(text));
   const client = await connect();
-  if (!(await mayReplace(client, scope, name, flags.force === true))) return;
+  if (!(await mayReplace(client, scope, name, flags.force === true))) return 1;
   const value = source ?? { value: flags.value ?? (await askValue(name, describeScope(scope))) };
   const change: StoredSecretChange = {
     kind: 'custom',
@@ -112,6 +113,7 @@ async function setCustom(word: string | undefined, flags: CustomFlags): Promise<
     ...(flags.store === undefined ? {} : { store: flags.store }),
   };
   await putSecret(client, scope, name, change, reporter);
+  return 0;
 }
 
 async function askValue(name: string, scope: string): Promise<string> {

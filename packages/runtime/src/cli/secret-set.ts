@@ -43,14 +43,15 @@ Examples:
   sallyport secret set --plain -g HF_TOKEN               # "run --secret HF_TOKEN" puts the value itself into the sandbox`;
 
 /** Adds `sallyport secret set`. */
-export function addSecretSetCommand(secret: Command): void {
+export function addSecretSetCommand(secret: Command, settle: (status: number) => void): void {
   const command = secret
     .command('set')
     .usage('[options] -g SERVICE | SANDBOX SERVICE')
     .summary('store the key of a service, or a plain secret')
     .description(
       'Store the key of a service, for all sandboxes (-g) or for one. Sandboxes see a stand-in in the usual variable; requests to the service leave ' +
-        'with the key. Running sandboxes have it at once. The value comes from a hidden question at a terminal, else from standard input.',
+        'with the key. Running sandboxes have it at once. The value comes from a hidden question at a terminal, else from standard input. ' +
+        'Exit status: 1 when one that is there was not to be replaced.',
     )
     .argument('[words...]', 'SERVICE, or SANDBOX SERVICE');
   addScopeOptions(command)
@@ -65,10 +66,11 @@ export function addSecretSetCommand(secret: Command): void {
     .option('--oauth', 'sign in by OAuth (not supported yet)');
   addStoreOption(addSourceOptions(command))
     .addHelpText('after', EXAMPLES)
-    .action(async (words: readonly string[], flags: SetFlags) => await setSecret(words, flags));
+    .action(async (words: readonly string[], flags: SetFlags) => settle(await setSecret(words, flags)));
 }
 
-async function setSecret(words: readonly string[], flags: SetFlags): Promise<void> {
+/** Resolves to the exit status. */
+async function setSecret(words: readonly string[], flags: SetFlags): Promise<number> {
   refuseUnsupported(flags);
   const isPlain = flags.plain === true;
   const { scope, name } = readScopeAndName(
@@ -93,7 +95,7 @@ async function setSecret(words: readonly string[], flags: SetFlags): Promise<voi
   }
   if (flags.token !== undefined) warnOfArgument('--token', reporter);
   const client = await connect();
-  if (!(await mayReplace(client, scope, name, flags.force === true))) return;
+  if (!(await mayReplace(client, scope, name, flags.force === true))) return 1;
   const value = source === null ? { value: flags.token ?? (await askValue(scope, name, isPlain)) } : source;
   const store = flags.store === undefined ? {} : { store: flags.store };
   const change: StoredSecretChange = isPlain
@@ -105,6 +107,7 @@ async function setSecret(words: readonly string[], flags: SetFlags): Promise<voi
       }
     : { kind: 'service', ...value, ...store };
   await putSecret(client, scope, name, change, reporter);
+  return 0;
 }
 
 function refuseUnsupported(flags: SetFlags): void {

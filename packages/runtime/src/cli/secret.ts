@@ -16,8 +16,8 @@ export function addSecretCommand(program: Command, settle: (status: number) => v
       'Stored secrets: keys of services, secrets for hosts of your choice, and plain ones. A sandbox has those that are stored for all sandboxes and for ' +
         'its name, the latter first; plain ones only when it asks for them.',
     );
-  addSecretSetCommand(secret);
-  addSecretSetCustomCommand(secret);
+  addSecretSetCommand(secret, settle);
+  addSecretSetCustomCommand(secret, settle);
   addSecretLsCommand(secret);
   addSecretRmCommand(secret, settle);
   addSecretImportCommand(secret);

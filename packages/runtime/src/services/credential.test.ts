@@ -1,58 +1,43 @@
 import assert from 'node:assert/strict';
-import { inspect } from 'node:util';
-import { describe, test } from 'node:test';
-import { SallyportError } from '@sallyport/sdk';
-import { aws } from './aws.ts';
-import { readCredential } from './credential.ts';
+import { test } from 'node:test';
+import { findService } from './catalogue.ts';
+import { credentialInEnvironment, readCredential } from './credential.ts';
 
-const ID = 'AKIAEXAMPLE000000001';
-const SECRET = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
-const TOKEN = 'IQoJb3JpZ2luX2VjEXAMPLE/+==';
+const [openai, aws, github] = [findService('openai')!, findService('aws')!, findService('github')!];
+const [ID, SECRET] = ['AKIAIOSFODNN7EXAMPLE', 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'];
 
-function partsOf(text: string): readonly (string | null)[] {
-  const credential = readCredential(aws, text);
-  assert.ok(credential.kind === 'aws');
-  return [
-    credential.accessKeyId,
-    credential.secretAccessKey.reveal(),
-    credential.sessionToken === null ? null : credential.sessionToken.reveal(),
-  ];
-}
+test('readCredential() takes tokens, and AWS keys as one text', () => {
+  assert.equal(readCredential(openai, 'sk-canary-4711').kind, 'token');
+  const keys = readCredential(aws, `${ID}:${SECRET}`);
+  assert.deepEqual(keys.kind === 'aws' && [keys.accessKeyId, keys.sessionToken], [ID, null]);
+  const session = readCredential(aws, `${ID}:${SECRET}:token-of-a-session`);
+  assert.ok(session.kind === 'aws' && session.sessionToken !== null);
+  for (const text of [
+    '',
+    ID,
+    `${ID}:`,
+    `:${SECRET}`,
+    `${ID}:${SECRET}:`,
+    `${ID}:${SECRET}:t-t-t-t-t:x`,
+    `akia:${SECRET}`,
+  ]) {
+    assert.throws(
+      () => readCredential(aws, text),
+      (error: Error & { code: string }) => error.code === 'INVALID_SECRET_VALUE' && !error.message.includes(SECRET),
+    );
+  }
+  assert.throws(() => readCredential(openai, 'short'), { code: 'SECRET_VALUE_TOO_SHORT' });
+  assert.throws(() => readCredential(openai, 'two\nlines-of-it'), { code: 'INVALID_SECRET_VALUE' });
+});
 
-describe('readCredential', () => {
-  test('readCredential() takes AWS keys as one text, or as a credential_process prints them', () => {
-    assert.deepEqual(partsOf(`${ID}:${SECRET}`), [ID, SECRET, null]);
-    assert.deepEqual(partsOf(`${ID}:${SECRET}:${TOKEN}`), [ID, SECRET, TOKEN]);
-    const printed = { Version: 1, AccessKeyId: ID, SecretAccessKey: SECRET };
-    assert.deepEqual(partsOf(JSON.stringify(printed, null, 2)), [ID, SECRET, null]);
-    assert.deepEqual(partsOf(JSON.stringify({ ...printed, SessionToken: TOKEN })), [ID, SECRET, TOKEN]);
-    assert.deepEqual(partsOf(JSON.stringify({ ...printed, SessionToken: '' })), [ID, SECRET, null]);
-  });
-
-  test('readCredential() refuses anything else, and quotes nothing of it', () => {
-    for (const text of [
-      '',
-      ID,
-      `${ID}:`,
-      `:${SECRET}`,
-      `${ID}:${SECRET}:`,
-      `${ID}:${SECRET}:${TOKEN}:x`,
-      `${SECRET}:${ID}`,
-      `akia:${SECRET}`,
-      '{',
-      '{}',
-      'null',
-      JSON.stringify({ AccessKeyId: ID, SecretAccessKey: [SECRET] }),
-      JSON.stringify({ AccessKeyId: ID, SecretAccessKey: SECRET, SessionToken: 1 }),
-    ]) {
-      assert.throws(
-        () => readCredential(aws, text),
-        (error: unknown) => {
-          assert.ok(error instanceof SallyportError && error.code === 'INVALID_SECRET_VALUE', text);
-          const shown = inspect(error, { depth: 9, showHidden: true });
-          return !shown.includes(SECRET) && !shown.includes(TOKEN) && !shown.includes(ID);
-        },
-      );
-    }
-  });
+test('credentialInEnvironment() takes the first variable that is set, and all of the AWS keys', () => {
+  const variable = (environment: Record<string, string>): string | undefined =>
+    credentialInEnvironment(github, environment)?.variable;
+  assert.equal(variable({ GITHUB_TOKEN: 'a', GH_TOKEN: 'b' }), 'GH_TOKEN');
+  assert.equal(variable({ GITHUB_TOKEN: 'a', GH_TOKEN: '' }), 'GITHUB_TOKEN');
+  assert.equal(variable({}), undefined);
+  assert.equal(credentialInEnvironment(aws, { AWS_ACCESS_KEY_ID: ID }), null);
+  const keys = { AWS_ACCESS_KEY_ID: ID, AWS_SECRET_ACCESS_KEY: SECRET };
+  assert.equal(credentialInEnvironment(aws, keys)?.text, `${ID}:${SECRET}`);
+  assert.equal(credentialInEnvironment(aws, { ...keys, AWS_SESSION_TOKEN: 't' })?.text, `${ID}:${SECRET}:t`);
 });

@@ -364,3 +364,44 @@ it('Redactor.replaceRules() is for streams that have begun as well', () => {
   assert.equal(stream.heldBytes, 0);
   assert.equal(redactor.redactText('third-value-3 second-value-2'), 'sp_TOKEN_x second-value-2');
 });
+
+it('Redactor.replaceRules() lets no value through that stands on both sides of the change, in any form', () => {
+  const value = 'first-value-1';
+  const rule = (...values: string[]) => ({
+    name: 'TOKEN',
+    placeholder: 'sp_TOKEN_x',
+    values: values.map((text) => new SecretValue(text)),
+  });
+  const escaped = [...Buffer.from(value)].map((byte) => byte.toString(16).padStart(2, '0'));
+  const forms = [
+    value,
+    `${value}${value}`,
+    Buffer.from(`user:${value}`).toString('base64'),
+    Buffer.from(`${value}${value}`).toString('base64'),
+    escaped.join(''),
+    escaped.map((digits) => `%${digits}`).join(''),
+    escaped.map((digits) => String.raw`\u00${digits}`).join(''),
+  ];
+  for (const form of forms) {
+    const text = Buffer.from(`{"echo":"${form}","more":1}`);
+    const whole = new Redactor([rule(value)]).redactBytes(text).toString();
+    assert.ok(!whole.includes(form));
+    for (let cut = 0; cut <= text.length; cut += 1) {
+      const redactor = new Redactor([rule(value)]);
+      const stream = redactor.stream();
+      const before = stream.push(text.subarray(0, cut)).toString();
+      redactor.replaceRules([rule('another-value-2', value)]);
+      const after = Buffer.concat([stream.push(text.subarray(cut)), stream.end()]).toString();
+      assert.equal(before + after, whole, `${form} cut at ${cut}`);
+      // A change between any two bytes.
+      if (cut > 0) continue;
+      const slow = redactor.stream();
+      let out = '';
+      for (const byte of text) {
+        redactor.replaceRules([rule(value)]);
+        out += slow.push(Buffer.from([byte])).toString();
+      }
+      assert.equal(out + slow.end().toString(), whole, form);
+    }
+  }
+});

@@ -118,11 +118,8 @@ export class RedactionStream {
   matches = 0;
 
   readonly #source: { readonly forms: CompiledForms };
-  readonly #forms: CompiledForms;
-  /** Goes on in place of this one when other values are to be found. */
-  #successor: RedactionStream | null = null;
-  #ownMatches = 0;
-  readonly #reader: EscapeReader;
+  #forms: CompiledForms;
+  #reader: EscapeReader;
   #matcher: Matcher | undefined;
   /** Bytes held back; with room behind them in `#store`. */
   #held: Buffer = NOTHING;
@@ -143,7 +140,7 @@ export class RedactionStream {
 
   /** How many bytes are held back. */
   get heldBytes(): number {
-    return this.#successor?.heldBytes ?? this.#held.length;
+    return this.#held.length;
   }
 
   /** Takes the next chunk; returns what can be passed on (the chunk itself where nothing is found or held). */
@@ -162,20 +159,25 @@ export class RedactionStream {
   }
 
   #pass(chunk: Buffer, final: boolean): Buffer {
-    if (this.#successor !== null) return this.#succeed(this.#successor, chunk, final);
     if (this.#source.forms === this.#forms) return this.#process(chunk, final);
-    // What is held back was looked at for the former values; with the next byte the new ones begin.
-    const rest = this.#process(NOTHING, true);
-    this.#ownMatches = this.matches;
-    this.#successor = new RedactionStream(this.#source);
-    const passed = this.#succeed(this.#successor, chunk, final);
-    return rest.length === 0 ? passed : Buffer.concat([rest, passed]);
+    const held = this.#held;
+    this.#restart();
+    if (held.length === 0) return this.#process(chunk, final);
+    return this.#process(chunk.length === 0 ? held : Buffer.concat([held, chunk]), final);
   }
 
-  #succeed(successor: RedactionStream, chunk: Buffer, final: boolean): Buffer {
-    const passed = successor.#pass(chunk, final);
-    this.matches = this.#ownMatches + successor.matches;
-    return passed;
+  /**
+   * Begins anew for other values. What is held back goes through it once more: it may be the beginning of a value that both look for.
+   */
+  #restart(): void {
+    this.#forms = this.#source.forms;
+    this.#reader = new EscapeReader(this.#forms.plus);
+    this.#matcher = undefined;
+    this.#held = NOTHING;
+    this.#store = NOTHING;
+    this.#origin = 0;
+    this.#done = 0;
+    this.#tiles = [];
   }
 
   #process(chunk: Buffer, final: boolean): Buffer {

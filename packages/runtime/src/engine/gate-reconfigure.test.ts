@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type net from 'node:net';
 import { before, test } from 'node:test';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
-import { openLoopbackGate, placeholderOf, receive, type LoopbackOptions } from './loopback.testing.ts';
+import { compileRules, openLoopbackGate, placeholderOf, receive, type LoopbackOptions } from './loopback.testing.ts';
 import { startRawUpstream, type RawUpstream } from './raw-upstream.testing.ts';
 
 const HOST = 'api.example.com';
@@ -128,5 +128,21 @@ test('a gate that is closed answers everything in words, and opens again', async
   gate.reconfigure(optionsFor(upstream));
   const socket = await gate.connectTls(HOST, 443);
   assert.ok((await ask(socket)).endsWith('end'));
+  socket.destroy();
+});
+
+test('OpenGate.replaceSecrets() is for the next request, and leaves every connection as it is', async () => {
+  const seen: string[] = [];
+  await using upstream = await startUpstream(seen, () => `${FIRST} ${SECOND} end`);
+  await using gate = await openLoopbackGate(optionsFor(upstream));
+  const socket = await gate.connectTls(HOST, 443);
+  await ask(socket);
+  gate.open.replaceSecrets(compileRules(optionsFor(upstream, { secrets: [`TOKEN=${SECOND}@${HOST}`] })).secrets);
+  assert.ok((await ask(socket)).includes(`${PLACEHOLDER} ${PLACEHOLDER} end`));
+  assert.deepEqual(
+    seen.map((head) => /^authorization: Bearer (.*)\r$/im.exec(head)?.[1]),
+    [FIRST, SECOND],
+  );
+  assert.equal(upstream.connections, 1, 'the upstream is not dialled anew');
   socket.destroy();
 });

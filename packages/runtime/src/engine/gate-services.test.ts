@@ -81,10 +81,10 @@ for (const protocol of TEST_PROTOCOLS) {
         [[SENTINEL], [`Bearer ${FOREIGN}`], '/?token=x'],
       );
       assert.deepEqual(
-        gate.events.filter(({ kind }) => kind === 'request').map(({ secrets, rule }) => [secrets, rule]),
+        gate.events.filter(({ kind }) => kind === 'request').map(({ secrets, stray, rule }) => [secrets, stray, rule]),
         [
-          [['vendor'], 'service vendor'],
-          [[], `--allow ${OTHER}`],
+          [['vendor'], [], 'service vendor'],
+          [[], ['vendor'], `--allow ${OTHER}`],
         ],
       );
       assert.ok(!JSON.stringify(gate.events).includes(REAL));

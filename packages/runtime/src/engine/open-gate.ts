@@ -14,7 +14,7 @@ import { UpstreamPool } from '../gate/upstream-pool.ts';
 import type { ValueProvider } from '../gate/value-provider.ts';
 import { createViolationCheck } from '../gate/violation.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
-import type { BoundService } from '../secrets/bound-service.ts';
+import { sentinelsOf, type BoundService } from '../secrets/bound-service.ts';
 import { KnownValues } from '../secrets/known-values.ts';
 import { Redactor, type RedactionRule } from '../secrets/redact.ts';
 import { redactionRules } from '../secrets/redact-rules.ts';
@@ -112,7 +112,7 @@ function createRulesContext(
   return {
     policy,
     secrets,
-    substituter: new Substituter(secrets.secrets),
+    substituter: new Substituter(secrets.secrets, sentinelsOf(secrets.services)),
     bodies: new BodySubstituter(secrets.secrets),
     messages: new MessageSubstituter(secrets.secrets),
     redactor: former ?? (protects ? new Redactor(redacted) : null),

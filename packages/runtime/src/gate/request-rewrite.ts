@@ -162,7 +162,11 @@ export function rewriteRequest(
     guards: overwritten?.guards ?? null,
     signing: service === null || signer === null ? null : { service: service.name, signer, hashes },
     released: overwritten === null ? result.released : [...result.released, ...overwritten.released],
-    stray: result.stray,
+    // To its own service a sentinel goes as a rule.
+    stray:
+      overwritten === null
+        ? result.stray
+        : result.stray.filter((name) => !uses.some(({ service }) => service.name === name)),
   };
 }
 

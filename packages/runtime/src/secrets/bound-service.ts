@@ -106,3 +106,12 @@ export function valuesOfService({ name, credential, sentinels }: BoundService): 
       : [{ name, placeholder: sentinelOf(AWS_VARIABLES.sessionToken), value: sessionToken, isSecret: true }]),
   ];
 }
+
+/** What stands for the values of services in the sandbox, each text once. */
+export function sentinelsOf(
+  services: readonly BoundService[],
+): { readonly name: string; readonly placeholder: string }[] {
+  return services.flatMap(({ name, sentinels }) =>
+    [...new Set(sentinels.values())].map((placeholder) => ({ name, placeholder })),
+  );
+}

@@ -5,6 +5,7 @@ import { matchesName } from '../policy/host-pattern.ts';
 import { quote } from '../policy/quoted-text.ts';
 import {
   bindService,
+  sentinelsOf,
   valuesOfService,
   type BoundService,
   type ProtectedValue,
@@ -144,9 +145,7 @@ function mergeInputs(
 function refuseEntangled(secrets: readonly BoundSecret[], services: readonly BoundService[]): void {
   const marks = [
     ...secrets.map(({ env, placeholder }) => ({ owner: env, placeholder })),
-    ...services.flatMap(({ name, sentinels }) =>
-      [...new Set(sentinels.values())].map((placeholder) => ({ owner: `the service ${name}`, placeholder })),
-    ),
+    ...sentinelsOf(services).map(({ name, placeholder }) => ({ owner: `the service ${name}`, placeholder })),
   ];
   const ownerOf = new Map<string, string>();
   for (const { owner, placeholder } of marks) {

@@ -78,14 +78,24 @@ interface Work {
  */
 export class Substituter {
   readonly #secrets: readonly BoundSecret[];
+  /** By the index of what is found: secrets, then marks. */
+  readonly #names: readonly string[];
   readonly #index: PlaceholderIndex;
   /** The placeholders of each list of bound secrets that was seen: the lists are few, and as old as the sandbox. */
   readonly #placeholders = new WeakMap<readonly BoundSecret[], ReadonlySet<string>>();
 
-  /** @param secrets all of the sandbox: placeholders of those not bound to a destination are recognized as stray. */
-  constructor(secrets: readonly BoundSecret[]) {
+  /**
+   * @param secrets all of the sandbox: placeholders of those not bound to a destination are recognized as stray.
+   * @param marks what else is recognized as stray, and never replaced: the sentinels of services.
+   */
+  constructor(
+    secrets: readonly BoundSecret[],
+    marks: readonly { readonly name: string; readonly placeholder: string }[] = [],
+  ) {
     this.#secrets = secrets;
-    this.#index = new PlaceholderIndex(secrets.map(({ placeholder }) => placeholder));
+    const all = [...secrets, ...marks];
+    this.#names = all.map(({ name }) => name);
+    this.#index = new PlaceholderIndex(all.map(({ placeholder }) => placeholder));
   }
 
   /**
@@ -96,7 +106,7 @@ export class Substituter {
   substituteHead(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
     const { fields, target } = head;
     const index = this.#index;
-    if (this.#secrets.length === 0) {
+    if (this.#names.length === 0) {
       return unchanged(head);
     }
     let candidate = index.mayOccurIn(target) || target.includes('%');
@@ -108,8 +118,8 @@ export class Substituter {
 
   /** Names of the secrets whose placeholder stands in any of some texts, in Latin-1. */
   namesIn(texts: readonly string[]): string[] {
-    if (this.#secrets.length === 0) return [];
-    return texts.flatMap((text) => this.#index.find(text).map(({ index }) => this.#secrets[index]!.name));
+    if (this.#names.length === 0) return [];
+    return texts.flatMap((text) => this.#index.find(text).map(({ index }) => this.#names[index]!));
   }
 
   #rewrite(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
@@ -205,7 +215,7 @@ export class Substituter {
       }
     }
     for (const { index } of inAuthority) {
-      work.stray.add(this.#secrets[index]!.name);
+      work.stray.add(this.#names[index]!);
     }
     // The later part first: positions in the earlier one stay right.
     const withQuery = this.#replace(target, inQuery, { kind: 'query' }, work, targetText);
@@ -241,9 +251,9 @@ export class Substituter {
     let result = '';
     let done = 0;
     for (const { start, end, index } of occurrences) {
-      const secret = this.#secrets[index]!;
-      if (!work.bound.has(secret.placeholder) || !allows(secret.locations, place)) {
-        work.stray.add(secret.name);
+      const secret = this.#secrets[index];
+      if (secret === undefined || !work.bound.has(secret.placeholder) || !allows(secret.locations, place)) {
+        work.stray.add(this.#names[index]!);
         continue;
       }
       if (!secret.value.isKnown) {

@@ -17,7 +17,7 @@ export interface EnvSecretOptions {
   readonly methods?: readonly string[] | undefined;
   /** The paths that it is for, a glob such as `/v1/**`. Default: any. */
   readonly path?: string | undefined;
-  /** What happens to a placeholder where it is not for: it stays what it is (`pass`), the request is refused, or its connection ends. */
+  /** Where a placeholder is not for: it stays what it is (`pass`, the default), the request is refused (`block`), or the sandbox ends as well (`terminate`). */
   readonly onViolation?: 'pass' | 'block' | 'terminate' | undefined;
   /** What audit events call the secret. Default: the name of the variable. */
   readonly name?: string | undefined;
@@ -227,7 +227,7 @@ export class SecretBuilder {
     return this;
   }
 
-  /** What happens to a placeholder where it is not for. Default: `pass`, it stays what it is. */
+  /** What happens where a placeholder is not for: `pass` (the default) leaves it, `block` refuses the request, `terminate` ends the sandbox as well. */
   onViolation(action: 'pass' | 'block' | 'terminate'): this {
     this.#onViolation = action;
     return this;

@@ -91,14 +91,16 @@ export class CredentialRound {
   /**
    * The upstream answers 401. Whether that is held back, because the request may be sent once more with a credential that is fetched anew.
    *
+   * @param context by which the request was sent.
    * @param released names of the secrets that the request has.
    * @param isRepeatable whether it can be sent once more safely.
    */
-  holds401(released: readonly string[], isRepeatable: boolean): boolean {
-    const { provider } = this.#client.context;
+  holds401(context: GateContext, released: readonly string[], isRepeatable: boolean): boolean {
+    const { provider, secrets } = this.#client.context;
     if (provider === null || this.#isRepetition || released.length === 0) return false;
     this.#isRepetition = true;
-    const refused = provider.refused(released);
+    // What was refused may have been replaced meanwhile: nothing is to be fetched then, and the value in force has been refused by nobody.
+    const refused = secrets === context.secrets ? provider.refused(released) : Promise.resolve(true);
     if (!isRepeatable) {
       refused.catch(() => undefined);
       return false;

@@ -268,7 +268,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       (this.#body === null
         ? this.#framing.kind === 'none' && REPEATABLE_METHODS.has(this.#head.method)
         : this.#body.canRepeat);
-    return this.#round.holds401(mergeNames(this.#released, this.#body?.released), isRepeatable);
+    return this.#round.holds401(this.#context, mergeNames(this.#released, this.#body?.released), isRepeatable);
   }
 
   #startOver(): void {

@@ -265,7 +265,11 @@ export class Http2Exchange implements UpstreamAnswer {
   #holdsResponse(): boolean {
     if (this.#round === null) return false;
     const isRepeatable = this.#requestBody === null ? this.#repeat !== null : this.#requestBody.canRepeat;
-    const held = this.#round.holds401(mergeNames(this.#released, this.#requestBody?.released), isRepeatable);
+    const held = this.#round.holds401(
+      this.#context,
+      mergeNames(this.#released, this.#requestBody?.released),
+      isRepeatable,
+    );
     if (!held) return false;
     this.#held = [];
     this.#upstream?.pause();

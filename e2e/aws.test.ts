@@ -4,14 +4,16 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { installAwsClients } from './aws/set-up.ts';
 import { BUCKET, REGION, startAwsStandIn } from './aws/stand-in.ts';
 import type { AwsStandIn } from './aws/stand-in.ts';
 import { createScene, eachCaller, findPresentCaller } from './harness/caller.ts';
 import type { Scene } from './harness/caller.ts';
-import { newCanary } from './harness/canary.ts';
+import { assertNoCanary, newCanary } from './harness/canary.ts';
 import type { Canary } from './harness/canary.ts';
+import { createDaemonScene } from './harness/daemon.ts';
 import { assertRunKeptSecret, describeRun, sallyport } from './harness/sallyport.ts';
 import type { SallyportResult } from './harness/sallyport.ts';
 
@@ -307,3 +309,50 @@ eachCaller('requests of any client are signed, or refused in words', async (call
   assert.equal(result.stderr.match(/SIGNATURE_REFUSED/g)?.length, 5);
   for (const canary of [keys.secret, keys.token, { value: KEY_ID }]) assertRunKeptSecret(canary, result, scene);
 });
+
+test(
+  'keys that a command of the host prints are asked for anew under a sandbox that runs',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const [first, second] = [newCanary(), newCanary()];
+    const secondId = 'ASIAREAL000000000002';
+    await using scene = await createDaemonScene(findPresentCaller());
+    await using aws = await startAwsStandIn({
+      [KEY_ID]: { secret: first.value, token: null },
+      [secondId]: { secret: second.value, token: 'second+token==' },
+    });
+    const file = join(scene.root, 'keys.json');
+    const give = (keys: Readonly<Record<string, string>>): void =>
+      writeFileSync(file, JSON.stringify({ Version: 1, ...keys }), { mode: 0o644 });
+    const succeed = async (...args: string[]): Promise<string> => {
+      const result = await scene.cli(args);
+      assert.equal(result.status, 0, describeRun(result));
+      for (const canary of [first, second])
+        assertNoCanary(canary, { outputs: { out: result.stdout, err: result.stderr } });
+      return result.stdout;
+    };
+    const ask = async (): Promise<string> =>
+      await succeed(
+        'exec',
+        'worker',
+        '--',
+        'curl',
+        '-sS',
+        '-m',
+        '20',
+        `https://sts.${REGION}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15`,
+      );
+
+    give({ AccessKeyId: KEY_ID, SecretAccessKey: first.value });
+    await succeed('secret', 'set', '-g', 'aws', '--command', `cat ${file}`, '--refresh', '1s');
+    await succeed('create', '--name', 'worker', '--no-workspace', ...aws.upstream.flags());
+    const sentinel = /<UserId>(AKIA[A-Z2-7]{16})</.exec(await ask())?.[1];
+    give({ AccessKeyId: secondId, SecretAccessKey: second.value, SessionToken: 'second+token==' });
+    await setTimeout(1100);
+    assert.equal(/<UserId>(AKIA[A-Z2-7]{16})</.exec(await ask())?.[1], sentinel);
+    assert.deepEqual(
+      aws.requests.map(({ verdict }) => (verdict.ok ? verdict.id : verdict.reason)),
+      [KEY_ID, secondId],
+    );
+  },
+);

@@ -59,7 +59,7 @@ export async function findAwsKeys(settings: ValueSourceSettings, signal: AbortSi
     // A profile that has both means the role.
     if (shared?.has(setting) === true || configured?.has(setting) === true) {
       throw sourceFailed(
-        `The AWS profile ${JSON.stringify(name)} ${what}, which is not done here. Set the keys by a command that does it: "aws configure export-credentials".`,
+        `The AWS profile ${JSON.stringify(name)} ${what}, which is not done here. Store its keys by a command that does it: sallyport secret set -g aws --command 'aws configure export-credentials --profile PROFILE'.`,
       );
     }
   }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { KeychainAnswer, KeychainRequest } from './keychain-program.ts';
 
 /** How long the keychain may take to be there, the start of the process included, in ms. */
-const CONNECT_LIMIT_MS = 5_000;
+const CONNECT_LIMIT_MS = 10_000;
 /** How long it may take then, in ms: somebody may have to type a password. */
 const ANSWER_LIMIT_MS = 60_000;
 /** After so many requests another process takes over: each leaves a D-Bus connection open, and from 1,024 descriptors on the library never comes back. */

@@ -12,7 +12,7 @@ import { draftSecret, numberedValue, readNumberedValue } from './secret-book-wri
 const WRITER = fileURLToPath(new URL('secret-book-writer.testing.ts', import.meta.url));
 const NODE = [process.execPath, '--conditions=sallyport-source', WRITER] as const;
 /** How often a writer is killed at a random moment. */
-const KILLS = 12;
+const KILLS = 20;
 
 type Writer = ChildProcessByStdio<null, Readable, null>;
 

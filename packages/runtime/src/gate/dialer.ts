@@ -11,6 +11,7 @@ import { explainTlsError } from '../tls/tls-error.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { watchForAlert } from './late-alert.ts';
 import { CONNECT_TIMEOUT_MS, DIAL_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
+import { adviceOf } from './problem.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
 export interface DialTarget {
@@ -135,7 +136,7 @@ export class Dialer {
             outcome: 'failed',
             code: 'ADDRESS_DENIED',
             detail: `${target.host} resolves to ${address}, which is refused (${verdict.rule}).`,
-            remedy: verdict.remedy,
+            remedy: adviceOf(verdict.remedy),
           };
           break;
         default:

@@ -5,7 +5,7 @@ import { canonicalWireHost } from '../policy/host-name.ts';
 import type { HostVerdict } from '../policy/network-policy.ts';
 import { offersModernTls, type ClientHello } from '../tls/client-hello.ts';
 import type { Protocol } from './dialer.ts';
-import type { Problem } from './problem.ts';
+import { adviceOf, type Problem } from './problem.ts';
 
 /** What step 3 decides about a TLS connection. `leafHost` is the name of the certificate that the gate presents. */
 export type InterceptionVerdict =
@@ -123,7 +123,7 @@ export function denyHost(host: string, port: number, verdict: Extract<HostVerdic
     code: 'HOST_DENIED',
     detail: `The network policy of this sandbox does not allow ${host} on port ${port}.`,
     rule: verdict.rule,
-    remedy: verdict.remedy.startsWith('--') ? `Run again with ${verdict.remedy}` : verdict.remedy,
+    remedy: adviceOf(verdict.remedy),
   };
 }
 

@@ -37,6 +37,11 @@ export interface Problem {
   readonly misuse?: { readonly secret: string; readonly terminates: boolean };
 }
 
+/** What a policy says would help, as an advice: it names the option where people have to run something again, else the command. */
+export function adviceOf(remedy: string): string {
+  return remedy.startsWith('--') ? `Run again with ${remedy}` : remedy;
+}
+
 /** Renders the body of a problem. */
 export function encodeProblemBody(problem: Problem): Buffer {
   return Buffer.from(

@@ -268,8 +268,12 @@ function portsOverlap(a: HostPattern, b: HostPattern): boolean {
   return matchesPort(b, a.port);
 }
 
+/** Of more pairs of rules nobody is warned: it would take too long, each time that a sandbox's rules change. */
+const MAX_COMPARED_PAIRS = 250_000;
+
 /** Rules allow what any of them allows, so a narrower one beside a wide one changes nothing. */
 function warnOfIdleLimits(limited: readonly LimitedRule[], opened: readonly NetworkRule[]): string[] {
+  if (limited.length * opened.length > MAX_COMPARED_PAIRS) return [];
   return limited.flatMap(({ pattern, origin }) => {
     const other = opened.find((rule) => portsOverlap(pattern, rule.pattern) && namesOverlap(pattern, rule.pattern));
     return other === undefined

@@ -10,7 +10,7 @@ import type { StoredRule } from './stored-rule.ts';
 export type RuleDraft = Pick<StoredRule, 'sandbox' | 'action' | 'pattern' | 'methods' | 'path'>;
 
 /** The most rules of one book: each sandbox compiles those that are for it. */
-export const MAX_STORED_RULES = 10_000;
+export const MAX_STORED_RULES = 4096;
 
 /** Rules of the network policy in book.db. Each process that has a part in it opens it for itself. */
 export class RuleBook {

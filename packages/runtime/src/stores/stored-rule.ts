@@ -16,12 +16,21 @@ export interface StoredRule {
   readonly createdAt: number;
 }
 
+/** What was read of each rule: every sandbox goes by the same ones, and reading is slow. */
+const READ = new WeakMap<StoredRule, NetworkRule>();
+
 /** Stored rules as a network policy takes them. */
 export function networkRules(rules: readonly StoredRule[]): {
   readonly allow: NetworkRule[];
   readonly deny: NetworkRule[];
 } {
-  const read = (action: StoredRule['action']): NetworkRule[] =>
-    rules.filter((rule) => rule.action === action).map((rule) => parseKeptRule(rule, rule.sandbox, rule.preset));
-  return { allow: read('allow'), deny: read('deny') };
+  const read = (rule: StoredRule): NetworkRule => {
+    const known = READ.get(rule) ?? parseKeptRule(rule, rule.sandbox, rule.preset);
+    READ.set(rule, known);
+    return known;
+  };
+  return {
+    allow: rules.filter(({ action }) => action === 'allow').map(read),
+    deny: rules.filter(({ action }) => action === 'deny').map(read),
+  };
 }

@@ -14,7 +14,7 @@ export function storedRuleHandlers(registry: SandboxRegistry, shelf: RuleShelf) 
     listStoredRules: async ({ query }) => json(showRules(shelf.list(query['sandbox'] as string | undefined))),
     async addStoredRules({ body }) {
       const drafts = draftRules(body as StoredRulesAdd);
-      const notices = checkDrafts(shelf, drafts);
+      const notices = checkDrafts(shelf, drafts, (body as StoredRulesAdd).sandbox ?? null);
       const rules = shelf.add(drafts);
       await registry.applyRules();
       return json(showRules(rules, notices));
@@ -55,26 +55,21 @@ function draftRules({ action, hosts, methods = [], path, sandbox }: StoredRulesA
 }
 
 /**
- * Finds what is wrong with rules beside those that count where they will.
+ * Finds what is wrong with rules, which are for one scope, beside those that count there.
  *
  * @returns what people should know about them
  * @throws SallyportError INVALID_RULE for rules that contradict each other, and whatever is wrong with one of them.
  */
-function checkDrafts(shelf: RuleShelf, drafts: readonly RuleDraft[]): string[] {
-  const notices = new Set<string>();
-  for (const draft of drafts) {
-    const beside =
-      draft.sandbox === null ? shelf.list().filter((rule) => rule.sandbox === null) : shelf.listFor(draft.sandbox);
-    const strictly = (rule: NetworkRule): NetworkRule => ({ ...rule, isStored: false });
-    const own = strictly(parseKeptRule(draft, draft.sandbox));
-    const others = networkRules(beside);
-    const { warnings } = createNetworkPolicy({
-      allow: [...others.allow.map(strictly), ...(draft.action === 'allow' ? [own] : [])],
-      deny: [...others.deny.map(strictly), ...(draft.action === 'deny' ? [own] : [])],
-    });
-    for (const warning of warnings) if (warning.startsWith(own.origin)) notices.add(warning);
-  }
-  return [...notices];
+function checkDrafts(shelf: RuleShelf, drafts: readonly RuleDraft[], scope: string | null): string[] {
+  const beside = scope === null ? shelf.list().filter(({ sandbox }) => sandbox === null) : shelf.listFor(scope);
+  const others = networkRules(beside);
+  const strictly = (rule: NetworkRule): NetworkRule => ({ ...rule, isStored: false });
+  const added = drafts.map((draft) => ({ ...strictly(parseKeptRule(draft, scope)), action: draft.action }));
+  const { warnings } = createNetworkPolicy({
+    allow: [...others.allow.map(strictly), ...added.filter(({ action }) => action === 'allow')],
+    deny: [...others.deny.map(strictly), ...added.filter(({ action }) => action === 'deny')],
+  });
+  return warnings.filter((warning) => added.some(({ origin }) => warning.startsWith(origin)));
 }
 
 function notStored(sandbox: string | null, pattern: string): SallyportError {

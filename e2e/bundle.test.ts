@@ -76,7 +76,7 @@ test('./sallyport starts a daemon when it is called by a relative path', () => {
   const home = join(checkout, 'home');
   mkdirSync(home, { recursive: true });
   const run = (...args: string[]) =>
-    spawnSync('./sallyport', args, {
+    spawnSync('sh', ['sallyport', ...args], {
       encoding: 'utf8',
       cwd: checkout,
       env: { PATH: process.env['PATH'] ?? '', HOME: home, SALLYPORT_WARM: '0' },

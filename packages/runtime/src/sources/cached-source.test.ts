@@ -85,7 +85,7 @@ test('CachedSource never gives a value out whose life is over, and wipes it', as
   clock.nowMs = 4999;
   assert.equal(textOf(cached.peek()), 'value-1');
   clock.nowMs = 5000;
-  assert.equal(cached.isFresh(), false);
+  assert.equal(cached.peek(), null);
   assert.ok(isWiped(source.handed[0]));
   assert.equal(textOf(mine), 'value-1', 'what was given out is its holder’s');
   const failing = assert.rejects(cached.get(), { code: 'SOURCE_FAILED' });

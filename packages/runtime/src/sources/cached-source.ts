@@ -62,16 +62,6 @@ export class CachedSource {
     this.#now = now ?? ((): number => performance.now());
   }
 
-  /** What the source is, for people. */
-  get description(): string {
-    return this.#source.description;
-  }
-
-  /** Whether {@link peek} has a value; costs nothing. */
-  isFresh(): boolean {
-    return this.#fresh() !== null;
-  }
-
   /** A copy of the value while its life lasts, else null. */
   peek(): Uint8Array | null {
     const held = this.#fresh();

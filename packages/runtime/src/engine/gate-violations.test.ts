@@ -194,6 +194,21 @@ for (const protocol of TEST_PROTOCOLS) {
       }
       assert.deepEqual(guarded.ended, ['GUARDED']);
     });
+
+    test('a placeholder on its way to a host that is denied is recorded, and can end the sandbox', async () => {
+      for (const [onViolation, code] of [
+        ['block', 'HOST_DENIED'],
+        ['terminate', 'PLACEHOLDER_REFUSED'],
+      ] as const) {
+        await using guarded = await openGuarded({ onViolation });
+        const answer = await ask(protocol, guarded.gate, { host: 'denied.example.com', path: `/${PLACEHOLDER}` });
+        assert.equal(answer.status, 403);
+        await new Promise((resolve) => setImmediate(resolve));
+        const { code: recorded, stray } = guarded.gate.events.at(-1) ?? {};
+        assert.deepEqual([recorded, stray], [code, ['GUARDED']]);
+        assert.equal(guarded.ended.length, onViolation === 'terminate' ? 1 : 0);
+      }
+    });
   });
 }
 

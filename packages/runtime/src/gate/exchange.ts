@@ -17,7 +17,7 @@ import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
-import { rewriteRequest, rewriteTrailers, type ForwardVerdict } from './request-rewrite.ts';
+import { judgeRefused, rewriteRequest, rewriteTrailers, type ForwardVerdict } from './request-rewrite.ts';
 import { ResponseRelay, type ResponseListener } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
@@ -91,7 +91,9 @@ export class Exchange implements UpstreamListener, ResponseListener {
   start(): void {
     const { purpose } = this.#client;
     if (purpose.kind === 'refuse') {
-      this.#answer(purpose.problem, 'deny');
+      const { problem, stray } = judgeRefused(this.#context, purpose.origin, this.#head, purpose.problem);
+      this.#stray = stray;
+      this.#answer(problem, 'deny');
       return;
     }
     if (this.#context.provider === null || !this.#credentials().awaitValues()) this.#begin();

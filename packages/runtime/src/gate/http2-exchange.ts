@@ -21,7 +21,13 @@ import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
-import { rewriteRequest, rewriteTrailers, type ForwardVerdict, type RequestVerdict } from './request-rewrite.ts';
+import {
+  judgeRefused,
+  rewriteRequest,
+  rewriteTrailers,
+  type ForwardVerdict,
+  type RequestVerdict,
+} from './request-rewrite.ts';
 import { ResponseBody } from './response-body.ts';
 import { markChanged, planResponseBody, redactHead, redactTrailers, rewriteResponseHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
@@ -114,7 +120,9 @@ export class Http2Exchange implements UpstreamAnswer {
   start(): void {
     const { purpose } = this.#client;
     if (purpose.kind === 'refuse') {
-      this.#answer(purpose.problem, 'deny');
+      const { problem, stray } = judgeRefused(this.#context, purpose.origin, this.#original, purpose.problem);
+      this.#stray = stray;
+      this.#answer(problem, 'deny');
       return;
     }
     if (!this.#clientEnded) this.#stream.pause();

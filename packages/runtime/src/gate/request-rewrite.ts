@@ -188,6 +188,22 @@ export function rewriteTrailers(
   return violations?.(substituter.namesIn(trailers), authority) ?? null;
 }
 
+/**
+ * What is answered to a request that is refused whatever it asks for, and the secrets whose placeholder it holds: one that ends the sandbox
+ * does so on its way to a host that is denied, too.
+ */
+export function judgeRefused(
+  { violations, substituter }: RequestContext,
+  origin: Authority,
+  head: RequestHead,
+  refusal: Problem,
+): { readonly problem: Problem; readonly stray: string[] } {
+  const result = substituter.substituteHead(head, []);
+  const stray = result.verdict === 'ok' ? result.stray : [];
+  const violation = violations?.(stray, origin) ?? null;
+  return { problem: violation?.misuse?.terminates === true ? violation : refusal, stray };
+}
+
 function refuseUnusable(
   result: Pick<Extract<SubstitutionResult, { verdict: 'failed' }>, 'code' | 'name' | 'location' | 'reason'>,
 ): RequestVerdict {

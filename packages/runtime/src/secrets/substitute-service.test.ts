@@ -201,3 +201,33 @@ test('overwriteForServices() never lets a foreign key out in a field that it ove
     }),
   );
 });
+
+test('overwriteForServices() leaves no foreign key in a query as another parser reads it', () => {
+  const escaped = (name: string) =>
+    fc
+      .tuple(
+        ...[...name].map((letter) =>
+          fc.constantFrom(letter, letter.toUpperCase(), `%${letter.charCodeAt(0).toString(16)}`),
+        ),
+      )
+      .map((letters) => letters.join(''));
+  const names = fc.oneof(
+    ...['key', 'access_token', 'other', ' key', 'key[]', 'key[a]'].map((name) => escaped(name.replaceAll(' ', '+'))),
+  );
+  const pieces = fc.oneof(
+    fc
+      .tuple(names, fc.constantFrom(FOREIGN, OWN.placeholder, `${FOREIGN}${OWN.placeholder}`, ''))
+      .map((pair) => pair.join('=')),
+    fc.constantFrom('', '=', '&', ';', '%', '%4', 'key', '=x'),
+  );
+  fc.assert(
+    fc.property(fc.array(pieces, { maxLength: 6 }), fc.constantFrom('&', ';', '&&'), (all, separator) => {
+      const [target = ''] = send([], { target: `/p?${all.join(separator)}` }).split('\n');
+      for (const [name, value] of new URLSearchParams(target.slice(2).replaceAll(';', '&'))) {
+        const plain = name.trim().toLowerCase().replace(/\[.*$/, '');
+        if (plain === 'key' || plain === 'access_token') assert.ok(!value.includes(FOREIGN), target);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});

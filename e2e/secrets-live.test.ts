@@ -1,5 +1,6 @@
 // Stored secrets change while sandboxes run: whatever begins after a change was acknowledged has it, and nothing fails meanwhile.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { StoredSecretChange, StoredSecretResult } from '@sallyport/sdk';
 import { eachCaller, findPresentCaller } from './harness/caller.ts';
@@ -172,7 +173,6 @@ eachCaller('the key of a service changes, comes and goes in the same way, in run
   await until(third.value);
   assert.deepEqual([...new Set(await nextRequests(upstream, 5))], [`Bearer ${third.value}`]);
   await scene.exec('worker', ['true']);
-  const { writeFileSync } = await import('node:fs');
   writeFileSync(`${scene.workspace}/stop`, '');
   const ran = await running;
   assert.equal(ran.status, 0, describeRun(ran));
@@ -180,6 +180,31 @@ eachCaller('the key of a service changes, comes and goes in the same way, in run
   for (const canary of [first, second, third]) {
     assertNoCanary(canary, { outputs: { stdout: ran.stdout, stderr: ran.stderr }, files: [scene.root] });
   }
+});
+
+test('a run takes the first secret in that is ever stored, and leaves out what does not go with its tunnels', async () => {
+  const [key, other] = [newCanary(), newCanary()];
+  await using scene = await createDaemonScene(findPresentCaller());
+  await using upstream = await startUpstream({ names: [HOST, SERVICE_HOST] });
+  const script = `while [ ! -e stop ]; do curl -sS -m 20 -o /dev/null https://${SERVICE_HOST}/first; sleep 0.2; done`;
+  const running = scene.cli(['run', '--tunnel', HOST, ...upstream.flags(HOST, SERVICE_HOST), '--', 'sh', '-c', script]);
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  assert.deepEqual(upstream.requests, [], 'the host is denied');
+  await put(scene, 'openai', null, { kind: 'service', value: key.value });
+  assert.deepEqual(await nextRequests(upstream, 1), [`Bearer ${key.value}`]);
+  await put(scene, 'API_KEY', null, custom(other.value));
+  assert.deepEqual([...new Set(await nextRequests(upstream, 2))], [`Bearer ${key.value}`]);
+  writeFileSync(`${scene.workspace}/stop`, '');
+  const ran = await running;
+  assert.equal(ran.status, 0, describeRun(ran));
+
+  const tunnelled = ['run', '--no-workspace', '--tunnel', HOST, ...upstream.flags(HOST)];
+  const stored = await scene.cli([...tunnelled, '--', 'sh', '-c', 'echo "[$API_KEY]"']);
+  assert.equal(stored.stdout, '[]\n', describeRun(stored));
+  assert.match(stored.stderr, /the stored secret API_KEY is left out: --tunnel/);
+  const asked = await scene.cli([...tunnelled, '--secret', 'API_KEY', '--', 'true']);
+  assert.deepEqual([asked.status, asked.stdout], [2, ''], describeRun(asked));
+  assert.match(asked.stderr, /--tunnel .*\[USAGE\]/);
 });
 
 test('changes outlive the daemon, and so do the values of a sandbox that does not run', async () => {

@@ -398,14 +398,7 @@ export function rulesOf(
     secrets,
     own: values,
     provider,
-    network: {
-      allow: definition.network.allow,
-      deny: definition.network.deny,
-      tunnel: definition.network.tunnel,
-      pins: definition.network.resolve.map((text) => parseResolve(text)),
-      upstreamCaFiles: definition.network.upstreamCa,
-      clientCertificates: definition.network.clientCertificates ?? [],
-    },
+    network: networkOf(definition),
     closed:
       lost.length === 0
         ? null
@@ -415,6 +408,18 @@ export function rulesOf(
             detail: `The gate of this sandbox is closed, because the values of its secrets were lost: ${lost.join(', ')}.`,
             remedy: 'Set these secrets again, from outside of the sandbox.',
           },
+  };
+}
+
+/** What it may reach beside the hosts of its secrets. */
+export function networkOf({ network }: SandboxDefinition): SandboxRules['network'] {
+  return {
+    allow: network.allow,
+    deny: network.deny,
+    tunnel: network.tunnel,
+    pins: network.resolve.map((text) => parseResolve(text)),
+    upstreamCaFiles: network.upstreamCa,
+    clientCertificates: network.clientCertificates ?? [],
   };
 }
 

@@ -16,8 +16,10 @@ import { LastingSandbox, prepareSandbox, type PreparedSandbox, type SandboxRules
 import { LiveSecrets } from '../engine/live-secrets.ts';
 import { isSameBinding, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
 import type { SecretSources } from '../engine/secret-sources.ts';
+import { compilePolicy } from '../engine/sandbox-parts.ts';
 import { isHolderAlive } from '../airlock/lasting-holder.ts';
 import { listeningPorts } from '../policy/network-policy.ts';
+import type { SecretSet } from '../secrets/secret-set.ts';
 import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { formatSecretHost } from '../secrets/secret-spec.ts';
 import { formatScope, type StoredSecret } from '../secrets/stored-secret.ts';
@@ -26,6 +28,7 @@ import {
   changeSecret,
   environmentOf,
   lostSecrets,
+  networkOf,
   ownSecretsOf,
   removeSecret,
   rulesOf,
@@ -683,7 +686,10 @@ export class ManagedSandbox {
     fetched?: ReadonlyMap<string, string>,
   ): Promise<SandboxSecrets> {
     const { placeholderKey } = this.#around.shelf;
-    const input = { sandbox: this.name, ...ownSecretsOf(definition, values), placeholderKey };
+    const network = networkOf(definition);
+    const stored = this.#around.rules.listFor(this.name);
+    const check = (set: SecretSet): void => void compilePolicy({ secrets: set, network, stored });
+    const input = { sandbox: this.name, ...ownSecretsOf(definition, values), placeholderKey, check };
     return await this.#liveSecrets.compose(input, fetched);
   }
 

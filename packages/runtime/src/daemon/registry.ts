@@ -5,12 +5,13 @@ import { SallyportError, type SandboxCreate } from '@sallyport/sdk';
 import { endForsakenHolder } from '../airlock/lasting-holder.ts';
 import { checkAuditFile } from '../engine/audit-file.ts';
 import { LastingSandbox, prepareSandbox } from '../engine/lasting-sandbox.ts';
+import { compilePolicy } from '../engine/sandbox-parts.ts';
 import { composeSecrets } from '../engine/sandbox-secrets.ts';
 import { checkMountSources } from '../sandbox/mount-sources.ts';
 import { DEFAULT_PIDS } from '../sandbox/limits.ts';
 import { chooseRuntime } from '../sandbox/runtime-choice.ts';
 import { installationDirectory } from '../engine/installation.ts';
-import { defineSandbox, fitsAny, ownSecretsOf, rulesOf, specOf } from './definition.ts';
+import { defineSandbox, fitsAny, networkOf, ownSecretsOf, rulesOf, specOf } from './definition.ts';
 import type { StoredSecret } from '../secrets/stored-secret.ts';
 import { ManagedSandbox, newId, notFound, type SandboxSurroundings } from './managed-sandbox.ts';
 import type { SandboxRow } from './store/sandbox-table.ts';
@@ -61,17 +62,20 @@ export class SandboxRegistry {
     const { definition, values } = defineSandbox(asked, auditFile, nowMs);
     // Whatever can be told at once is told before anything is made.
     const { stored, placeholderKey } = this.#around.shelf;
+    const network = networkOf(definition);
+    const rules = this.#around.rules.listFor(name);
     const secrets = await composeSecrets({
       sandbox: name,
       ...ownSecretsOf(definition, values),
       stored,
       placeholderKey,
+      check: (set) => void compilePolicy({ secrets: set, network, stored: rules }),
     });
     const [refusal] = secrets.refusals;
     if (refusal !== undefined) throw refusal;
     LastingSandbox.checkRules({
       ...rulesOf(definition, values, secrets.set),
-      stored: this.#around.rules.listFor(name),
+      stored: rules,
     });
     // Somebody else may have been as quick.
     if (this.#byName.has(name)) throw exists(name);

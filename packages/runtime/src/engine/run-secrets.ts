@@ -11,6 +11,7 @@ import { serviceUnknown } from './effective-secrets.ts';
 import { LiveSecrets } from './live-secrets.ts';
 import type { RunPlan } from './plan.ts';
 import { isSameSecrets, type SandboxSecrets, type SandboxSecretsInput } from './sandbox-secrets.ts';
+import { compilePolicy } from './sandbox-parts.ts';
 import { SecretSources } from './secret-sources.ts';
 
 /** Puts secrets into force in a sandbox that runs. */
@@ -41,6 +42,7 @@ export class RunSecrets {
       given,
       named: [...plan.named, ...named],
       plain: plan.environment,
+      check: (set) => void compilePolicy({ ...plan, secrets: set }),
     };
     this.#sources = new SecretSources(environment);
     this.#live = new LiveSecrets({

@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, watch as watchFiles } from 'node:fs';
 import { join } from 'node:path';
+import { SallyportError } from '@sallyport/sdk';
 import type { Airlock } from '../airlock/airlock.ts';
 import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { requireTools } from '../airlock/required-tools.ts';
@@ -20,7 +21,7 @@ import { installationDirectory } from './installation.ts';
 import type { HeadStart } from './head-start.ts';
 import type { OpenGate } from './open-gate.ts';
 import type { RunPlan } from './plan.ts';
-import type { RunSecrets } from './run-secrets.ts';
+import type { Enforce, RunSecrets } from './run-secrets.ts';
 import { BOOK_FILE, RunRules } from './run-rules.ts';
 import { compilePolicy, makeTrustFiles, type PolicySources } from './sandbox-parts.ts';
 import { WaitingRoom } from './waiting-room.ts';
@@ -69,6 +70,34 @@ function hasFurtherSecrets({ named, services, stateDirectory }: RunPlan): boolea
 async function openFurtherSecrets(plan: RunPlan): Promise<RunSecrets> {
   const { RunSecrets: Secrets } = await import('./run-secrets.ts');
   return await Secrets.open(plan, process.env);
+}
+
+/** Takes stored secrets in when the first one is ever stored. */
+function followLater(plan: RunPlan, take: Enforce, onProblem: (problem: string) => void): { close(): Promise<void> } {
+  let opening: Promise<RunSecrets> | null = null;
+  const begin = async (secrets: Promise<RunSecrets>): Promise<void> => {
+    const opened = await secrets;
+    await take(opened.secrets, opened.provider);
+    await opened.follow(take, onProblem);
+  };
+  const watch = watchFiles(plan.stateDirectory, { persistent: false }, () => {
+    if (opening !== null || !hasFurtherSecrets(plan)) return;
+    watch.close();
+    opening = openFurtherSecrets(plan);
+    begin(opening).catch((error: unknown) =>
+      onProblem(error instanceof SallyportError ? error.message : 'it could not be taken in, which is a defect.'),
+    );
+  });
+  watch.on('error', () => watch.close());
+  return {
+    async close() {
+      watch.close();
+      await opening?.then(
+        async (secrets) => await secrets.close(),
+        () => undefined,
+      );
+    },
+  };
 }
 
 async function runWith(
@@ -132,6 +161,7 @@ async function runByRules(
   let launch: SandboxLaunch | undefined;
   let gate: OpenGate | undefined;
   let waitingRoom: WaitingRoom | undefined;
+  let late: { close(): Promise<void> } | undefined;
   let isOver = false;
   const misused: string[] = [];
   let audit: Promise<AuditLog> | undefined;
@@ -180,7 +210,9 @@ async function runByRules(
       const onProblem = (problem: string): void =>
         reporter.notice(`what is stored has changed, but not for this sandbox: ${problem}`);
       await rules.follow(async () => await enforce({}), onProblem);
-      await further?.follow(async ({ set: secrets }, provider) => await enforce({ secrets, provider }), onProblem);
+      const take: Enforce = async ({ set: secrets }, provider) => await enforce({ secrets, provider });
+      if (further === null) late = followLater(plan, take, onProblem);
+      else await further.follow(take, onProblem);
       room.open();
       if (opensTls(plan)) parts[0].prepare();
       denyCoreDumps();
@@ -210,6 +242,7 @@ async function runByRules(
     waitingRoom?.close();
     // No credential leaves from here on; then everything inside ends.
     gate?.close();
+    await late?.close();
     await launch?.close();
     await audit?.then(
       (log) => log.close(),

@@ -38,6 +38,8 @@ export interface SandboxSecretsInput {
   readonly placeholderKey: Uint8Array;
   /** What variables have held so far: a sandbox that runs keeps them. */
   readonly placeholders: ReadonlyMap<string, string>;
+  /** Whether secrets go with the rest of the sandbox: throws a SallyportError where they do not, a tunnel to one of their hosts say. */
+  readonly check?: (set: SecretSet) => void;
 }
 
 /** A secret whose value is fetched when a request to one of its hosts needs it. */
@@ -68,7 +70,8 @@ const MAX_LEFT_OUT = 16;
 /**
  * Puts the secrets of a sandbox together, with all values that are stored.
  *
- * A stored secret that cannot be told apart from what goes before it is left out with a notice; for the sandbox's own that is an error.
+ * A stored secret that cannot be told apart from what goes before it, or does not go with the rest of the sandbox, is left out with a notice;
+ * for the sandbox's own that is an error.
  *
  * @param fetched values that were fetched, by {@link fetchedKey}.
  * @throws SallyportError SECRET_CONFLICT
@@ -109,8 +112,18 @@ export async function composeSecrets(
     placeholders: new Map([...input.placeholders, ...kept.flatMap((part) => [...part.variables])]),
     effective: secrets.filter((_, index) => kept.includes(parts[index] ?? NOTHING)),
     dynamic: kept.flatMap((part) => part.dynamic),
-    notices: [...notices, ...parts.flatMap((part) => part.notices), ...left.values()],
-    refusals: [...refusals, ...parts.flatMap((part) => part.refusals)],
+    notices: [
+      ...notices,
+      ...parts.flatMap((part) => part.notices),
+      ...[...left].flatMap(([{ label, isAsked }, { message }]) =>
+        isAsked ? [] : [`the stored ${label} is left out: ${message}`],
+      ),
+    ],
+    refusals: [
+      ...refusals,
+      ...parts.flatMap((part) => part.refusals),
+      ...[...left].flatMap(([{ isAsked }, error]) => (isAsked ? [error] : [])),
+    ],
   };
 }
 
@@ -202,6 +215,8 @@ function isSameCredential(one: ServiceCredential | null, other: ServiceCredentia
 /** What one stored secret, or one service, adds. */
 interface Part {
   readonly label: string;
+  /** Whether it was asked for, and is not merely stored. */
+  readonly isAsked: boolean;
   readonly inputs: readonly SecretInput[];
   readonly services: readonly ServiceInput[];
   readonly variables: ReadonlyMap<string, string>;
@@ -250,6 +265,7 @@ function decode(bytes: Uint8Array): string {
 
 const NOTHING: Part = {
   label: '',
+  isAsked: false,
   inputs: [],
   services: [],
   variables: new Map(),
@@ -272,9 +288,11 @@ function partOf(
   const read = secret === null ? undefined : texts.get(secret);
   const problem = read !== undefined && 'problem' in read ? read.problem : null;
   const isDynamic = secret !== null && (secret.source.kind !== 'value' || problem !== null);
+  const isAsked = secret === null || input.named.some(({ name }) => name === secret.name);
   const part = {
     ...NOTHING,
     label,
+    isAsked,
     // It is tried again when a request needs it.
     notices: problem === null ? [] : [`the ${label} cannot be used: ${problem.message}`],
   };
@@ -386,33 +404,34 @@ function randomBytesFor({ sandbox, placeholderKey }: SandboxSecretsInput, variab
 
 /** Builds the set; parts that cannot be told from what goes before them are left out, each with the reason. */
 function buildSet(
-  { own, plain }: SandboxSecretsInput,
+  { own, plain, check }: SandboxSecretsInput,
   parts: readonly Part[],
-): { readonly set: SecretSet; readonly left: ReadonlyMap<Part, string> } {
-  const left = new Map<Part, string>();
+): { readonly set: SecretSet; readonly left: ReadonlyMap<Part, SallyportError> } {
+  const left = new Map<Part, SallyportError>();
   const placeholderByEnv = new Map(own.map(({ env, placeholder }) => [env, placeholder]));
   for (const { variables } of parts) for (const [env, placeholder] of variables) placeholderByEnv.set(env, placeholder);
   const build = (count: number): SecretSet => {
     const used = parts.slice(0, count).filter((part) => !left.has(part));
-    return createSecretSet({
+    const set = createSecretSet({
       inputs: [...own, ...used.flatMap(({ inputs }) => inputs)],
       services: used.flatMap(({ services }) => services),
       locations: [],
       plainNames: [...plain.keys()],
       placeholderFor: (env) => placeholderByEnv.get(env) ?? '',
     });
+    check?.(set);
+    return set;
   };
   for (;;) {
     try {
       return { set: build(parts.length), left };
     } catch (error) {
-      if (!(error instanceof SallyportError) || error.code !== 'SECRET_CONFLICT' || left.size >= MAX_LEFT_OUT)
-        throw error;
+      if (!(error instanceof SallyportError) || left.size >= MAX_LEFT_OUT) throw error;
       const culprit = findCulprit(build, parts.length);
       const part = parts[culprit];
       // The sandbox's own ones are in conflict.
       if (part === undefined) throw error;
-      left.set(part, `the stored ${part.label} is left out: ${error.message}`);
+      left.set(part, error);
     }
   }
 }

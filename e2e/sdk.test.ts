@@ -175,7 +175,7 @@ test('the builder has the shape that the other products made known', async () =>
   assert.deepEqual(sb.info.labels, { of: 'a test' });
   await assert.rejects(
     Sandbox.run({ secrets: [Secret.named('HF_TOKEN', { envVar: 'HUGGINGFACE_TOKEN' })] }, stage.call),
-    failure('NOT_SUPPORTED_YET', /"HF_TOKEN".*stored secrets/),
+    failure('SECRET_NOT_FOUND', /No secret "HF_TOKEN" is stored/),
   );
   assert.throws(
     () => Secret.env('MISSING', { value: env['NOT_SET']!, allowHosts: ['x.example'] }),

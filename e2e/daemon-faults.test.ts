@@ -567,6 +567,29 @@ test('a client that vanishes in the middle of its own request leaves nothing hal
       async () => (await scene.exec('worker', ['sh', '-c', 'ls -A /tmp; cat /tmp/file'])).stdout === 'file\nbefore\n',
     ),
   );
+  // Of unknown length, with a beginning that was taken already.
+  const chunked = httpRequest({
+    socketPath: scene.socket,
+    method: 'PUT',
+    path: '/v1/sandboxes/worker/files/content?path=/tmp/file',
+    headers: { 'transfer-encoding': 'chunked' },
+  });
+  chunked.on('error', () => undefined);
+  chunked.write('half of it');
+  const half = async (): Promise<string> =>
+    (await scene.exec('worker', ['sh', '-c', 'ls -A /tmp; cat /tmp/file'])).stdout;
+  assert.ok(await until(async () => (await half()).includes('.sallyport-')));
+  chunked.destroy();
+  assert.ok(await until(async () => (await half()) === 'file\nbefore\n'), await half());
+
+  // What nobody will ever write to cannot be read; what is exchanged for it meanwhile is nobody's wait.
+  await scene.exec('worker', ['mkfifo', '/tmp/pipe']);
+  const content = '/v1/sandboxes/worker/files/content?path=/tmp/pipe';
+  await assert.rejects(scene.client.bytes({ method: 'GET', path: content }), {
+    code: 'FILE_FAILED',
+    message: /is a pipe/,
+  });
+  await scene.exec('worker', ['rm', '/tmp/pipe']);
   const cat = await begin(scene, ['sh', '-c', 'head -n 1; head -n 1'], { stdin: true });
   await send('POST', `${EXECS}/${cat.id}/stdin`, 'one\n');
   assert.equal((await execInfo(scene, cat.id)).state, 'running', 'its input is still open');

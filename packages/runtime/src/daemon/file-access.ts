@@ -9,7 +9,7 @@ import type { LastingSandbox } from '../engine/lasting-sandbox.ts';
 import { startDirectExec } from '../sandbox/direct-exec.ts';
 
 /** Exit statuses of the programs below, beyond what tools use. */
-const STATUS = { missing: 84, directory: 85, notDirectory: 86, incomplete: 87 } as const;
+const STATUS = { missing: 84, directory: 85, notDirectory: 86, incomplete: 87, pipe: 88 } as const;
 
 const MAX_REPORT_CHARACTERS = 4096;
 /** The most that a listing may have, in bytes. */
@@ -19,6 +19,7 @@ const MAX_LISTING_BYTES = 64 * 1024 * 1024;
 const READ_PROGRAM = `
 [ -e "$1" ] || exit ${STATUS.missing}
 [ ! -d "$1" ] || exit ${STATUS.directory}
+[ ! -p "$1" ] && [ ! -S "$1" ] || exit ${STATUS.pipe}
 exec cat -- "$1"
 `;
 
@@ -94,15 +95,18 @@ export class FileAccess {
     this.#live = live;
   }
 
-  /** The content of a file, once it is known that there is one. */
-  async read(path: string): Promise<Readable> {
-    return await this.#produce(READ_PROGRAM, path);
+  /** The content of a file, once it is known that there is one. @param signal aborted when nobody waits for it any more. */
+  async read(path: string, signal: AbortSignal): Promise<Readable> {
+    return await this.#produce(READ_PROGRAM, path, signal);
   }
 
   /** Writes a file as a whole. @param length of the content in bytes, where it is known. */
   async write(path: string, content: Readable, length: number | null, mode: string | undefined): Promise<void> {
     const expected = length === null ? '' : String(length);
-    const { stdout } = await this.#run(WRITE_PROGRAM, path, [mode ?? '', expected], content);
+    const clear = async (written: Buffer): Promise<void> => {
+      if (length === null) await this.remove(written.toString('utf8'), false);
+    };
+    const { stdout } = await this.#run(WRITE_PROGRAM, path, [mode ?? '', expected], content, clear);
     if (length !== null) return;
     // All of it came, or the pipeline would have failed.
     await this.#run(RENAME_PROGRAM, stdout.toString('utf8'), [path]);
@@ -132,8 +136,9 @@ export class FileAccess {
     await this.#run(RENAME_PROGRAM, from, [to]);
   }
 
-  async pack(path: string): Promise<Readable> {
-    return await this.#produce(PACK_PROGRAM, path);
+  /** A directory or a file as an archive. @param signal aborted when nobody waits for it any more. */
+  async pack(path: string, signal: AbortSignal): Promise<Readable> {
+    return await this.#produce(PACK_PROGRAM, path, signal);
   }
 
   async unpack(path: string, archive: Readable): Promise<void> {
@@ -153,9 +158,14 @@ export class FileAccess {
   }
 
   /** Starts a program whose output is wanted, and waits until there is some, or its end. */
-  async #produce(program: string, path: string): Promise<Readable> {
+  async #produce(program: string, path: string, signal: AbortSignal): Promise<Readable> {
     const child = this.#start(program, [path]);
     child.stdin.end();
+    // What waits for something inside that never comes would wait for ever.
+    const leave = (): void => endGroup(child);
+    signal.addEventListener('abort', leave, { once: true });
+    child.once('close', () => signal.removeEventListener('abort', leave));
+    if (signal.aborted) leave();
     const said = collect(child);
     const ended = once(child, 'close').then(([status]) => status as number | null);
     const readable = new Promise<null>((resolve) => child.stdout.once('readable', () => resolve(null)));
@@ -178,6 +188,7 @@ export class FileAccess {
     path: string,
     parameters: readonly string[],
     input?: Readable,
+    onCut: (stdout: Buffer) => Promise<void> = async () => undefined,
   ): Promise<{ stdout: Buffer }> {
     const child = this.#start(program, [path, ...parameters]);
     const said = collect(child);
@@ -198,6 +209,7 @@ export class FileAccess {
           child.stdin.destroy();
           await ended;
           if (child.exitCode === 0 || child.exitCode === STATUS.incomplete) {
+            if (child.exitCode === 0) await onCut(Buffer.concat(chunks)).catch(() => undefined);
             throw new SallyportError('FILE_FAILED', 'The content did not come whole; nothing was written.', { cause });
           }
         }
@@ -208,6 +220,16 @@ export class FileAccess {
     if (bytes > MAX_LISTING_BYTES)
       throw new SallyportError('FILE_FAILED', `${JSON.stringify(path)} has too many entries to be listed.`);
     return { stdout: Buffer.concat(chunks) };
+  }
+}
+
+/** Ends a program's side here; inside it ends with its output. */
+function endGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended.
   }
 }
 
@@ -232,6 +254,8 @@ function explain(status: number | null, path: string, said: string): SallyportEr
       return new SallyportError('FILE_FAILED', `${quoted} is a directory, or one is in its place.`);
     case STATUS.notDirectory:
       return new SallyportError('FILE_FAILED', `${quoted} is no directory.`);
+    case STATUS.pipe:
+      return new SallyportError('FILE_FAILED', `${quoted} is a pipe or a socket: it has no content of its own.`);
     case STATUS.incomplete:
       return new SallyportError('FILE_FAILED', `The content of ${quoted} did not come whole; nothing was written.`);
     default:

@@ -9,7 +9,10 @@ export function fileHandlers(registry: SandboxRegistry) {
     await registry.find(params['sandbox'] ?? '').within(async (live) => await work(new FileAccess(live)));
   return {
     async readFile(request) {
-      return { kind: 'bytes', content: await within(request, async (files) => await files.read(pathOf(request))) };
+      return {
+        kind: 'bytes',
+        content: await within(request, async (files) => await files.read(pathOf(request), request.signal)),
+      };
     },
     async writeFile(request) {
       const { content, query } = request;
@@ -39,7 +42,10 @@ export function fileHandlers(registry: SandboxRegistry) {
       return nothing;
     },
     async readArchive(request) {
-      return { kind: 'bytes', content: await within(request, async (files) => await files.pack(pathOf(request))) };
+      return {
+        kind: 'bytes',
+        content: await within(request, async (files) => await files.pack(pathOf(request), request.signal)),
+      };
     },
     async writeArchive(request) {
       await within(request, async (files) => await files.unpack(pathOf(request), request.content));

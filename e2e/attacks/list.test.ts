@@ -44,6 +44,10 @@ const PLAN: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = {
     'a foreign key beside the service header': /^foreign key: the header twice$/, 'every spelling': /^foreign key: underscores for hyphens$/, trailers: /^foreign key: a trailer$/, 'the query': /^foreign key: a query parameter, escaped$/,
     'the sentinel elsewhere': /^the sentinel, sent to another host$/, 'guarded placeholders': /^guarded placeholder: another path, by dot segments$/,
   },
+  aws: {
+    'the signature of another account': /^AWS: the signature of another account$/, 'a presigned URL of another account': /^AWS: a URL presigned by another account$/, 'a session token': /^AWS: a session token$/,
+    'another service': /^AWS: a scope of another service$/, 'a host of a customer': /^AWS: a host of somebody else/,
+  },
   workspace: { 'symbolic links': /^symbolic links/, 'hard links': /^hard links/ },
 }; // prettier-ignore
 

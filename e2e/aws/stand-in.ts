@@ -43,13 +43,18 @@ export interface AwsStandIn extends AsyncDisposable {
 
 /**
  * Starts a server that is STS, the runtime of Bedrock and one bucket of S3, for requests signed with one of `keys`, and says 403 to any other.
+ *
+ * @param others further hosts that it is.
  */
-export async function startAwsStandIn(keys: Readonly<Record<string, VerifierKey>>): Promise<AwsStandIn> {
+export async function startAwsStandIn(
+  keys: Readonly<Record<string, VerifierKey>>,
+  others: readonly string[] = [],
+): Promise<AwsStandIn> {
   const verifier = startSignatureVerifier(keys);
   const requests: JudgedRequest[] = [];
   const bucket = new Bucket();
   const upstream = await startUpstream({
-    names: [...Object.keys(SCOPES), 'localhost'],
+    names: [...Object.keys(SCOPES), ...others, 'localhost'],
     http2: true,
     handler: async (request, response, recorded) => {
       recorded.body = await readBody(request);

@@ -29,6 +29,8 @@ export class LiveSecrets {
   readonly #options: LiveSecretsOptions;
   readonly #values: LiveValues;
   #dynamic: readonly DynamicSecret[] = [];
+  /** The values that were put into force last, or are about to be: a change that comes in between must not take them back. */
+  #fetched: ReadonlyMap<string, string> = new Map();
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(options: LiveSecretsOptions) {
@@ -38,7 +40,14 @@ export class LiveSecrets {
       apply: async (values) => {
         // Whatever cannot be used fails the request; it must not be left out in silence.
         checkFetched(this.#dynamic, values);
-        await this.#options.enforce(values);
+        const former = this.#fetched;
+        this.#fetched = values;
+        try {
+          await this.#options.enforce(values);
+        } catch (error) {
+          this.#fetched = former;
+          throw error;
+        }
       },
     });
   }
@@ -46,7 +55,7 @@ export class LiveSecrets {
   /** Composes secrets, with the values that were fetched so far. @throws SallyportError SECRET_CONFLICT */
   async compose(
     input: Omit<SandboxSecretsInput, 'stored'>,
-    fetched: ReadonlyMap<string, string> = this.#values.values,
+    fetched: ReadonlyMap<string, string> = this.#fetched,
   ): Promise<SandboxSecrets> {
     return await composeSecrets({ ...input, stored: this.#options.stored() }, fetched);
   }

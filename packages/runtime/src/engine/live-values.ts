@@ -55,11 +55,6 @@ export class LiveValues implements ValueProvider {
     for (const key of this.#applied.keys()) if (!keys.has(key)) this.#applied.delete(key);
   }
 
-  /** The values in force, by key. */
-  get values(): ReadonlyMap<string, string> {
-    return new Map([...this.#applied].map(([key, { text }]) => [key, text]));
-  }
-
   prepare(authority: Authority): Promise<Problem | null> | null {
     const secrets = this.#secretsFor(authority);
     for (const secret of secrets) if (!this.#isInForce(secret)) return this.#fetch(secrets);
@@ -105,7 +100,7 @@ export class LiveValues implements ValueProvider {
   }
 
   async #putIntoForce(changed: readonly (readonly [string, AppliedValue])[]): Promise<void> {
-    const values = new Map([...this.values, ...changed.map(([key, { text }]) => [key, text] as const)]);
+    const values = new Map([...this.#applied, ...changed].map(([key, { text }]) => [key, text] as const));
     await this.#apply(values);
     const keys = new Set(this.#secrets.map(({ key }) => key));
     for (const [key, value] of changed) if (keys.has(key)) this.#applied.set(key, value);

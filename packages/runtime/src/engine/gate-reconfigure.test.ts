@@ -146,3 +146,26 @@ test('OpenGate.replaceSecrets() is for the next request, and leaves every connec
   assert.equal(upstream.connections, 1, 'the upstream is not dialled anew');
   socket.destroy();
 });
+
+test('OpenGate.reconfigure() closes what began when there was nothing to protect, and leaves what waits for a request', async () => {
+  const streams: net.Socket[] = [];
+  await using upstream = await startRawUpstream((socket) => {
+    socket.on('data', () => {
+      streams.push(socket);
+      socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: begun\n\n');
+    });
+  }, null);
+  const options: LoopbackOptions = { allow: [`${HOST}:80`], resolve: [`${HOST}:80:127.0.0.1:${upstream.port}`] };
+  await using gate = await openLoopbackGate(options);
+  const [listening, waiting] = [await gate.connect(HOST, 80), await gate.connect(HOST, 80)];
+  listening.write(`GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`);
+  await receive(listening, 'begun');
+  gate.reconfigure({ ...options, secrets: [`TOKEN=${FIRST}@http://${HOST}`] });
+  streams[0]?.write(`data: ${FIRST}\n\n`);
+  assert.equal(await receive(listening), '');
+  waiting.write(`GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`);
+  await receive(waiting, 'begun');
+  streams[1]?.write(`data: ${FIRST} end\n\n`);
+  assert.match(await receive(waiting, 'end'), new RegExp(`${PLACEHOLDER} end`));
+  for (const socket of [listening, waiting]) socket.destroy();
+});

@@ -206,6 +206,20 @@ for (const protocol of TEST_PROTOCOLS) {
       assert.equal(live.upstream.seen.length, 6);
     });
 
+    test('an audit event names what was sent, also when the second try never is', async () => {
+      const source = createSource();
+      await using live = await openLive(source.cached, () => {
+        source.failure = new Error('the source is gone');
+        return { status: 401 };
+      });
+      const answer = await ask(protocol, live.gate, { host: HOST, headers: withCredential });
+      assert.equal(answer.status, 502);
+      assert.deepEqual(
+        live.gate.events.map((event) => (event.kind === 'request' ? [event.code, event.secrets] : event)),
+        [['SECRET_UNAVAILABLE', ['LIVE']]],
+      );
+    });
+
     test('a body that is kept is sent once more, with the new value in it', async () => {
       const source = createSource();
       source.valueOf = (fetch) => Buffer.from(`live-value-${'x'.repeat(fetch * 5)}${fetch}`);

@@ -90,6 +90,11 @@ export class ClientConnection {
     socket.resume();
   }
 
+  /** Whether no request is under way. */
+  get isIdle(): boolean {
+    return this.#exchange === null;
+  }
+
   /** Whether the time limit of what the connection waits for has passed. */
   isOverdue(nowMs: number): boolean {
     return nowMs > this.#deadlineMs;

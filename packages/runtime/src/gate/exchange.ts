@@ -57,6 +57,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
   /** Body bytes that came before the upstream was reached; reading is paused meanwhile. */
   #early: Buffer[] = [];
   #requestSent = false;
+  /** Something of the request has been sent, be it at a try that is to be repeated. */
+  #everSent = false;
   /** The request has been read whole. */
   #requestComplete = false;
   /** The body has been given to the upstream whole. */
@@ -362,7 +364,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       } else if (this.#ended) {
         context.pool.release(lease.connection);
       } else {
-        this.#attach(lease.connection);
+        this.#client.run(() => this.#attach(lease.connection));
       }
     });
   }
@@ -394,6 +396,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       return;
     }
     this.#requestSent = true;
+    this.#everSent = true;
     this.#client.wait('response');
     const early = this.#early;
     if (early.length === 0 && this.#framing.kind === 'none') {
@@ -555,7 +558,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       requestBytes: webSocket?.sentBytes ?? this.#requestBytes,
       responseBytes: webSocket?.receivedBytes ?? this.#response?.bytes ?? 0,
       durationMs: performance.now() - this.#startedMs,
-      secrets: this.#requestSent ? mergeNames(this.#released, substituted?.released) : [],
+      secrets: this.#everSent ? mergeNames(this.#released, substituted?.released) : [],
       stray: mergeNames(this.#stray, substituted?.stray),
       redactions: (this.#response?.redactions ?? 0) + (webSocket?.redactions ?? 0),
     });

@@ -98,14 +98,18 @@ export class Gate {
   /**
    * Takes other rules and secrets, all at once: for each request that begins from now on, on connections that exist as well. Connections
    * about which would be decided otherwise now are closed: those to a host that is denied now, refusals of one that is allowed now, tunnels
-   * through what is intercepted now.
+   * through what is intercepted now. So are those with a request under way that began when there was nothing to protect: its answer could
+   * hold what is a value now, and is not searched.
    */
   reconfigure(context: GateContext): void {
+    const isProtected = context.redactor === null || this.#context.redactor !== null;
     this.#context = context;
     for (const [socket, phase] of this.#connections) {
-      const { destination } = phase;
+      const { destination, client } = phase;
       if (destination !== null && this.#decide(destination).decision !== phase.decision) socket.destroy();
-      else if (phase.client !== null) phase.client.context = context;
+      else if (client === null) continue;
+      else if (isProtected || client.isIdle) client.context = context;
+      else socket.destroy();
     }
   }
 

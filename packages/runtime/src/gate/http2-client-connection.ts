@@ -58,6 +58,11 @@ export class Http2ClientConnection {
     socket.once('end', () => this.#session.destroy());
   }
 
+  /** Whether no stream is open. */
+  get isIdle(): boolean {
+    return this.#exchanges.size === 0;
+  }
+
   deadlineFor(forWhat: Waiting): number {
     return this.context.clock.nowMs + limitMsFor(this.context.timeLimits, forWhat);
   }

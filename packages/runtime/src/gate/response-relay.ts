@@ -186,7 +186,8 @@ export class ResponseRelay implements BodySink {
 
   /** The client can take more. */
   clientDrain(): void {
-    if (this.#disposed) return;
+    // What is kept back goes on by `goOn`.
+    if (this.#disposed || this.#held !== null) return;
     if (this.#content === null) this.#options.upstream.socket.resume();
     else this.#content.drained();
   }

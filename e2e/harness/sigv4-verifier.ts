@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { findProgram } from './tools.ts';
 
 /** A credential that the verifier knows, by the identifier of its access key. */
 export interface VerifierKey {
@@ -37,6 +38,11 @@ export interface SignatureVerifier extends Disposable {
 }
 
 const PROGRAM = fileURLToPath(new URL('sigv4_verifier.py', import.meta.url));
+
+/** Why there can be no verifier on this machine; undefined where there can. */
+export function whyNoVerifier(): string | undefined {
+  return findProgram('python3', process.env['PATH'] ?? '') === undefined ? 'no python3' : undefined;
+}
 
 /** Starts `sigv4_verifier.py` with the credentials that it accepts. */
 export function startSignatureVerifier(keys: Readonly<Record<string, VerifierKey>>): SignatureVerifier {

@@ -132,6 +132,7 @@ const MISUSES: readonly Job[] = [
   foreign('another method', ['Authorization: Bearer {API_TOKEN}'], { host: BOUND, method: 'DELETE', target: '/v1/x' }),
   foreign('another method, by a header', ['Authorization: Bearer {API_TOKEN}', 'X-HTTP-Method-Override: DELETE'], { host: BOUND, target: '/v1/x' }),
   foreign('another path', ['Authorization: Bearer {API_TOKEN}'], { host: BOUND, target: '/v2/x' }),
+  foreign('another path, by a header', ['Authorization: Bearer {API_TOKEN}', 'X-Original-URL: /v2/x'], { host: BOUND, target: '/v1/x' }),
   foreign('another path, by dot segments', ['Authorization: Bearer {API_TOKEN}'], { host: BOUND, target: '/v1/../v2/x' }),
   foreign('another path, by escapes', ['Authorization: Bearer {API_TOKEN}'], { host: BOUND, target: '/v1/%2e%2e%2fv2/x' }),
 ]; // prettier-ignore

@@ -3,7 +3,7 @@ import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase, fieldValues } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
-import { decideRequest } from '../policy/http-policy.ts';
+import { decideRequest, type RequestOverrides } from '../policy/http-policy.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { secretsForRequest } from '../secrets/applicable-secrets.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
@@ -112,8 +112,8 @@ export function rewriteRequest(
   const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
   const permission = decideRequest(context.policy, authority.host, authority.port, {
     method: head.method,
-    overrides: context.policy.judgesRequests ? methodOverrides(head.fields) : [],
     target,
+    ...(context.policy.judgesRequests ? overridesOf(head.fields) : NO_OVERRIDES),
   });
   if (permission.verdict === 'deny') {
     const { detail, rule, remedy } = permission;
@@ -123,7 +123,7 @@ export function rewriteRequest(
   const carries = head.method !== 'TRACE';
   const asSent = target === head.target ? head : { ...head, target };
   const bound = carries
-    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => methodOverrides(head.fields), target)
+    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => overridesOf(head.fields), target)
     : [];
   const result = context.substituter.substituteHead(asSent, bound);
   if (result.verdict === 'failed') return refuseUnusable(result);
@@ -210,13 +210,21 @@ function refuseUnusable(
   return { verdict: 'answer', problem: describeUnusableValue(result, `in the ${result.location} of this request`) };
 }
 
-/** The methods that some servers take a request for instead of its own. */
-function methodOverrides(fields: readonly string[]): readonly string[] {
-  return METHOD_FIELDS.flatMap((name) => fieldValues(fields, name))
-    .flatMap((value) => value.split(','))
-    .map((value) => value.trim())
-    .filter((value) => value !== '');
+/** What some servers take instead of a request's own method and target. */
+function overridesOf(fields: readonly string[]): RequestOverrides {
+  return {
+    overrides: METHOD_FIELDS.flatMap((name) => fieldValues(fields, name))
+      .flatMap((value) => value.split(','))
+      .map((value) => value.trim())
+      .filter((value) => value !== ''),
+    targetOverrides: TARGET_FIELDS.flatMap((name) => fieldValues(fields, name)),
+  };
 }
+
+const NO_OVERRIDES: RequestOverrides = { overrides: [], targetOverrides: [] };
+
+/** Fields by which a client names another target, as some servers and frameworks read them. */
+const TARGET_FIELDS = ['x-original-url', 'x-rewrite-url'] as const;
 
 /** Fields by which a client names another method, as frameworks read them. */
 const METHOD_FIELDS = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;

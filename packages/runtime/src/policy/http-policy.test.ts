@@ -46,7 +46,7 @@ const hasCode = (code: ErrorCode) => (error: unknown) => error instanceof Sallyp
 
 function judge(policy: NetworkPolicy, line: string, more: Partial<JudgedRequest> = {}): HttpVerdict {
   const [method = '', target = ''] = line.split(' ');
-  return decideRequest(policy, 'a.test.net', 443, { method, target, overrides: [], ...more });
+  return decideRequest(policy, 'a.test.net', 443, { method, target, overrides: [], targetOverrides: [], ...more });
 }
 
 test('decideRequest() says nothing where no rule has methods or a path', () => {
@@ -101,6 +101,11 @@ test('decideRequest() denies what a server might take for what is denied, and ne
   assert.equal(judge(deny, 'DELETE /administration').verdict, 'allow');
   assert.equal(judge(deny, 'GET /admin/x').verdict, 'allow');
   assert.equal(judge(deny, 'GET /admin/x', { overrides: ['delete'] }).verdict, 'deny');
+  assert.equal(judge(deny, 'DELETE /x', { targetOverrides: ['/y', '/admin/x'] }).verdict, 'deny');
+  const below = policyOf([{ action: 'allow', pattern: 'a.test.net', path: '/v1/**' }]);
+  assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['/v1/y'] }).verdict, 'allow');
+  assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['/v2/y'] }).verdict, 'deny');
+  assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['https://a.test.net/v1/x'] }).verdict, 'deny');
   const allow = policyOf([{ action: 'allow', pattern: 'a.test.net', methods: ['GET', 'POST'] }]);
   assert.equal(judge(allow, 'GET /a/../b').verdict, 'allow', 'every path is allowed');
   assert.equal(judge(allow, 'POST /x', { overrides: ['GET'] }).verdict, 'allow');
@@ -223,7 +228,8 @@ test('decideHost() and decideRequest() together agree with looking at one rule a
         const verdict = decideHost(policy, host, port);
         const isSent =
           verdict.verdict === 'allow' &&
-          decideRequest(policy, host, port, { method, target: path, overrides: [] }).verdict === 'allow';
+          decideRequest(policy, host, port, { method, target: path, overrides: [], targetOverrides: [] }).verdict ===
+            'allow';
         const covers = ({ pattern, methods, path: glob }: KeptRule): boolean =>
           matchesHost(parseHostPattern(pattern, 'network'), host, port) &&
           (methods?.includes(method) ?? true) &&

@@ -5,12 +5,18 @@ import { canonicalPath } from './path-glob.ts';
 import { coversRequest, mayCoverRequest } from './request-limit.ts';
 import { quote } from './quoted-text.ts';
 
+/** What a request asks a server to take it for, instead of what it is; some servers do. */
+export interface RequestOverrides {
+  /** Other methods: `X-HTTP-Method-Override` and its like. */
+  readonly overrides: readonly string[];
+  /** Other targets: `X-Original-URL` and its like. */
+  readonly targetOverrides: readonly string[];
+}
+
 /** What is judged of a request to a host that is allowed. */
-export interface JudgedRequest {
+export interface JudgedRequest extends RequestOverrides {
   /** As it was sent: methods are case-sensitive. */
   readonly method: string;
-  /** Other methods that the request asks the server to take it for (`X-HTTP-Method-Override` and its like). */
-  readonly overrides: readonly string[];
   /** In origin-form, as it was sent. */
   readonly target: string;
 }
@@ -30,7 +36,7 @@ const ALLOWED: HttpVerdict = { verdict: 'allow', rule: null };
  * Step 6: decides about the method and path of a request to a host that `decideHost` allowed. Pure.
  *
  * Denial wins. A rule without methods and path allows every request; one with them those that surely are what it says, for every method
- * that the request names. Where rules with methods or a path allow a host, that a secret is bound to it opens no more than they do.
+ * and path that the request names. Where rules with methods or a path allow a host, that a secret is bound to it opens no more than they do.
  */
 export function decideRequest(policy: NetworkPolicy, host: string, port: number, request: JudgedRequest): HttpVerdict {
   if (!policy.judgesRequests) return ALLOWED;
@@ -39,8 +45,10 @@ export function decideRequest(policy: NetworkPolicy, host: string, port: number,
   if (denials.length === 0 && permissions.length === 0) return ALLOWED;
   const methods = [request.method, ...request.overrides];
   const path = canonicalPath(request.target);
+  const paths = [path, ...request.targetOverrides.map((target) => canonicalPath(target))];
+  const readings = methods.flatMap((method) => paths.map((one) => ({ method, path: one })));
   for (const rule of denials) {
-    if (!methods.some((method) => mayCoverRequest(rule.limit, method, path))) continue;
+    if (!readings.some((reading) => mayCoverRequest(rule.limit, reading.method, reading.path))) continue;
     return {
       verdict: 'deny',
       detail: `The network policy of this sandbox denies ${describe(request, path)} on ${host}.`,
@@ -50,14 +58,16 @@ export function decideRequest(policy: NetworkPolicy, host: string, port: number,
   }
   if (firstOnPort(policy.allow, host, port) !== undefined) return ALLOWED;
   if (permissions.length === 0 && secretOnPort(policy, host, port) !== undefined) return ALLOWED;
-  const covering = methods.map((method) => permissions.find(({ limit }) => coversRequest(limit, method, path)));
+  const covering = readings.map((reading) =>
+    permissions.find(({ limit }) => coversRequest(limit, reading.method, reading.path)),
+  );
   const [rule] = covering;
   if (rule !== undefined && !covering.includes(undefined)) return { verdict: 'allow', rule: rule.origin };
   return {
     verdict: 'deny',
     detail: `The network policy of this sandbox allows ${host} for some requests only, and ${describe(request, path)} is none of them.`,
     rule: 'no rule allows this request',
-    remedy: remedyFor(policy, host, port, methods, path),
+    remedy: remedyFor(policy, host, port, methods, paths.length === 1 ? path : null),
   };
 }
 
@@ -68,8 +78,9 @@ function limitedOnPort(rules: Iterable<LimitedRule>, port: number): LimitedRule[
 }
 
 /** A method and a path for a message; what the sandbox wrote is quoted, so that nothing in it is obeyed. */
-function describe({ method, overrides }: JudgedRequest, path: string | null): string {
-  const named = overrides.length === 0 ? method : `${method} (as ${overrides.map(quote).join(', ')})`;
+function describe({ method, overrides, targetOverrides }: JudgedRequest, path: string | null): string {
+  const also = [...overrides, ...targetOverrides];
+  const named = also.length === 0 ? method : `${method} (as ${also.map(quote).join(', ')})`;
   return path === null ? `${named} of a path that servers read in different ways` : `${named} ${quote(path)}`;
 }
 

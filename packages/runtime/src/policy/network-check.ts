@@ -55,7 +55,8 @@ export function checkNetwork(
   const byHost = decideHost(policy, host, port);
   if (byHost.verdict === 'deny') return deny(byHost);
   if (byAddress?.verdict === 'deny') return deny(byAddress);
-  const asked = request === null ? null : { method: request.method, overrides: [], target: request.path };
+  const asked =
+    request === null ? null : { method: request.method, overrides: [], target: request.path, targetOverrides: [] };
   const byRequest = asked === null ? null : decideRequest(policy, host, port, asked);
   if (byRequest?.verdict === 'deny') return deny(byRequest);
   const { verdict, protocol, tunnel, perRequest } = byHost;

@@ -21,7 +21,8 @@ import { judgeRefused, rewriteRequest, rewriteTrailers, type ForwardVerdict } fr
 import { ResponseRelay, type ResponseListener } from './response-relay.ts';
 import type { UpstreamConnection, UpstreamListener } from './upstream-connection.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
-import { createMessageCheck, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
+import type { WebSocketEnd, WebSocketRelay } from './websocket-relay.ts';
+import { openWebSocketSession } from './websocket-session.ts';
 import { writeChunk } from './write-chunk.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
@@ -457,27 +458,15 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (upstream === null) throw new TypeError('an upstream switched protocols that is not there');
     const client = this.#client;
     const context = this.#context;
-    const { purpose } = client;
     this.#upstream = null;
     this.#response?.dispose();
-    const check = createMessageCheck(context, purpose.origin);
-    this.#substitution = context.messages.connection(this.#forward?.bound ?? [], check !== null);
-    let isClosing = false;
-    const webSocket = new WebSocketRelay({
+    const { relay: webSocket, substitution } = openWebSocketSession(context, {
       client: client.socket,
       upstream: upstream.detach(),
       compression,
-      redactor: context.redactor,
-      substitution: this.#substitution,
-      check,
-      lingerMs: context.timeLimits.lingerMs,
-      onActivity: () => {
-        if (!isClosing) client.wait('websocket');
-      },
-      onClosing: () => {
-        isClosing = true;
-        client.wait('websocket-close');
-      },
+      authority: client.purpose.origin,
+      bound: this.#forward?.bound ?? [],
+      wait: (forWhat) => client.wait(forWhat),
       onEnd: ({ decision, code, misuse }) => {
         if (misuse !== undefined) this.#stray = mergeNames(this.#stray, [misuse.secret]);
         this.#end(decision, code);
@@ -485,8 +474,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
         if (misuse?.terminates === true) context.terminate(misuse.secret);
       },
     });
+    this.#substitution = substitution;
     this.#webSocket = webSocket;
-    client.wait('websocket');
     webSocket.upstreamEarly(rest);
     const early = client.takeStashed();
     if (early !== null) webSocket.clientData(early);

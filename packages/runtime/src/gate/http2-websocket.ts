@@ -20,7 +20,8 @@ import {
   removeHandshakeFields,
   type WebSocketOffer,
 } from './websocket-handshake.ts';
-import { createMessageCheck, isReset, WebSocketRelay, type WebSocketEnd } from './websocket-relay.ts';
+import { isReset, type WebSocketEnd, type WebSocketRelay } from './websocket-relay.ts';
+import { openWebSocketSession } from './websocket-session.ts';
 
 /** RFC 6455 section 4.1. */
 const KEY_BYTES = 16;
@@ -98,27 +99,18 @@ export class Http2WebSocket {
     { client, stream, context, bound, wait, onEnd }: Http2WebSocketOptions,
   ) {
     this.#headRedactions = redactions;
-    const check = createMessageCheck(context, client.purpose.origin);
-    this.#substitution = context.messages.connection(bound, check !== null);
-    let isClosing = false;
-    this.#relay = new WebSocketRelay({
+    const authority = client.purpose.origin;
+    const session = openWebSocketSession(context, {
       client: stream,
       upstream,
       compression,
-      redactor: context.redactor,
-      substitution: this.#substitution,
-      check,
-      lingerMs: context.timeLimits.lingerMs,
-      onActivity: () => {
-        if (!isClosing) wait('websocket');
-      },
-      onClosing: () => {
-        isClosing = true;
-        wait('websocket-close');
-      },
+      authority,
+      bound,
+      wait,
       onEnd,
     });
-    wait('websocket');
+    this.#relay = session.relay;
+    this.#substitution = session.substitution;
     stream.on('data', (chunk: Buffer) => this.#relay.clientData(chunk));
     stream.on('drain', () => this.#relay.clientDrain());
     stream.on('end', () => {

@@ -1,7 +1,6 @@
 import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
-import type { Authority } from '../http/message.ts';
 import type { Redactor, RedactionStream } from '../secrets/redact.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE, MAX_CONTROL_PAYLOAD_BYTES, OPCODE, type WebSocketSide } from '../websocket/frame.ts';
@@ -9,7 +8,6 @@ import { FrameBoundary } from '../websocket/frame-boundary.ts';
 import type { ControlFrame } from '../websocket/frame-decoder.ts';
 import { FrameRelay, MessageRefused, type FrameFault, type MessageTransform } from './frame-relay.ts';
 import type { Problem } from './problem.ts';
-import type { RequestContext } from './request-rewrite.ts';
 import { writeFrame } from './write-frame.ts';
 
 export interface WebSocketRelayOptions {
@@ -49,18 +47,6 @@ export interface MessageCheck {
   readonly names: (stray: Iterable<string>) => Problem | null;
   /** The payload of a control frame. */
   readonly payload: (payload: Buffer) => Problem | null;
-}
-
-/** The check for the messages of one connection; null where placeholders pass. */
-export function createMessageCheck(
-  { violations, substituter }: RequestContext,
-  authority: Authority,
-): MessageCheck | null {
-  if (violations === null) return null;
-  return {
-    names: (stray) => violations(stray, authority),
-    payload: (payload) => violations(substituter.namesIn([payload.toString('latin1')]), authority),
-  };
 }
 
 /** One direction of the relay, read or not. */

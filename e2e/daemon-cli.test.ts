@@ -563,6 +563,7 @@ for (const shell of ['bash', 'zsh', 'fish']) {
       assert.deepEqual(found('sallyport', 'exec', '--ti'), ['--timeout']);
       assert.deepEqual(found('sallyport', 'completion', 'z'), ['zsh']);
       assert.ok(found('sallyport', 'inspect', 'wor').includes('worker'));
+      assert.deepEqual(found('sallyport', 'secret', 'set', 'openr'), ['openrouter']);
     },
   );
 }

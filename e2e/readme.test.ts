@@ -146,7 +146,7 @@ for (const { line, text } of PROGRAMS) {
       assert.deepEqual(received, [`Bearer ${token.value}`]);
     }
     if (text.includes("'tr'"))
-      assert.match(output, /^0 SOME TEXT\n\nworking\ndone\nNOT_SUPPORTED_YET The image "python"/);
+      assert.match(output, /^0 SOME TEXT\n\nworking\ndone\nopenai ghp_\S+\nNOT_SUPPORTED_YET The image "python"/);
     for (const canary of [token, key]) assertNoCanary(canary, { outputs: { output }, files: [scene.root] });
   });
 }

@@ -1,11 +1,22 @@
 import type { Command } from 'commander';
+import { SERVICES } from '../services/catalogue.ts';
 
 /** The shells that there are completions for. */
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What an argument of a name may be. */
-const WORDS: Readonly<Record<string, readonly string[]>> = { shell: SHELLS, preset: ['locked', 'balanced', 'open'] };
+const SERVICE_NAMES = SERVICES.map(({ name }) => name);
+
+/** What an argument of a name may be; `words` is a sandbox, what belongs to it, or both. */
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  shell: SHELLS,
+  preset: ['locked', 'balanced', 'open'],
+  service: SERVICE_NAMES,
+  words: SERVICE_NAMES,
+  store: ['auto', 'keychain', 'file', 'memory'],
+};
+/** Arguments that may be the name of a sandbox. */
+const NAMING: ReadonlySet<string> = new Set(['name', 'source', 'words']);
 
 /** One option as completions see it. */
 interface CompletedOption {
@@ -46,9 +57,7 @@ export function describeCommands(program: Command, path: readonly string[] = [])
     description: firstSentence(program.summary() || program.description()),
     options,
     commands: children.map((child) => child.name()),
-    takesName: program.registeredArguments.some(
-      (argument) => argument.name() === 'name' || argument.name() === 'source',
-    ),
+    takesName: program.registeredArguments.some((argument) => NAMING.has(argument.name())),
     words: program.registeredArguments.flatMap((argument) => WORDS[argument.name()] ?? []),
     runsCommand: path.length === 1 && RUNNING.has(path[0] ?? ''),
   };

@@ -86,6 +86,9 @@ test('the gate lets through what a rule with methods and a path allows, and answ
     ['GET /repos%2f..%2fuser'],
     ['GET /repos/x', 'X-HTTP-Method-Override: DELETE\r\n'],
     ['GET /repos/x', 'x-method-override: get, PUT\r\n'],
+    ['GET /repos/x', 'X_HTTP_Method_Override: DELETE\r\n'],
+    ['GET /repos/x?a=1&%5fmethod=delete', ''],
+    ['GET /repos/x?X-HTTP-Method-Override=PUT', ''],
   ];
   for (const [line, fields] of denied) {
     const answer = await ask(gate, line, fields);

@@ -1,6 +1,6 @@
 import { hostFieldFor, requestAuthority } from '../http/authority.ts';
 import { requestFraming, type Framing } from '../http/framing.ts';
-import { equalsIgnoringCase, fieldValues } from '../http/fields.ts';
+import { equalsIgnoringCase } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import { decideRequest, type RequestOverrides } from '../policy/http-policy.ts';
@@ -10,8 +10,8 @@ import type { BoundSecret } from '../secrets/bound-secret.ts';
 import type { BoundService } from '../secrets/bound-service.ts';
 import type { BodySubstituter } from '../secrets/substitute-body.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
-import { overwriteForServices } from '../secrets/substitute-service.ts';
-import type { SubstitutionResult, Substituter } from '../secrets/substitute.ts';
+import { overwriteForServices, parameterName, spelling } from '../secrets/substitute-service.ts';
+import { decodePercent, type SubstitutionResult, type Substituter } from '../secrets/substitute.ts';
 import type { RequestSigner } from '../services/request-signer.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
 import { describeUnusableValue, type Problem } from './problem.ts';
@@ -113,7 +113,7 @@ export function rewriteRequest(
   const permission = decideRequest(context.policy, authority.host, authority.port, {
     method: head.method,
     target,
-    ...(context.policy.judgesRequests ? overridesOf(head.fields) : NO_OVERRIDES),
+    ...(context.policy.judgesRequests ? overridesOf(head) : NO_OVERRIDES),
   });
   if (permission.verdict === 'deny') {
     const { detail, rule, remedy } = permission;
@@ -123,7 +123,7 @@ export function rewriteRequest(
   const carries = head.method !== 'TRACE';
   const asSent = target === head.target ? head : { ...head, target };
   const bound = carries
-    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => overridesOf(head.fields), target)
+    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => overridesOf(head), target)
     : [];
   const result = context.substituter.substituteHead(asSent, bound);
   if (result.verdict === 'failed') return refuseUnusable(result);
@@ -211,23 +211,35 @@ function refuseUnusable(
 }
 
 /** What some servers take instead of a request's own method and target. */
-function overridesOf(fields: readonly string[]): RequestOverrides {
+function overridesOf({ fields, target }: RequestHead): RequestOverrides {
+  const valuesOf = (names: ReadonlySet<string>): string[] =>
+    fields.flatMap((name, index) => (index % 2 === 0 && names.has(spelling(name)) ? [fields[index + 1] ?? ''] : []));
+  const query = target.includes('?') ? target.slice(target.indexOf('?') + 1).split(/[&;]/) : [];
+  const inQuery = query.flatMap((piece) => {
+    const [name = '', ...value] = piece.split('=');
+    return METHOD_NAMES.has(parameterName(name)) ? [decodePercent(value.join('=').replaceAll('+', ' ')).text] : [];
+  });
   return {
-    overrides: METHOD_FIELDS.flatMap((name) => fieldValues(fields, name))
-      .flatMap((value) => value.split(','))
+    overrides: [...valuesOf(METHOD_NAMES).flatMap((value) => value.split(',')), ...inQuery]
       .map((value) => value.trim())
       .filter((value) => value !== ''),
-    targetOverrides: TARGET_FIELDS.flatMap((name) => fieldValues(fields, name)),
+    targetOverrides: valuesOf(TARGET_FIELDS),
   };
 }
 
 const NO_OVERRIDES: RequestOverrides = { overrides: [], targetOverrides: [] };
 
 /** Fields by which a client names another target, as some servers and frameworks read them. */
-const TARGET_FIELDS = ['x-original-url', 'x-rewrite-url'] as const;
+const TARGET_FIELDS: ReadonlySet<string> = new Set(['x-original-url', 'x-rewrite-url']);
 
-/** Fields by which a client names another method, as frameworks read them. */
-const METHOD_FIELDS = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;
+/** Fields and parameters by which a client names another method, as frameworks read them. */
+const METHOD_NAMES: ReadonlySet<string> = new Set([
+  '$httpmethod',
+  '_method',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+]);
 
 function outgoingFields(
   context: RequestContext,

@@ -97,19 +97,24 @@ test('canonicalPath() decodes, and knows no path that servers could read in diff
   for (const [target, expected] of cases) assert.equal(canonicalPath(target), expected, target);
 });
 
-test('matchesPath() wants every reading of %2F, mayMatchPath() one', () => {
-  const path = canonicalPath('/projects/group%2Fname') ?? '';
-  const cases: [glob: string, surely: boolean, maybe: boolean][] = [
-    ['/projects/**', true, true],
-    ['/projects/*', false, true],
-    ['/projects/*/name', false, true],
-    ['/projects/other', false, false],
+test('matchesPath() wants every reading of a path, mayMatchPath() one', () => {
+  const cases: [target: string, glob: string, surely: boolean, maybe: boolean][] = [
+    ['/projects/group%2Fname', '/projects/**', true, true],
+    ['/projects/group%2Fname', '/projects/*', false, true],
+    ['/projects/group%2Fname', '/projects/*/name', false, true],
+    ['/projects/group%2Fname', '/projects/other', false, false],
+    ['/admin;x=1/users', '/admin/*', false, true],
+    ['/admin%3bx/users;y', '/admin/users', false, true],
+    ['/admin%3bx%2Fusers;y', '/admin/users', false, true],
+    ['/v1/secret;.json', '/v1/*.json', false, true],
+    ['/v1/list;page=2', '/v1/*', true, true],
+    ['/repos/Acme/Site', '/repos/acme/**', false, true],
+    ['/repos/acme/site', '/repos/Acme/**', false, true],
   ];
-  for (const [glob, surely, maybe] of cases) {
-    assert.deepEqual(
-      [matchesPath(parsePathGlob(glob), path), mayMatchPath(parsePathGlob(glob), path)],
-      [surely, maybe],
-    );
+  for (const [target, glob, surely, maybe] of cases) {
+    const path = canonicalPath(target) ?? '';
+    const found = [matchesPath(parsePathGlob(glob), path), mayMatchPath(parsePathGlob(glob), path)];
+    assert.deepEqual(found, [surely, maybe], `${target} ${glob}`);
   }
 });
 

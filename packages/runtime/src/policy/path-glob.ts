@@ -18,8 +18,8 @@ export interface PathGlob {
 }
 
 /**
- * Reads a glob of paths: `/v1/chat/*`, `/repos/**`, `/user`. It is compared to the decoded path without query, in which case counts and a
- * slash at the end does not. `/repos/**` is `/repos` as well.
+ * Reads a glob of paths: `/v1/chat/*`, `/repos/**`, `/user`. It is compared to the decoded path without query, a slash at
+ * the end or not; whether case counts is the comparison's to say. `/repos/**` is `/repos` as well.
  *
  * @throws SallyportError INVALID_PATH_GLOB
  */
@@ -91,18 +91,25 @@ export function canonicalPath(target: string): string | null {
   return decoded.length > 1 && decoded.endsWith('/') ? decoded.slice(0, -1) : decoded;
 }
 
-/** Whether a canonical path is surely one of those that a glob means: also when a server takes `%2F` for a slash. For permissions. */
+/**
+ * Whether a canonical path is surely one of those that a glob means: also when a server takes `%2F` for a slash, or leaves out what
+ * follows a semicolon. For permissions.
+ */
 export function matchesPath(glob: PathGlob, path: string): boolean {
   return readingsOf(path).every((reading) => matches(glob, segmentsOf(reading)));
 }
 
-/** Whether a server may take a canonical path for one of those that a glob means. For prohibitions. */
-export function mayMatchPath(glob: PathGlob, path: string): boolean {
-  return readingsOf(path).some((reading) => matches(glob, segmentsOf(reading)));
+/** Whether a server may take a canonical path for one of those that a glob means, in any case of its letters. For prohibitions. */
+export function mayMatchPath({ runs }: PathGlob, path: string): boolean {
+  const folded = runs.map((run) => run.map((pieces) => pieces.map((piece) => piece.toLowerCase())));
+  return readingsOf(path).some((reading) => matches({ runs: folded }, segmentsOf(reading.toLowerCase())));
 }
 
 function readingsOf(path: string): string[] {
-  return path.includes('%2F') ? [path, path.replaceAll('%2F', '/')] : [path];
+  const readings = path.includes('%2F') ? [path, path.replaceAll('%2F', '/')] : [path];
+  if (!path.includes(';')) return readings;
+  // Servers of Java take what follows a semicolon for parameters of the segment.
+  return [...readings, ...readings.map((reading) => reading.replaceAll(/;[^/]*/gu, ''))];
 }
 
 /** Without the empty one behind a slash at the end. */
@@ -113,7 +120,7 @@ function segmentsOf(path: string): string[] {
 }
 
 /** Each run at the first place where it fits: what can follow a later place can follow that one too. */
-function matches({ runs }: PathGlob, segments: readonly string[]): boolean {
+function matches({ runs }: Pick<PathGlob, 'runs'>, segments: readonly string[]): boolean {
   const first = runs[0] ?? [];
   const last = runs.length > 1 ? (runs.at(-1) ?? []) : [];
   const end = segments.length - last.length;

@@ -120,7 +120,7 @@ function chooseEndpoints(uses: readonly ServiceUse[], target: string): readonly 
 }
 
 /** One spelling for all that servers may take for the same field: gateways to CGI and WSGI make `_` of `-`. */
-function spelling(field: string): string {
+export function spelling(field: string): string {
   return field.toLowerCase().replaceAll('_', '-');
 }
 
@@ -321,7 +321,7 @@ function overwriteQuery(
 }
 
 /** One spelling for all that servers may take for the same parameter: case, escapes, blanks around it, `name[]`, what follows a NUL. */
-function parameterName(text: string): string {
+export function parameterName(text: string): string {
   const decoded = decodePercent(text.replaceAll('+', ' ')).text;
   const nul = decoded.indexOf('\0');
   const name = (nul < 0 ? decoded : decoded.slice(0, nul)).trim().toLowerCase();

@@ -1,3 +1,6 @@
+/** The most parameters of a query: the signer of `@smithy/signature-v4` takes time in proportion to the square of those of one name. */
+const MAX_PARAMETERS = 4096;
+
 /** The path and the query of a request that is to be signed, in a form that everybody reads alike. */
 export interface AwsTarget {
   /** Absolute; unreserved characters and `/` as they are, everything else as `%XX` in upper case. */
@@ -38,6 +41,7 @@ export function readAwsTarget(target: string, isS3: boolean): AwsTargetVerdict {
   const parameters: AwsParameter[] = [];
   for (const part of mark === -1 ? [] : target.slice(mark + 1).split('&')) {
     if (part === '') continue;
+    if (parameters.length === MAX_PARAMETERS) return refused(`its query holds more than ${MAX_PARAMETERS} parameters`);
     const equals = part.indexOf('=');
     const name = decodeText(equals === -1 ? part : part.slice(0, equals));
     const value = equals === -1 ? '' : decodeText(part.slice(equals + 1));

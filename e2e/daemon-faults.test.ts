@@ -11,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -481,6 +481,53 @@ test('input that comes when a command has ended is told so, however late it come
     outgoing.end('two\n');
     assert.ok(await until(() => status !== undefined && text.endsWith('}')));
     assert.deepEqual([status, (JSON.parse(text) as Problem).code], [409, 'EXEC_ENDED']);
+  }
+});
+
+test('a connection is good for another request after one whose body nobody took', LIMIT, async () => {
+  await using scene = await createDaemonScene(PRESENT);
+  await scene.create({ name: 'worker' });
+  const exec = await begin(scene, ['sh', '-c', 'exec <&-; sleep 1'], { stdin: true });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = async (method: string, path: string, body?: Buffer): Promise<number | undefined> =>
+    await new Promise((resolve, reject) => {
+      const outgoing = httpRequest({ socketPath: scene.socket, agent, method, path }, (response) => {
+        response.resume().once('end', () => resolve(response.statusCode));
+      });
+      outgoing.once('error', reject);
+      outgoing.end(body);
+    });
+  try {
+    assert.equal(await ask('POST', `${EXECS}/${exec.id}/stdin?end=false`, Buffer.alloc(3_000_000, 'x')), 409);
+    assert.equal(await ask('GET', `${EXECS}/${exec.id}`), 200);
+    assert.equal(await ask('POST', '/v1/sandboxes', Buffer.alloc(12_000_000, ' ')), 413);
+    assert.equal(await ask('GET', `${EXECS}/${exec.id}`), 200);
+  } finally {
+    agent.destroy();
+  }
+});
+
+test('a command whose arguments the kernel would not take is refused in words', LIMIT, async () => {
+  await using scene = await createDaemonScene(PRESENT, 1);
+  await scene.create({ name: 'worker' });
+  const most = 128 * 1024 - 1;
+  const length = await scene.exec('worker', ['sh', '-c', 'echo ${#1}', 'sh', 'x'.repeat(most)]);
+  assert.equal(length.stdout, `${most}\n`, length.stderr);
+  for (const more of [{}, { workdir: '/tmp' }, { terminal: { columns: 80, rows: 24 } }]) {
+    for (const command of [
+      ['true', 'x'.repeat(most + 1)],
+      ['true', 'é'.repeat(most / 2 + 1)],
+      ['true', ...Array.from({ length: 20 }, () => 'x'.repeat(100_000))],
+    ]) {
+      await assert.rejects(scene.exec('worker', command, more), {
+        code: 'EXEC_FAILED',
+        message: /bytes.*standard input/,
+      });
+    }
+    const env = { LONG: 'x'.repeat(most) };
+    await assert.rejects(scene.exec('worker', ['true'], { env, ...more }), { code: 'EXEC_FAILED' });
+    const many = Array.from({ length: 15 }, () => 'x'.repeat(100_000));
+    assert.equal((await scene.exec('worker', ['sh', '-c', 'exit $#', 'sh', ...many], more)).exitCode, 15);
   }
 });
 

@@ -64,6 +64,7 @@ export class SandboxExecs {
    */
   async start(live: LastingSandbox, asked: ExecCreate, environment: Record<string, string>): Promise<ManagedExec> {
     if (asked.user !== undefined) checkUser(asked.user, sandboxIdentity(currentCaller()));
+    checkLengths(asked.command, environment);
     if (this.runningCount >= MAX_RUNNING_EXECS) {
       throw new SallyportError(
         'CAPACITY',
@@ -172,6 +173,28 @@ export class SandboxExecs {
   #trim(): void {
     const ended = this.all.filter((exec) => exec.isOver);
     for (const exec of ended.slice(0, Math.max(0, ended.length - MAX_KEPT_EXECS))) this.#drop(exec);
+  }
+}
+
+/** What the kernel takes of one argument or variable, in bytes without the NUL (MAX_ARG_STRLEN), and of all of them (for the usual stack of 8 MiB, with room for the container's own). */
+const MAX_ARGUMENT_BYTES = 128 * 1024 - 1;
+const MAX_ARGUMENTS_BYTES = 1920 * 1024;
+/** The kernel counts a pointer and a NUL for each. */
+const ARGUMENT_OVERHEAD_BYTES = 9;
+
+/** @throws SallyportError EXEC_FAILED for what the kernel would refuse with E2BIG, somewhere on the way to the command. */
+function checkLengths(command: readonly string[], environment: Readonly<Record<string, string>>): void {
+  let sum = 0;
+  for (const text of [...command, ...Object.entries(environment).map(([name, value]) => `${name}=${value}`)]) {
+    const bytes = Buffer.byteLength(text);
+    sum += bytes + ARGUMENT_OVERHEAD_BYTES;
+    if (bytes <= MAX_ARGUMENT_BYTES && sum <= MAX_ARGUMENTS_BYTES) continue;
+    throw new SallyportError(
+      'EXEC_FAILED',
+      bytes > MAX_ARGUMENT_BYTES
+        ? `The command could not start: an argument or a variable has ${bytes} bytes, and the kernel takes ${MAX_ARGUMENT_BYTES}. Send it by standard input, or as a file.`
+        : `The command could not start: its arguments and variables have more than ${MAX_ARGUMENTS_BYTES} bytes together. Send them by standard input, or as a file.`,
+    );
   }
 }
 

@@ -35,7 +35,9 @@ export function execHandlers(registry: SandboxRegistry) {
     },
     async writeStdin(request) {
       const exec = find(request);
-      await exec.write(request.content as AsyncIterable<Buffer>, request.query['end'] !== false);
+      // Where it is not taken to its end, the connection is for the next request all the same.
+      const chunks = request.content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+      await exec.write(chunks, request.query['end'] !== false);
       return nothing;
     },
     async resizeExec(request) {

@@ -100,7 +100,7 @@ async function readBody(expected: RequestBody | undefined, request: IncomingMess
   if (expected === undefined || expected.kind === 'binary') return undefined;
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > MAX_JSON_BODY_BYTES) {
       throw new SallyportError('BODY_TOO_LARGE', `A request may have ${MAX_JSON_BODY_BYTES} bytes at most.`);

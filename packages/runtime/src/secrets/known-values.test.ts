@@ -15,7 +15,7 @@ function setOf(value: string) {
   });
 }
 
-test('KnownValues forgets nothing, and has the present value first', () => {
+test('KnownValues keeps former values, and has the present value first', () => {
   const known = new KnownValues([]);
   for (const value of ['value-one-1', 'value-two-2', 'value-one-1']) known.add(setOf(value));
   const shown = sealValues(
@@ -39,6 +39,16 @@ test('KnownValues forgets nothing, and has the present value first', () => {
   restored.add(setOf('value-new-3'));
   assert.equal(restored.rules()[0]?.values.length, 3);
   assert.ok(restored.rules()[0]?.values[0]?.equals(new SecretValue('value-new-3')));
+});
+
+test('KnownValues is bounded, however often a value changes', () => {
+  const known = new KnownValues([]);
+  for (let index = 0; index < 600; index += 1) known.add(setOf(`value-number-${index}`));
+  const values = known.rules()[0]?.values.map((value) => value.reveal()) ?? [];
+  assert.deepEqual([values.length, values[0], values.at(-1)], [513, 'value-number-599', 'value-number-87']);
+  const long = new KnownValues([]);
+  for (let index = 0; index < 9; index += 1) long.add(setOf(`${index}`.repeat(60_000)));
+  assert.equal(long.rules()[0]?.values.length, 1 + 4);
 });
 
 test('unsealValues() tells nothing of what it cannot read', () => {

@@ -2,7 +2,15 @@ import type { RedactionRule } from './forms.ts';
 import { protectedValues, type SecretSet } from './secret-set.ts';
 import type { SecretValue } from './secret-value.ts';
 
-/** Every value that the secrets of a sandbox have had, by placeholder: what was a secret once is redacted as long as the sandbox lives. */
+/** How many values that a secret had before are kept. */
+const MAX_EARLIER_VALUES = 512;
+/** How long those of one secret are together, in characters; the latest is kept whatever its length. */
+const MAX_EARLIER_CHARACTERS = 256 * 1024;
+
+/**
+ * The values that the secrets of a sandbox have had, by placeholder: what was a secret once is redacted as long as the sandbox lives, but
+ * for the oldest of very many. A source can give another value each time it is asked, and looking for all of them costs everybody time.
+ */
 export class KnownValues {
   readonly #byPlaceholder = new Map<string, { readonly name: string; readonly values: SecretValue[] }>();
 
@@ -21,6 +29,7 @@ export class KnownValues {
         const index = known.values.findIndex((other) => other.equals(value));
         if (index >= 0) known.values.splice(index, 1);
         known.values.unshift(value);
+        known.values.length = countKept(known.values);
       }
     }
   }
@@ -33,4 +42,15 @@ export class KnownValues {
       values: [...values],
     }));
   }
+}
+
+/** How many of a secret's values are kept, the present one included, which comes first. */
+function countKept(values: readonly SecretValue[]): number {
+  let characters = 0;
+  for (const [index, value] of values.entries()) {
+    if (index === 0) continue;
+    characters += value.reveal().length;
+    if (index > 1 && (index > MAX_EARLIER_VALUES || characters > MAX_EARLIER_CHARACTERS)) return index;
+  }
+  return values.length;
 }

@@ -47,6 +47,7 @@ const AROUND_PERMISSION: readonly Job[] = [
   ask('backslashes', 'GET /v1/..\\v2\\x HTTP/1.1'),
   ask('escaped backslashes', 'GET /v1/..%5cv2%5cx HTTP/1.1'),
   ask('a parameter of a segment', 'GET /v1/..;a=b/v2/x HTTP/1.1'),
+  ask('a parameter that ends a segment otherwise', 'GET /v2;/v1/x HTTP/1.1'),
   ask('empty segments', 'GET //v1/x HTTP/1.1'),
   ask('an escaped NUL', 'GET /v1/x%00/../../v2 HTTP/1.1'),
   ask('an overlong form of a dot', 'GET /v1/%c0%ae%c0%ae/v2/x HTTP/1.1'),
@@ -78,13 +79,15 @@ const AROUND_PERMISSION: readonly Job[] = [
 const AROUND_PROHIBITION: readonly Job[] = [
   ask('the denied path', 'GET /admin/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path, escaped', 'GET /%61dmin/x HTTP/1.1', [], { host: OTHER }),
+  ask('the denied path in another case', 'GET /ADMIN/x HTTP/1.1', [], { host: OTHER }),
+  ask('the denied path with a parameter of its own', 'GET /admin;a=b/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path behind dot segments', 'GET /x/../admin/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path behind escaped dot segments', 'GET /x/%2e%2e/admin/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path behind an empty segment', 'GET //admin/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path with an escaped slash', 'GET /admin%2fx HTTP/1.1', [], { host: OTHER }),
   ask('the denied path with a backslash', 'GET /admin\\x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path, escaped twice', 'GET /%2561dmin/x HTTP/1.1', [], { host: OTHER }),
-  ask('the denied path with a parameter', 'GET /x/..;/admin/x HTTP/1.1', [], { host: OTHER }),
+  ask('the denied path behind a dot segment with a parameter', 'GET /x/..;/admin/x HTTP/1.1', [], { host: OTHER }),
   ask('the denied path by X-Original-URL', 'GET /x HTTP/1.1', ['X-Original-URL: /admin/x'], { host: OTHER }),
   ask('the denied path in an absolute target', `GET https://${OTHER}/admin/x HTTP/1.1`, [], { host: OTHER }),
 ]; // prettier-ignore
@@ -134,7 +137,7 @@ family.attacks(
       const isAllowed =
         serverName === BOUND
           ? ['GET', 'POST'].includes(method) && target.startsWith('/v1/')
-          : !target.includes('admin');
+          : !target.toLowerCase().includes('admin');
       assert.ok(isAllowed, `${serverName} ${method} ${target}`);
     }
   },

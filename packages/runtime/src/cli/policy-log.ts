@@ -102,7 +102,8 @@ class AuditLogs {
 
   /** What was recorded since the last time, in its order. */
   async read(): Promise<LoggedEvent[]> {
-    for (const file of this.#files ?? [...(await this.#elsewhere()), ...this.#inDirectory()]) {
+    const elsewhere = await this.#elsewhere();
+    for (const file of this.#files ?? [...elsewhere, ...this.#inDirectory()]) {
       if (!this.#tails.has(file)) this.#tails.set(file, new AuditTail(file));
     }
     const events: LoggedEvent[] = [];

@@ -118,6 +118,29 @@ test('matchesPath() wants every reading of a path, mayMatchPath() one', () => {
   }
 });
 
+test('matchesPath() wants every reading of semicolons, mayMatchPath() one, and that in any case', () => {
+  const cases: [glob: string, path: string, surely: boolean, maybe: boolean][] = [
+    ['/admin/**', '/admin;x=1/users', false, true],
+    ['/admin/**', '/ADMIN/users', false, true],
+    ['/admin/**', '/Admin;x%2Fusers', false, true],
+    ['/admin/**', '/administration', false, false],
+    ['/Admin/**', '/admin/users', false, true],
+    ['/files/*.txt', '/files/secret;.txt', false, true],
+    ['/files/*', '/files/secret;v=1', true, true],
+    ['/files/a;b', '/files/a;b', false, true],
+    ['/files/a;b', '/files/a', false, false],
+  ];
+  for (const [glob, path, surely, maybe] of cases) {
+    const canonical = canonicalPath(path) ?? '';
+    const parsed = parsePathGlob(glob);
+    assert.deepEqual(
+      [matchesPath(parsed, canonical), mayMatchPath(parsed, canonical)],
+      [surely, maybe],
+      `${glob} ${path}`,
+    );
+  }
+});
+
 test('parsePathGlob() refuses what could not be meant', () => {
   const wrong = ['', 'v1', '/a//b', '/../a', '/a/./b', '/a**', '/**a', '/a%20b', '/a?b', '/a#b', '/a\\b', '/a\nb'];
   for (const text of [...wrong, `/${'x'.repeat(600)}`, '/x'.repeat(40)]) {

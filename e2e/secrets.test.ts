@@ -1,10 +1,10 @@
 // Stored secrets as people handle them: every form of the commands, and what sandboxes make of them.
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { StoredSecretInfo } from '@sallyport/sdk';
 import { eachCaller, findPresentCaller } from './harness/caller.ts';
-import { assertNoCanary, newCanary, type Canary } from './harness/canary.ts';
+import { assertNoCanary, findCanary, newCanary, type Canary } from './harness/canary.ts';
 import { createDaemonScene, type DaemonScene } from './harness/daemon.ts';
 import { headerValues } from './harness/recording.ts';
 import { describeRun, type SallyportResult } from './harness/sallyport.ts';
@@ -15,6 +15,29 @@ const CUSTOM_HOST = 'api.example.com';
 const SERVICE_HOST = 'api.openai.com';
 const HOSTS = [CUSTOM_HOST, SERVICE_HOST, 'api.anthropic.com', 'api.github.com'];
 
+/** Looks for canaries in the arguments of every process of this machine, until it is stopped. */
+function watchArguments(canaries: readonly Canary[]): { stop(): readonly string[] } {
+  const seen = new Set<string>();
+  const poll = (): void => {
+    for (const entry of readdirSync('/proc')) {
+      if (!/^[0-9]+$/.test(entry)) continue;
+      try {
+        const text = readFileSync(`/proc/${entry}/cmdline`, 'latin1');
+        if (canaries.some((canary) => findCanary(canary, text).length > 0)) seen.add(text.split('\0')[0] ?? '');
+      } catch {
+        // It has ended.
+      }
+    }
+  };
+  const timer = setInterval(poll, 10);
+  return {
+    stop() {
+      clearInterval(timer);
+      return [...seen];
+    },
+  };
+}
+
 /** Runs a command that must succeed, and show nothing of the canaries. */
 async function succeed(
   scene: DaemonScene,
@@ -22,7 +45,9 @@ async function succeed(
   canaries: readonly Canary[],
   options: Parameters<DaemonScene['cli']>[1] = {},
 ): Promise<SallyportResult> {
+  const watch = watchArguments(canaries);
   const result = await scene.cli(args, options);
+  assert.deepEqual(watch.stop(), [], 'no value is an argument of a process');
   assert.equal(result.status, 0, `${args.join(' ')}: ${describeRun(result)}`);
   for (const canary of canaries) {
     assertNoCanary(canary, { outputs: { stdout: result.stdout, stderr: result.stderr } });
@@ -44,7 +69,10 @@ eachCaller('stored secrets enter a sandbox as stand-ins, and requests leave with
   const hidden = [service, custom, own];
   await using scene = await createDaemonScene(caller);
   await using upstream = await startUpstream({ names: HOSTS });
-  const set = await succeed(scene, ['secret', 'set', '-g', 'openai'], hidden, { stdin: `${service.value}\n` });
+  const set = await succeed(scene, ['secret', 'set', '-g', 'openai'], hidden, {
+    stdin: `${service.value}\n`,
+    canary: service,
+  });
   assert.match(set.stdout, /^stored openai for all sandboxes: ghp_\S{6}\*{4}\.{3}\*{4}\S{4}\n$/);
   await succeed(scene, ['secret', 'set-custom', '-g', '--host', CUSTOM_HOST, '--env', 'API_KEY'], hidden, { stdin: custom.value }); // prettier-ignore
   await succeed(scene, ['secret', 'set-custom', 'worker', '--host', CUSTOM_HOST, '--env', 'OWN_KEY', '--placeholder', 'own-{rand}'], hidden, { stdin: own.value }); // prettier-ignore
@@ -206,6 +234,17 @@ test('secrets come from the environment, from arguments, from commands, and all 
   assert.match(tested.stdout, /^API_KEY of all sandboxes works: 40 bytes from its command in \d+ ms: ghp_/);
   const unknown = await succeed(scene, ['secret', 'set', '-g', 'my-service'], canaries, { stdin: given.value });
   assert.match(unknown.stderr, /stored for a kit that declares it/);
+
+  const change = { kind: 'service', value: token.value } as const;
+  const put = { method: 'PUT', path: '/v1/secrets/openai?overwrite=false', body: change } as const;
+  await assert.rejects(scene.client.ask(put), { code: 'SECRET_EXISTS' });
+  for (const body of [
+    { ...change, value: undefined, command: 'a', reference: 'env:A' },
+    { kind: 'plain' },
+    { ...change, hosts: ['a.example'] },
+  ]) {
+    await assert.rejects(scene.client.ask({ ...put, path: '/v1/secrets/openai', body }), /INVALID_REQUEST|more than one source|no value|not as it should be/); // prettier-ignore
+  }
 
   const listed = await succeed(scene, ['secret', 'ls'], canaries);
   assert.match(listed.stdout, /^worker +service +aws +AWS_ACCESS_KEY_ID,/m);

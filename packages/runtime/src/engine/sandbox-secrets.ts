@@ -102,6 +102,7 @@ export async function composeSecrets(
   const variables = new Map(own.map(({ env, placeholder }) => [env, placeholder]));
   for (const part of kept) for (const [env, text] of part.variables) variables.set(env, text);
   for (const { label, plainText } of kept) {
+    if (plainText.size === 0) continue;
     const problem = exposureOf(set, plainText, label);
     if (problem === null) for (const [env, text] of plainText) variables.set(env, text);
     else refusals.push(problem);
@@ -110,7 +111,7 @@ export async function composeSecrets(
     set,
     variables,
     placeholders: new Map([...input.placeholders, ...kept.flatMap((part) => [...part.variables])]),
-    effective: secrets.filter((_, index) => kept.includes(parts[index] ?? NOTHING)),
+    effective: secrets.filter((_, index) => !left.has(parts[index] ?? NOTHING)),
     dynamic: kept.flatMap((part) => part.dynamic),
     notices: [
       ...notices,

@@ -106,6 +106,12 @@ test('decideRequest() denies what a server might take for what is denied, and ne
   assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['/v1/y'] }).verdict, 'allow');
   assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['/v2/y'] }).verdict, 'deny');
   assert.equal(judge(below, 'GET /v1/x', { targetOverrides: ['https://a.test.net/v1/x'] }).verdict, 'deny');
+  // Each method with each target: a head has room for some ten thousand of them.
+  const many = { overrides: Array(15_000).fill('GET'), targetOverrides: Array(2000).fill('/v1/y') };
+  for (const policy of [deny, below]) {
+    const verdict = judge(policy, 'GET /v1/x', many);
+    assert.ok(verdict.verdict === 'deny' && verdict.detail.includes('(as 17000 others)'));
+  }
   const allow = policyOf([{ action: 'allow', pattern: 'a.test.net', methods: ['GET', 'POST'] }]);
   assert.equal(judge(allow, 'GET /a/../b').verdict, 'allow', 'every path is allowed');
   assert.equal(judge(allow, 'POST /x', { overrides: ['GET'] }).verdict, 'allow');

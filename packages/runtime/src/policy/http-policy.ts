@@ -27,6 +27,8 @@ export type HttpVerdict =
   | { readonly verdict: 'allow'; readonly rule: string | null }
   | { readonly verdict: 'deny'; readonly detail: string; readonly rule: string; readonly remedy: string };
 
+/** Other methods and targets that one request may name. More have no meaning, and each with each other is compared to every rule. */
+const MAX_OVERRIDES = 8;
 /** Longer paths are not repeated in a remedy. */
 const MAX_SHOWN_PATH_CHARACTERS = 120;
 
@@ -36,19 +38,20 @@ const ALLOWED: HttpVerdict = { verdict: 'allow', rule: null };
  * Step 6: decides about the method and path of a request to a host that `decideHost` allowed. Pure.
  *
  * Denial wins. A rule without methods and path allows every request; one with them those that surely are what it says, for every method
- * and path that the request names. Where rules with methods or a path allow a host, that a secret is bound to it opens no more than they do.
+ * and path that the request names; one that names too many is denied by each and allowed by none. Where rules with methods or a path allow a host, that a secret is bound to it opens no more than they do.
  */
 export function decideRequest(policy: NetworkPolicy, host: string, port: number, request: JudgedRequest): HttpVerdict {
   if (!policy.judgesRequests) return ALLOWED;
   const denials = limitedOnPort(policy.limitedDeny.matching(host), port);
   const permissions = limitedOnPort(policy.limitedAllow.matching(host), port);
   if (denials.length === 0 && permissions.length === 0) return ALLOWED;
-  const methods = [request.method, ...request.overrides];
   const path = canonicalPath(request.target);
-  const paths = [path, ...request.targetOverrides.map((target) => canonicalPath(target))];
+  const isTold = request.overrides.length + request.targetOverrides.length <= MAX_OVERRIDES;
+  const methods = isTold ? [request.method, ...request.overrides] : [];
+  const paths = isTold ? [path, ...request.targetOverrides.map((target) => canonicalPath(target))] : [];
   const readings = methods.flatMap((method) => paths.map((one) => ({ method, path: one })));
   for (const rule of denials) {
-    if (!readings.some((reading) => mayCoverRequest(rule.limit, reading.method, reading.path))) continue;
+    if (isTold && !readings.some((reading) => mayCoverRequest(rule.limit, reading.method, reading.path))) continue;
     return {
       verdict: 'deny',
       detail: `The network policy of this sandbox denies ${describe(request, path)} on ${host}.`,
@@ -80,7 +83,8 @@ function limitedOnPort(rules: Iterable<LimitedRule>, port: number): LimitedRule[
 /** A method and a path for a message; what the sandbox wrote is quoted, so that nothing in it is obeyed. */
 function describe({ method, overrides, targetOverrides }: JudgedRequest, path: string | null): string {
   const also = [...overrides, ...targetOverrides];
-  const named = also.length === 0 ? method : `${method} (as ${also.map(quote).join(', ')})`;
+  const others = also.length > MAX_OVERRIDES ? `${also.length} others` : also.map(quote).join(', ');
+  const named = also.length === 0 ? method : `${method} (as ${others})`;
   return path === null ? `${named} of a path that servers read in different ways` : `${named} ${quote(path)}`;
 }
 

@@ -93,6 +93,9 @@ test('canonicalPath() decodes, and knows no path that servers could read in diff
     ['/a%4', null],
     ['/a%zz', null],
     ['/a%2F%2Fb', null],
+    ['/a'.repeat(1024), '/a'.repeat(1024)],
+    ['/a'.repeat(1025), null],
+    [`/a${'%2Fa'.repeat(1024)}`, null],
   ];
   for (const [target, expected] of cases) assert.equal(canonicalPath(target), expected, target);
 });

@@ -5,6 +5,8 @@ import { quote } from './quoted-text.ts';
 const MAX_GLOB_CHARACTERS = 512;
 /** Its most segments: comparing takes at most this many steps for each segment of a path, and the sandbox chooses the path. */
 const MAX_GLOB_SEGMENTS = 32;
+/** The most segments of a path: it is compared to the glob of every rule. */
+const MAX_PATH_SEGMENTS = 1024;
 
 /** Which paths of a host are meant: `*` stands for characters of one segment, `**` as a segment for any number of segments, none included. */
 export interface PathGlob {
@@ -56,7 +58,7 @@ function invalid(text: string, why: string): SallyportError {
 /**
  * The path of a request target in the one form that globs are compared to: percent-decoded, without query and without a slash at the end.
  * `%2F` alone stays as that. Null where servers may read it in different ways: dot segments, empty segments, backslashes, NUL and other
- * control characters, escapes that are none, that are twice escaped, or that are not UTF-8; and for a target without a path (`*`).
+ * control characters, escapes that are none, that are twice escaped, or that are not UTF-8; for more than 1024 segments, and for a target without a path (`*`).
  *
  * @param target in origin-form (RFC 9112 section 3.2.1), Latin-1: one character a byte.
  */
@@ -82,7 +84,9 @@ export function canonicalPath(target: string): string | null {
   const decoded = decodeUtf8(bytes);
   if (decoded === null || decoded.includes('\\') || hasControl(decoded)) return null;
   for (const reading of readingsOf(decoded)) {
-    for (const segment of segmentsOf(reading)) {
+    const segments = segmentsOf(reading);
+    if (segments.length > MAX_PATH_SEGMENTS) return null;
+    for (const segment of segments) {
       // Some servers cut a segment at its semicolon before they look whether it is a dot segment.
       const plain = segment.split(';', 1)[0];
       if (plain === '' || plain === '.' || plain === '..') return null;

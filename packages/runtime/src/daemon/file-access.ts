@@ -44,7 +44,8 @@ const LIST_PROGRAM = `
 if [ "$2" = 1 ]; then
   [ -e "$1" ] || exit ${STATUS.missing}
   [ -d "$1" ] || exit ${STATUS.notDirectory}
-  cd -- "$1" && exec find . -mindepth 1 -maxdepth 1 -printf '%f\\0%y\\0%s\\0%m\\0%T@\\0%l\\0'
+  cd -- "$1" || exit 1
+  exec find . -mindepth 1 -maxdepth 1 -printf '%f\\0%y\\0%s\\0%m\\0%T@\\0%l\\0'
 fi
 [ -e "$1" ] || [ -L "$1" ] || exit ${STATUS.missing}
 exec find "$1" -maxdepth 0 -printf '%f\\0%y\\0%s\\0%m\\0%T@\\0%l\\0'

@@ -103,6 +103,8 @@ export class ManagedSandbox {
   #queue: Promise<unknown> = Promise.resolve();
   #lifetime: NodeJS.Timeout | null = null;
   #outOfMemoryBefore = 0;
+  /** The daemon stops, and leaves it to another. */
+  #hasLeft = false;
   readonly #waiters = new Set<() => void>();
 
   constructor(row: SandboxRow, values: SecretValues, around: SandboxSurroundings) {
@@ -422,6 +424,7 @@ export class ManagedSandbox {
     await this.#inTurn(async () => {
       const live = this.#live;
       this.#live = null;
+      this.#hasLeft = true;
       if (this.#lifetime !== null) clearTimeout(this.#lifetime);
       this.#execs.leave();
       await live?.leave();
@@ -734,16 +737,17 @@ export class ManagedSandbox {
 
   #notRunning(cause?: unknown): SallyportError {
     const quoted = JSON.stringify(this.name);
-    const { state } = this.#row;
-    // It is left, or it was started again.
-    if (state === 'running' && this.#live === null) {
-      return new SallyportError('DAEMON_STOPPING', `The daemon stops, and the sandbox ${quoted} goes on without it.`, {
-        cause,
-      });
+    if (this.#hasLeft) {
+      return new SallyportError(
+        'DAEMON_STOPPING',
+        `The daemon stops, and the sandbox ${quoted} goes on without it. Ask again in a moment.`,
+        { cause },
+      );
     }
+    const { state } = this.#row;
     return new SallyportError(
       'SANDBOX_NOT_RUNNING',
-      `The sandbox ${quoted} does not run (it is ${state === 'running' ? 'another run by now' : state}). Start it first.`,
+      `The sandbox ${quoted} does not run (it is ${state === 'running' ? 'just ending, or another run' : state}). Start it first.`,
       { cause },
     );
   }

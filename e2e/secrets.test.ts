@@ -319,6 +319,34 @@ eachCaller(
   },
 );
 
+test('a value is kept where it is asked to be, and one that is gone is told of', async () => {
+  const canary = newCanary();
+  await using scene = await createDaemonScene(PRESENT);
+  await using upstream = await startUpstream({ names: HOSTS });
+  assert.match((await succeed(scene, ['secret', 'store'], [])).stdout, /^auto \((?:file|keychain)\)\n$/);
+  assert.equal((await succeed(scene, ['secret', 'store', 'file'], [])).stdout, 'file (file)\n');
+  assert.deepEqual(JSON.parse((await succeed(scene, ['secret', 'store', '--json'], [])).stdout), { setting: 'file', kind: 'file', notices: [] }); // prettier-ignore
+  await succeed(scene, ['secret', 'set', '-g', 'openai', '--store', 'memory'], [canary], { stdin: canary.value });
+  assert.equal((await succeed(scene, ['secret', 'store'], [])).stdout, 'file (file)\n', 'that was for one value');
+  await succeed(scene, ['create', '--name', 'worker', '--no-workspace', ...upstream.flags()], [canary]);
+  const script = `curl -sS -m 20 https://${SERVICE_HOST}/echo`;
+  await scene.exec('worker', ['sh', '-c', script]);
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${canary.value}`]);
+  await succeed(scene, ['daemon', 'restart'], [canary]);
+  upstream.clear();
+  const { stdout } = await scene.exec('worker', ['sh', '-c', script]);
+  assert.match(stdout, /"code":"SECRET_UNAVAILABLE"/);
+  assert.deepEqual(upstream.requests, []);
+  assert.match((await scene.inspect('worker')).notices.join('\n'), /openai cannot be used: .*is gone/);
+  assert.match((await succeed(scene, ['secret', 'ls'], [canary])).stdout, /openai .*\(The value .* is gone/);
+  const tested = await scene.cli(['secret', 'test', '-g', 'openai']);
+  assert.equal(tested.status, 125);
+  assert.match(tested.stderr, /is gone.*\[STORE_FAILED\]/);
+  await succeed(scene, ['secret', 'set', '-g', 'openai'], [canary], { stdin: canary.value });
+  await scene.exec('worker', ['sh', '-c', script]);
+  assert.deepEqual(authorizationsOf(upstream), [`Bearer ${canary.value}`]);
+});
+
 test('a custom secret is for its methods and paths alone, and says what happens elsewhere', async () => {
   const canary = newCanary();
   await using scene = await createDaemonScene(PRESENT);

@@ -627,6 +627,7 @@ export class ManagedSandbox {
         this.#staleness = null;
         if (this.#secrets !== null && isSameSecrets(secrets, this.#secrets)) return;
         await this.#apply(definition, this.#values, secrets);
+        this.#tell('secret.set', { detail: 'stored secrets' });
       } catch (error) {
         if (!(error instanceof SallyportError)) throw error;
         // What it has been given stays in force; people see why.

@@ -15,7 +15,7 @@ import { createValueSource, inspectSource } from '../../sources/value-source.ts'
 import type { SecretDraft } from '../../stores/secret-book.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { SecretShelf } from '../secret-shelf.ts';
-import { draftSecret, refuseSameVariable } from '../stored-secret-draft.ts';
+import { draftSecret, refuseSameVariable, type StoredSecretDraft } from '../stored-secret-draft.ts';
 import { json, nothing, type ApiRequest, type Handler } from './exchange.ts';
 import { secretNameOf } from './secrets.ts';
 
@@ -40,11 +40,13 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       const { body, query, signal } = request;
       const change = body as StoredSecretChange;
       const overwrites = query['overwrite'] !== false;
+      const scope = scopeOf(query);
+      const name = secretNameOf(request);
+      // A source may take its time, which nobody else has to wait for.
+      const warnings = await trySource(draftOf(shelf, scope, name, change, overwrites), change, signal);
       return json(
         await inTurn(async () => {
-          const scope = scopeOf(query);
-          const name = secretNameOf(request);
-          const stored = await storeSecret(shelf, scope, name, change, overwrites, signal);
+          const stored = await storeSecret(shelf, draftOf(shelf, scope, name, change, overwrites), change, warnings);
           await registry.applyStored();
           return { ...stored, sandboxes: [...registry.runningWith({ scope, name })] } satisfies StoredSecretResult;
         }),
@@ -96,7 +98,7 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
     async setSecretStore({ body }) {
       const { setting } = body as { setting: StoreSetting };
       (await shelf.book()).setStore(setting === 'auto' ? null : setting);
-      return json(await describeStore(shelf));
+      return json(await describeStore(shelf, setting));
     },
   } satisfies Record<string, Handler>;
 }
@@ -112,14 +114,14 @@ function listOf(shelf: SecretShelf, query: ApiRequest['query']): readonly Stored
   return shelf.list(isAll ? undefined : scopeOf(query));
 }
 
-async function storeSecret(
+/** A change, checked against what is stored at this moment. @throws SallyportError SECRET_EXISTS, and whatever is malformed */
+function draftOf(
   shelf: SecretShelf,
   scope: SecretScope,
   name: string,
   change: StoredSecretChange,
   overwrites: boolean,
-  signal: AbortSignal,
-): Promise<Omit<StoredSecretResult, 'sandboxes'>> {
+): StoredSecretDraft & { readonly isNew: boolean } {
   const others = shelf.list(scope);
   const known = others.find((secret) => secret.name === name);
   if (known !== undefined && !overwrites) {
@@ -128,20 +130,37 @@ async function storeSecret(
       `A secret ${JSON.stringify(name)} is stored for ${describeScope(scope)} already. Remove it first, or say that it is to be replaced.`,
     );
   }
-  const { draft, value, notices } = draftSecret(scope, name, change, known);
-  refuseSameVariable(draft, others);
-  const warnings = draft.source.kind === 'value' ? [] : await inspectSource(draft.source, HOST_OPTIONS);
-  if (change.kind !== 'plain' && draft.source.kind !== 'value') {
-    const text = await fetchText(draft, change.showError === true, change.verify !== false, signal);
-    if (text !== null) checkValueOf(draft, text);
-  }
+  const made = draftSecret(scope, name, change, known);
+  refuseSameVariable(made.draft, others);
+  return { ...made, isNew: known === undefined };
+}
+
+/** Tries the source of a value that is fetched, unless that is not wanted; what people should know of it. @throws SallyportError SOURCE_FAILED */
+async function trySource(
+  { draft }: StoredSecretDraft,
+  change: StoredSecretChange,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  if (change.kind === 'plain' || draft.source.kind === 'value') return [];
+  const warnings = await inspectSource(draft.source, HOST_OPTIONS);
+  const text = await fetchText(draft, change.showError === true, change.verify !== false, signal);
+  if (text !== null) checkValueOf(draft, text);
+  return warnings;
+}
+
+async function storeSecret(
+  shelf: SecretShelf,
+  { draft, value, notices, isNew }: ReturnType<typeof draftOf>,
+  { store }: StoredSecretChange,
+  warnings: readonly string[],
+): Promise<Omit<StoredSecretResult, 'sandboxes'>> {
   const book = await shelf.book();
   const bytes = value === null ? null : Buffer.from(value, 'utf8');
-  const { secret, notices: stored } = await book.set(draft, bytes, change.store);
+  const { secret, notices: stored } = await book.set(draft, bytes, store);
   bytes?.fill(0);
   return {
     secret: await showStored(shelf, secret),
-    created: known === undefined,
+    created: isNew,
     notices: [...notices, ...warnings, ...stored],
   };
 }
@@ -208,9 +227,12 @@ async function maskOf(shelf: SecretShelf, secret: StoredSecret): Promise<Pick<St
   }
 }
 
-async function describeStore(shelf: SecretShelf): Promise<SecretStoreInfo> {
+/** @param asked the setting that was just chosen. */
+async function describeStore(shelf: SecretShelf, asked?: StoreSetting): Promise<SecretStoreInfo> {
   const { storeChoice, storeKind } = await shelf.book();
-  return { setting: storeChoice, kind: storeKind, notices: [] };
+  const isOverridden = asked !== undefined && asked !== storeChoice;
+  const notice = `SALLYPORT_STORE=${storeChoice} of the daemon goes before this setting, until the daemon is restarted without it.`;
+  return { setting: storeChoice, kind: storeKind, notices: isOverridden ? [notice] : [] };
 }
 
 function describeScope(scope: SecretScope): string {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { PRESET_NAMES } from '../policy/presets.ts';
 import { SERVICES } from '../services/catalogue.ts';
 
 /** The shells that there are completions for. */

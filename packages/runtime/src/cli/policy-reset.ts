@@ -1,11 +1,10 @@
 import { createInterface } from 'node:readline/promises';
 import { SallyportError, type StoredRuleList } from '@sallyport/sdk';
 import type { Command } from 'commander';
+import { PRESET_NAMES } from '../policy/presets.ts';
 import { connect } from './daemon-connection.ts';
 import { createReporter } from './report.ts';
 import { describeScope, readScope } from './secret-scope.ts';
-
-const PRESETS = ['locked', 'balanced', 'open'] as const;
 
 /** Adds `sallyport policy init`. */
 export function addPolicyInitCommand(policy: Command): void {
@@ -19,8 +18,8 @@ export function addPolicyInitCommand(policy: Command): void {
     )
     .argument('<preset>', 'locked, balanced or open')
     .action(async (word: string) => {
-      const preset = PRESETS.find((each) => each === word);
-      if (preset === undefined) throw new SallyportError('USAGE', `There are the presets ${PRESETS.join(', ')}.`);
+      const preset = PRESET_NAMES.find((each) => each === word);
+      if (preset === undefined) throw new SallyportError('USAGE', `There are the presets ${PRESET_NAMES.join(', ')}.`);
       const client = await connect();
       const { rules } = await client.ask<StoredRuleList>({
         method: 'PUT',

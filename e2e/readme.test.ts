@@ -107,6 +107,8 @@ for (const { line, marker, text } of RUNNABLE) {
       using repository = createGitRepository({ user: 'x-access-token', password });
       await using upstream = await startUpstream({ names: ['api.github.com', 'github.com'], git: repository });
       const { status, output } = await runBlock(scene, text, installCommand(scene, upstream.flags()));
+      // A block may leave a daemon behind, as people would.
+      await sallyport(['daemon', 'stop', '--sandboxes'], { scene, audit: false });
       assert.equal(status, 0, output);
       assert.doesNotMatch(output, /\[[A-Z_]{4,}\]\n/, output);
       for (const value of values) {

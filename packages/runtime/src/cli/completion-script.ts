@@ -11,7 +11,7 @@ const SERVICE_NAMES = SERVICES.map(({ name }) => name);
 /** What an argument of a name may be; `words` is a sandbox, what belongs to it, or both. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
   shell: SHELLS,
-  preset: ['locked', 'balanced', 'open'],
+  preset: PRESET_NAMES,
   service: SERVICE_NAMES,
   words: SERVICE_NAMES,
   store: ['auto', 'keychain', 'file', 'memory'],

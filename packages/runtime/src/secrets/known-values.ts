@@ -49,7 +49,7 @@ function countKept(values: readonly SecretValue[]): number {
   let characters = 0;
   for (const [index, value] of values.entries()) {
     if (index === 0) continue;
-    characters += value.reveal().length;
+    characters += value.characters;
     if (index > 1 && (index > MAX_EARLIER_VALUES || characters > MAX_EARLIER_CHARACTERS)) return index;
   }
   return values.length;

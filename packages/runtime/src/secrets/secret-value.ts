@@ -20,6 +20,11 @@ export class SecretValue {
     return this.#text !== null;
   }
 
+  /** How long the text is; 0 for a value that is not known. */
+  get characters(): number {
+    return this.#text?.length ?? 0;
+  }
+
   /** @throws TypeError where the value is not known: whoever forgets to ask sends nothing, instead of an empty credential. */
   reveal(): string {
     if (this.#text === null) throw new TypeError('a secret is used whose value is not known');

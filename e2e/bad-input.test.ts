@@ -94,8 +94,8 @@ test('every malformed --secret is refused with what is wrong in it, and every go
     [`ENV=${VALUE}\n${VALUE}@${HOST}`, 'INVALID_SECRET_VALUE', /line break/],
     [`ENV=${VALUE}\x07@${HOST}`, 'INVALID_SECRET_VALUE', /control character/],
     [`ENV=\u201c${VALUE}\u201d@${HOST}`, 'INVALID_SECRET_VALUE', /typographic quotes/],
-    ['STORED', 'NOT_SUPPORTED_YET', /stored secrets are not supported yet.*--secret STORED@HOST/],
-    ['STORED:AS', 'NOT_SUPPORTED_YET', /stored secrets/],
+    ['STORED', 'SECRET_NOT_FOUND', /No secret "STORED" is stored.*--secret STORED@HOST/],
+    ['STORED:AS', 'SECRET_NOT_FOUND', /No secret "STORED" is stored/],
   ];
   for (const [spec, code, says] of bad) await assertRefused(scene, { args: ['run', '--secret', spec], code, says });
 

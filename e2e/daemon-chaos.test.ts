@@ -303,7 +303,7 @@ test(
   },
 );
 
-test('idle sandboxes do not wake the daemon, and take little of its memory', { timeout: 300_000 }, async (context) => {
+test('idle sandboxes do not wake the daemon', { timeout: 300_000 }, async (context) => {
   await using scene = await createDaemonScene(findPresentCaller());
   const { pid } = await scene.status();
   /** How often the threads of the daemon have gone to sleep, which is how often they were woken. */

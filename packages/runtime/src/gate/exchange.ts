@@ -311,8 +311,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
   }
 
   upstreamDrain(): void {
-    this.#body?.resume();
-    if (!this.#requestComplete) this.#client.resumeReading();
+    const takesMore = this.#body?.resume() ?? true;
+    if (takesMore && !this.#requestComplete) this.#client.resumeReading();
   }
 
   /** Prepares for a body into which values may be put; false when it is refused. */

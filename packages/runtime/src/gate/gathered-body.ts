@@ -124,10 +124,11 @@ export class GatheredBody implements RequestBodyRelay {
     if (this.#isSent) this.dispose();
   }
 
-  resume(): void {
+  resume(): boolean {
     this.#isPaused = false;
     this.#transform?.resume();
     this.#wakeUp();
+    return true;
   }
 
   dispose(): void {

@@ -346,8 +346,8 @@ export class Http2Exchange implements UpstreamAnswer {
   }
 
   drain(): void {
-    this.#requestBody?.resume();
-    if (!this.#clientEnded) this.#stream.resume();
+    const takesMore = this.#requestBody?.resume() ?? true;
+    if (takesMore && !this.#clientEnded) this.#stream.resume();
   }
 
   /** Steps 5 to 7. */

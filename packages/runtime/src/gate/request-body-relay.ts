@@ -71,7 +71,10 @@ class StreamedBody implements RequestBodyRelay {
   readonly canRepeat = false;
   readonly #substitution: BodySubstitutionStream;
   readonly #transform: RequestTransform;
+  /** The upstream takes more. */
   #isFlowing = true;
+  /** The decoder takes more. */
+  #isTaking = true;
 
   constructor(
     substitution: BodySubstitutionStream,
@@ -88,7 +91,10 @@ class StreamedBody implements RequestBodyRelay {
       },
       end: () => sink.end(),
       refuse: (problem) => sink.refuse(problem),
-      drain: () => sink.drain(),
+      drain: () => {
+        this.#isTaking = true;
+        if (this.#isFlowing) sink.drain();
+      },
     });
   }
 
@@ -101,7 +107,8 @@ class StreamedBody implements RequestBodyRelay {
   }
 
   push(data: Buffer): boolean {
-    return this.#transform.push(data) && this.#isFlowing;
+    this.#isTaking = this.#transform.push(data);
+    return this.#isTaking && this.#isFlowing;
   }
 
   end(): void {
@@ -118,9 +125,10 @@ class StreamedBody implements RequestBodyRelay {
 
   forget(): void {}
 
-  resume(): void {
+  resume(): boolean {
     this.#isFlowing = true;
     this.#transform.resume();
+    return this.#isTaking;
   }
 
   dispose(): void {

@@ -71,8 +71,8 @@ export interface RequestBodyRelay {
   /** The body has come whole. */
   end(): void;
   send(): void;
-  /** The upstream can take more. */
-  resume(): void;
+  /** The upstream can take more. False asks to wait for `drain` all the same. */
+  resume(): boolean;
   /** Whether it is whole, has been sent, and is still there. */
   readonly canRepeat: boolean;
   /** Makes a body that can be repeated `ready` again, with what is to be put in instead. */

@@ -22,7 +22,10 @@ export class ScannedBody implements RequestBodyRelay {
   readonly #decoding: ContentDecoding | null;
   #last: Buffer = NOTHING;
   #strays = 0;
+  /** The upstream takes more. */
   #isFlowing = true;
+  /** The decoder takes more. */
+  #isTaking = true;
   #isDone = false;
 
   constructor(
@@ -39,7 +42,10 @@ export class ScannedBody implements RequestBodyRelay {
         ? null
         : new ContentDecoding(codings, {
             decoded: (data) => void this.#look(data),
-            drained: () => sink.drain(),
+            drained: () => {
+              this.#isTaking = true;
+              if (this.#isFlowing) sink.drain();
+            },
             ended: () => this.#finish(),
             failed: (fault) => {
               if (this.#isDone) return;
@@ -59,12 +65,12 @@ export class ScannedBody implements RequestBodyRelay {
       if (this.#look(data)) this.#isFlowing = this.#sink.write(data);
       return this.#isFlowing;
     }
-    const isTaken = this.#decoding.write(data);
+    this.#isTaking = this.#decoding.write(data);
     if (this.#isDone) return true;
     if (this.#last.length > 0) this.#isFlowing = this.#sink.write(this.#last);
     this.#last = Buffer.from(data.subarray(-1));
     if (data.length > 1) this.#isFlowing = this.#sink.write(data.subarray(0, -1));
-    return isTaken && this.#isFlowing;
+    return this.#isTaking && this.#isFlowing;
   }
 
   end(): void {
@@ -77,8 +83,9 @@ export class ScannedBody implements RequestBodyRelay {
     throw new TypeError('a body that streams is sent as it comes');
   }
 
-  resume(): void {
+  resume(): boolean {
     this.#isFlowing = true;
+    return this.#isTaking;
   }
 
   repeat(): void {

@@ -182,6 +182,35 @@ eachCaller('the key of a service changes, comes and goes in the same way, in run
   }
 });
 
+test('a secret that a sandbox has been shown otherwise is left out there, and keeps no other change from it', async () => {
+  const [shown, first, second] = [newCanary(), newCanary(), newCanary()];
+  await using scene = await createDaemonScene(findPresentCaller());
+  await using upstream = await startUpstream({ names: [HOST, SERVICE_HOST] });
+  await scene.create({ name: 'worker', network: networkOf(upstream), env: { COPY: shown.value } });
+  const exposing = await put(scene, 'openai', null, { kind: 'service', value: shown.value });
+  assert.deepEqual(exposing.sandboxes, []);
+  assert.match(
+    (await scene.inspect('worker')).notices.join('\n'),
+    /secret openai is left out: The plain variable COPY holds/,
+  );
+  const ask = async (): Promise<string | undefined> => {
+    const script = `curl -sS -m 20 -o /dev/null -H "Authorization: Bearer $API_KEY" https://${HOST}/echo`;
+    await scene.exec('worker', ['sh', '-c', script]);
+    return headerValues(upstream.requests.at(-1)!, 'authorization')[0];
+  };
+  for (const { value } of [first, second]) {
+    const result = await put(scene, 'API_KEY', null, custom(value));
+    assert.deepEqual(result.sandboxes, ['worker']);
+    assert.equal(await ask(), `Bearer ${value}`);
+  }
+  await remove(scene, 'openai', null);
+  await remove(scene, 'API_KEY', null);
+  assert.equal(await ask(), 'Bearer');
+  await put(scene, 'openai', null, { kind: 'service', value: shown.value });
+  const refused = scene.create({ name: 'other', network: networkOf(upstream), env: { COPY: shown.value } });
+  await assert.rejects(refused, { code: 'SECRET_CONFLICT' });
+});
+
 test('a run takes the first secret in that is ever stored, and leaves out what does not go with its tunnels', async () => {
   const [key, other] = [newCanary(), newCanary()];
   await using scene = await createDaemonScene(findPresentCaller());

@@ -188,6 +188,7 @@ export class ManagedSandbox {
           ...warningsOf(definition),
           ...(this.#live?.warnings ?? []),
           ...(this.#secrets?.notices ?? []),
+          ...(this.#secrets?.refusals.map(({ message }) => message) ?? []),
           ...(this.#staleness === null ? [] : [this.#staleness]),
         ]),
       ],
@@ -616,9 +617,9 @@ export class ManagedSandbox {
     });
   }
 
-  /** Takes in what is stored at this moment, where it runs. */
-  async applyStored(): Promise<void> {
-    if (!['starting', 'running'].includes(this.#row.state)) return;
+  /** Takes in what is stored at this moment, where it runs. What keeps it from that; null when all is well. */
+  async applyStored(): Promise<string | null> {
+    if (!['starting', 'running'].includes(this.#row.state)) return null;
     await this.#inSecretTurn(async () => {
       if (this.#live === null) return;
       const { definition } = this.#row;
@@ -630,10 +631,11 @@ export class ManagedSandbox {
         this.#tell('secret.set', { detail: 'stored secrets' });
       } catch (error) {
         if (!(error instanceof SallyportError)) throw error;
-        // What it has been given stays in force; people see why.
-        this.#staleness = `what is stored has changed, but not for this sandbox: ${error.message}`;
+        // What it has been given stays in force; whoever made the change is told.
+        this.#staleness = `what is stored has changed, but not for the sandbox ${this.name}: ${error.message}`;
       }
     });
+    return this.#staleness;
   }
 
   /** Whether it runs with a stored secret. */
@@ -692,7 +694,11 @@ export class ManagedSandbox {
     const { placeholderKey } = this.#around.shelf;
     const network = networkOf(definition);
     const stored = this.#around.rules.listFor(this.name);
-    const check = (set: SecretSet): void => void compilePolicy({ secrets: set, network, stored });
+    const check = (set: SecretSet): void => {
+      compilePolicy({ secrets: set, network, stored });
+      // What runs goes on without a secret that it has been shown otherwise; what starts is refused.
+      if (this.#live !== null) refuseExposure(set, [], new Map(Object.entries(definition.env)));
+    };
     const input = { sandbox: this.name, ...ownSecretsOf(definition, values), placeholderKey, check };
     return await this.#liveSecrets.compose(input, fetched);
   }

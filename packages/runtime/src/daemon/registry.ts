@@ -139,10 +139,11 @@ export class SandboxRegistry {
     await Promise.all([...this.all.map(async (sandbox) => await sandbox.recover()), this.#endForsaken(known)]);
   }
 
-  /** Takes in what is stored at this moment, wherever a sandbox runs; in force when it resolves. */
-  async applyStored(): Promise<void> {
-    await Promise.all(this.all.map(async (sandbox) => await sandbox.applyStored()));
+  /** Takes in what is stored at this moment, wherever a sandbox runs; in force when it resolves. Where it is not, and why. */
+  async applyStored(): Promise<readonly string[]> {
+    const problems = await Promise.all(this.all.map(async (sandbox) => await sandbox.applyStored()));
     this.#around.sources.keep(this.#around.shelf.list());
+    return problems.filter((problem) => problem !== null);
   }
 
   /** The sandboxes that run and have a stored secret, by name. */

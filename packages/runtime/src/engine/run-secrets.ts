@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, watch as watchFiles, type FSWatcher } from 'node:fs';
 import { SallyportError } from '@sallyport/sdk';
 import type { ValueProvider } from '../gate/value-provider.ts';
+import { refuseExposure } from '../secrets/secret-set-exposure.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import { findService } from '../services/catalogue.ts';
 import { readCredential } from '../services/credential.ts';
@@ -42,7 +43,11 @@ export class RunSecrets {
       given,
       named: [...plan.named, ...named],
       plain: plan.environment,
-      check: (set) => void compilePolicy({ ...plan, secrets: set }),
+      check: (set) => {
+        compilePolicy({ ...plan, secrets: set });
+        // What runs goes on without a secret that it has been shown otherwise; what starts is refused.
+        if (this.#enforce !== null) refuseExposure(set, plan.command, plan.environment);
+      },
     };
     this.#sources = new SecretSources(environment);
     this.#live = new LiveSecrets({

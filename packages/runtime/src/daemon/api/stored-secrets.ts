@@ -47,8 +47,12 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       return json(
         await inTurn(async () => {
           const stored = await storeSecret(shelf, draftOf(shelf, scope, name, change, overwrites), change, warnings);
-          await registry.applyStored();
-          return { ...stored, sandboxes: [...registry.runningWith({ scope, name })] } satisfies StoredSecretResult;
+          const problems = await registry.applyStored();
+          return {
+            ...stored,
+            notices: [...stored.notices, ...problems],
+            sandboxes: [...registry.runningWith({ scope, name })],
+          } satisfies StoredSecretResult;
         }),
       );
     },
@@ -58,7 +62,7 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       await inTurn(async () => {
         const isKnown = shelf.list(scope).some((secret) => secret.name === name);
         if (!isKnown || !(await (await shelf.book()).remove(scope, name))) throw notStored(scope, name);
-        await registry.applyStored();
+        refuseStale(await registry.applyStored());
       });
       return nothing;
     },
@@ -75,7 +79,7 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
             // oxlint-disable-next-line no-await-in-loop
             for (const { scope, name } of secrets) await (await shelf.book()).remove(scope, name);
           }
-          await registry.applyStored();
+          refuseStale(await registry.applyStored());
           return { removed: secrets.length };
         }),
       );
@@ -101,6 +105,16 @@ export function storedSecretHandlers(registry: SandboxRegistry, shelf: SecretShe
       return json(await describeStore(shelf, setting));
     },
   } satisfies Record<string, Handler>;
+}
+
+/** What was removed must not be taken for gone where it is still in force. @throws SallyportError STATE_FAILED */
+function refuseStale([problem, ...more]: readonly string[]): void {
+  if (problem === undefined) return;
+  const others = more.length === 0 ? '' : ` So it is with ${more.length} more.`;
+  throw new SallyportError(
+    'STATE_FAILED',
+    `It is not stored any more, but still in force: ${problem}${others} Stop what goes on with it.`,
+  );
 }
 
 function scopeOf(query: ApiRequest['query']): SecretScope {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { StoredSecretInfo } from '@sallyport/sdk';
@@ -14,9 +14,9 @@ import { SYSTEM_PATH } from './harness/tools.ts';
 const NO_SCRIPT = existsSync('/usr/bin/script') ? false : 'needs script(1)';
 
 /** The command line in a terminal of its own; what the terminal is like afterwards is the last line of the screen. */
-function atTerminal(scene: DaemonScene, args: readonly string[]) {
+function atTerminal(scene: DaemonScene, args: readonly string[], redirection = '') {
   const words = args.map((word) => `'${word}'`).join(' ');
-  const line = `'${join(CHECKOUT, 'sallyport')}' ${words}; status=$?; stty -a | grep -o -w -- '-\\?echo'; stty -a | grep -o -w -- '-\\?icanon'; exit $status`;
+  const line = `'${join(CHECKOUT, 'sallyport')}' ${words} ${redirection}; status=$?; stty -a | grep -o -w -- '-\\?echo'; stty -a | grep -o -w -- '-\\?icanon'; exit $status`;
   const child = spawn('script', ['--quiet', '--return', '--command', line, '/dev/null'], {
     cwd: scene.workspace,
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -72,17 +72,28 @@ test('a value that is typed is not shown, and keys that edit are obeyed', { skip
   assert.notEqual((await ask())[0]?.mask, null);
 
   const keys = atTerminal(scene, ['secret', 'set', 'worker', 'aws']);
-  await keys.answer('AWS access key ID for the sandbox worker (not shown): ', 'AKIAIOSFODNN7EXAMPLE\r');
-  await keys.answer('AWS secret access key (not shown): ', `${first.value}\r`);
+  // Two answers at a time.
+  await keys.answer('AWS access key ID for the sandbox worker (not shown): ', `AKIAIOSFODNN7EXAMPLE\r${first.value}\r`);
   await keys.answer('AWS session token (not shown; empty for none): ', '\r');
   const stored = await keys.end();
   assert.match(stored.screen, /stored aws for the sandbox worker: AKIA/);
   assertNoCanary(first, { outputs: { screen: stored.screen } });
 
+  // Where nobody sees the question, what is typed is not shown either; the terminal shows what arrives before it is asked.
+  const blind = atTerminal(scene, ['secret', 'set', 'worker', 'xai'], '2> questions');
+  const questions = join(scene.workspace, 'questions');
+  while (!existsSync(questions) || !readFileSync(questions, 'utf8').includes('not shown')) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await blind.answer('', `${second.value}\r`);
+  const unseen = await blind.end();
+  assert.match(unseen.screen, /stored xai for the sandbox worker/);
+  assertNoCanary(second, { outputs: { screen: unseen.screen } });
+
   const removing = atTerminal(scene, ['secret', 'rm', '-g', 'openai']);
   await removing.answer('Remove openai of all sandboxes? [y/N] ', 'no\r');
   assert.equal((await removing.end()).status, 1);
-  assert.equal((await ask()).length, 2);
+  assert.equal((await ask()).length, 3);
 });
 
 test(

@@ -6,9 +6,19 @@ const MAX_INPUT_BYTES = 128 * 1024;
 /** The status of a program that Ctrl-C has ended, as a shell gives it. */
 const INTERRUPTED_STATUS = 130;
 
-/** Whether there is somebody to ask. */
+/** Whether there is somebody to ask, who sees the question. */
 export function hasTerminal(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
+}
+
+/**
+ * A secret's value: typed where standard input is a terminal, and then never shown, also where the question goes elsewhere; else what is piped in.
+ *
+ * @param ask asks at the terminal.
+ * @throws SallyportError INVALID_SECRET_VALUE, ABORTED
+ */
+export async function readSecretValue(what: string, ask: () => Promise<string>): Promise<string> {
+  return process.stdin.isTTY ? await ask() : await readStandardInput(what);
 }
 
 /**
@@ -25,10 +35,13 @@ export async function askHidden(question: string): Promise<string> {
   try {
     return await new Promise<string>((resolve, reject) => {
       stdin.on('data', (chunk: Buffer) => {
-        for (const byte of chunk) {
+        for (const [index, byte] of chunk.entries()) {
           const outcome = reader.take(byte);
           if (outcome === 'more') continue;
           stdin.removeAllListeners('data');
+          stdin.pause();
+          // What was typed ahead answers the next question.
+          if (index + 1 < chunk.length) stdin.unshift(chunk.subarray(index + 1));
           if (outcome === 'line') resolve(reader.text);
           else if (outcome === 'interrupted') {
             stdin.setRawMode(false);
@@ -108,7 +121,7 @@ export class LineReader {
  *
  * @throws SallyportError INVALID_SECRET_VALUE when it is empty, too long or no UTF-8.
  */
-export async function readStandardInput(what: string): Promise<string> {
+async function readStandardInput(what: string): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) {

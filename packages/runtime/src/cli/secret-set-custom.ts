@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { parseMethods } from '../policy/method.ts';
 import { VIOLATION_ACTIONS, type ViolationAction } from '../secrets/stored-secret.ts';
 import { connect } from './daemon-connection.ts';
-import { askHidden, hasTerminal, readStandardInput } from './hidden-prompt.ts';
+import { askHidden, readSecretValue } from './hidden-prompt.ts';
 import { createReporter } from './report.ts';
 import { addScopeOptions, describeScope, readScope, type ScopeFlags } from './secret-scope.ts';
 import { mayReplace, putSecret, warnOfArgument } from './secret-set.ts';
@@ -97,9 +97,12 @@ async function setCustom(word: string | undefined, flags: CustomFlags): Promise<
   if (flags.value !== undefined) warnOfArgument('--value', reporter);
   const name = flags.name ?? env;
   const methods = flags.method?.flatMap((text) => parseMethods(text));
+  const question = `${name} for ${describeScope(scope)} (not shown): `;
   const client = await connect();
   if (!(await mayReplace(client, scope, name, flags.force === true))) return 1;
-  const value = source ?? { value: flags.value ?? (await askValue(name, describeScope(scope))) };
+  const value = source ?? {
+    value: flags.value ?? (await readSecretValue(name, async () => await askHidden(question))),
+  };
   const change: StoredSecretChange = {
     kind: 'custom',
     env,
@@ -114,8 +117,4 @@ async function setCustom(word: string | undefined, flags: CustomFlags): Promise<
   };
   await putSecret(client, scope, name, change, reporter);
   return 0;
-}
-
-async function askValue(name: string, scope: string): Promise<string> {
-  return hasTerminal() ? await askHidden(`${name} for ${scope} (not shown): `) : await readStandardInput(name);
 }

@@ -9,7 +9,7 @@ import { findService, SERVICES } from '../services/catalogue.ts';
 import { wantsAwsKeys } from '../services/credential.ts';
 import type { DaemonClient } from '@sallyport/sdk/daemon-client';
 import { connect } from './daemon-connection.ts';
-import { askHidden, askYesNo, hasTerminal, readStandardInput } from './hidden-prompt.ts';
+import { askHidden, askYesNo, hasTerminal, readSecretValue } from './hidden-prompt.ts';
 import { createReporter, type Reporter } from './report.ts';
 import {
   addScopeOptions,
@@ -96,7 +96,10 @@ async function setSecret(words: readonly string[], flags: SetFlags): Promise<num
   if (flags.token !== undefined) warnOfArgument('--token', reporter);
   const client = await connect();
   if (!(await mayReplace(client, scope, name, flags.force === true))) return 1;
-  const value = source === null ? { value: flags.token ?? (await askValue(scope, name, isPlain)) } : source;
+  const value =
+    source === null
+      ? { value: flags.token ?? (await readSecretValue(name, async () => await askValue(scope, name, isPlain))) }
+      : source;
   const store = flags.store === undefined ? {} : { store: flags.store };
   const change: StoredSecretChange = isPlain
     ? {
@@ -155,7 +158,6 @@ export async function mayReplace(
 }
 
 async function askValue(scope: Scope, name: string, isPlain: boolean): Promise<string> {
-  if (!hasTerminal()) return await readStandardInput(name);
   const definition = isPlain ? undefined : findService(name);
   const suffix = `for ${describeScope(scope)} (not shown): `;
   if (definition === undefined || !wantsAwsKeys(definition)) return await askHidden(`${name} ${suffix}`);

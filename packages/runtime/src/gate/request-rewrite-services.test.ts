@@ -9,7 +9,7 @@ import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
 import { SERVICES } from '../services/catalogue.ts';
 import { fillSentinel } from '../services/sentinel.ts';
-import { rewriteRequest } from './request-rewrite.ts';
+import { rewriteRequest, rewriteTrailers } from './request-rewrite.ts';
 
 const valueOf = (service: string): string => `canary-${service}-4711-real`;
 const sentinels = SERVICES.map(
@@ -206,6 +206,21 @@ test("rewriteRequest() lets no key of anybody else's leave, in any place that an
       );
     }
   }
+});
+
+test('rewriteTrailers() lets no key of AWS leave behind a body, where the signer does not look', () => {
+  const authority: Authority = { scheme: 'https', host: 'bucket.s3.us-east-1.amazonaws.com', port: 443 };
+  const fields = ['Host', authority.host, 'Transfer-Encoding', 'chunked'];
+  const forward = rewriteRequest(
+    { ...context, signerFor: () => ({ plan: () => ({ kind: 'streamed' }), sign: () => assert.fail('not here') }) },
+    authority,
+    { method: 'PUT', target: '/key', minor: 1, fields },
+  );
+  assert.ok(forward.verdict === 'forward');
+  const foreign = ['X-Amz-Security-Token', 'x_amz_s3session_token', 'X-Amz-Date', 'x-amz-sso_bearer-token'];
+  const trailers = [...foreign, 'x-amz-checksum-crc32'].flatMap((name) => [name, 'of somebody else']);
+  assert.equal(rewriteTrailers(context, forward, trailers), null);
+  assert.deepEqual(trailers, ['x-amz-checksum-crc32', 'of somebody else']);
 });
 
 test('rewriteRequest() overwrites the keys that browsers offer as subprotocols', () => {

@@ -278,6 +278,15 @@ describe('AwsSigner', () => {
         { host: S3, method: 'POST', target: '/b', fields: ['Content-Type', 'multipart/form-data; boundary=x'] },
         /form upload/,
       ],
+      [
+        {
+          host: S3,
+          method: 'POST',
+          target: '/b',
+          fields: ['Authorization', 'Basic x', 'content-type', 'Multipart/Form-Data; boundary=x'],
+        },
+        /form upload/,
+      ],
     ];
     for (const [sent, words] of rows) assert.match(refusalOf(sent), words);
     const clear = { ...requestOf({}), authority: { scheme: 'http', host: 'sts.amazonaws.com', port: 80 } as const };

@@ -221,7 +221,7 @@ export class AwsSigner implements RequestSigner {
     }
     const target = readAwsTarget(head.target, endpoint.isS3);
     if (target.verdict === 'refused') return new Refusal(target.reason);
-    if (isFormUpload(endpoint, head, authorization)) {
+    if (isFormUpload(endpoint, head)) {
       return new Refusal('a form upload carries its own signature in the body: upload with PUT instead');
     }
     const payload = readPayload(head.fields, target.target.parameters, endpoint, query !== null);
@@ -281,8 +281,8 @@ function secondsLeft(expiry: Expiry, nowMs: number): number | Refusal {
 }
 
 /** `POST` of a browser's form to a bucket: the policy and its signature are fields of the form. */
-function isFormUpload({ isS3 }: AwsEndpoint, { method, fields }: RequestHead, authorization: string): boolean {
-  if (!isS3 || method !== 'POST' || authorization !== '') return false;
+function isFormUpload({ isS3 }: AwsEndpoint, { method, fields }: RequestHead): boolean {
+  if (!isS3 || method !== 'POST') return false;
   return (fieldValue(fields, 'content-type') ?? '').toLowerCase().startsWith('multipart/form-data');
 }
 

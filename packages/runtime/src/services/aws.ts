@@ -23,8 +23,17 @@ export const aws: ServiceDefinition = {
         '**.api.amazonwebservices.eu',
       ],
       overwrite: [],
-      // What carries an AWS signature or token, the signer itself replaces.
-      strip: { headers: [], query: [] },
+      // What else carries an AWS signature or token, the signer itself replaces. Trailers are none of its business.
+      strip: {
+        headers: [
+          'x-amz-date',
+          'x-amz-region-set',
+          'x-amz-s3session-token',
+          'x-amz-security-token',
+          'x-amz-sso-bearer-token',
+        ],
+        query: [],
+      },
       signer: 'aws',
     },
   ],

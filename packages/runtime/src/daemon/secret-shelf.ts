@@ -4,7 +4,7 @@ import type { StoredSecrets } from '../engine/sandbox-secrets.ts';
 import { handOverValue } from '../secrets/secret-set-sealing.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import type { SecretScope, StoredSecret } from '../secrets/stored-secret.ts';
-import { SecretBook } from '../stores/secret-book.ts';
+import { MAX_VALUE_BYTES, SecretBook } from '../stores/secret-book.ts';
 import type { SecretValues } from './definition.ts';
 
 /** What {@link SecretShelf.open} needs. */
@@ -73,15 +73,22 @@ export class SecretShelf {
     if (values.size === 0 && !this.hasOwn(id)) return;
     const book = await this.book();
     const scope = ownScope(id);
-    const old = new Set(book.list(scope).map(({ name }) => name));
-    for (const [name, value] of values) {
-      old.delete(name);
-      // One after the other: each is a write of its own.
-      // oxlint-disable-next-line no-await-in-loop
-      await handOverValue(value, async (text) => await book.set(ownDraft(scope, name), Buffer.from(text)));
+    const former = book.list(scope).map(({ name }) => name);
+    if (values.size > 0) {
+      const texts = [...values].map(([placeholder, value]) => [placeholder, handOverValue(value, (text) => text)]);
+      const content = Buffer.from(JSON.stringify(texts));
+      const parts = Math.ceil(content.length / MAX_VALUE_BYTES);
+      const edition = randomBytes(8).toString('hex');
+      for (let part = 0; part < parts; part += 1) {
+        const piece = content.subarray(part * MAX_VALUE_BYTES, (part + 1) * MAX_VALUE_BYTES);
+        // One after the other: each is a write of its own.
+        // oxlint-disable-next-line no-await-in-loop
+        await book.set(ownDraft(scope, `${edition}.${part + 1}.${parts}`), piece);
+      }
+      content.fill(0);
     }
     // oxlint-disable-next-line no-await-in-loop -- as above
-    for (const name of old) await book.remove(scope, name);
+    for (const name of former) await book.remove(scope, name);
   }
 
   /** Whether values of a sandbox's own secrets are kept here. */
@@ -89,22 +96,19 @@ export class SecretShelf {
     return (this.#book?.list(ownScope(id)).length ?? 0) > 0;
   }
 
-  /** The values of a sandbox's own secrets as far as they are here. */
+  /** The values of a sandbox's own secrets; none where they cannot be read: they count as lost, and its gate stays closed until they are set again. */
   async ownValues(id: string): Promise<SecretValues> {
     const book = this.#book;
-    const values = new Map<string, SecretValue>();
-    if (book === null) return values;
-    await Promise.all(
-      book.list(ownScope(id)).map(async (secret) => {
-        try {
-          values.set(secret.name, new SecretValue(Buffer.from(await book.value(secret)).toString('utf8')));
-        } catch (error) {
-          // It counts as lost: the gate stays closed until it is set again.
-          if (!(error instanceof SallyportError)) throw error;
-        }
-      }),
-    );
-    return values;
+    const [edition] = wholeEditions(book?.list(ownScope(id)) ?? []);
+    if (book === null || edition === undefined) return new Map();
+    try {
+      const pieces = await Promise.all(edition.map(async (secret) => await book.value(secret)));
+      const texts = JSON.parse(Buffer.concat(pieces).toString('utf8')) as [string, string][];
+      return new Map(texts.map(([placeholder, text]) => [placeholder, new SecretValue(text)]));
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      return new Map();
+    }
   }
 
   /** Forgets the values of a sandbox that is gone. */
@@ -121,6 +125,19 @@ export class SecretShelf {
 
 function ownScope(id: string): SecretScope {
   return { kind: 'sandbox', sandbox: `${OWN_SCOPE}${id}` };
+}
+
+/**
+ * The parts of what was kept, in order, the newest first: a process that ended between two writes has left parts of an edition, or the one
+ * before beside it.
+ */
+function wholeEditions(secrets: readonly StoredSecret[]): StoredSecret[][] {
+  const editions = Map.groupBy(secrets, ({ name }) => name.slice(0, name.indexOf('.')));
+  const partOf = ({ name }: StoredSecret): number => Number(name.split('.')[1]);
+  return [...editions.values()]
+    .filter((parts) => parts.every(({ name }) => name.endsWith(`.${parts.length}`)))
+    .map((parts) => parts.toSorted((a, b) => partOf(a) - partOf(b)))
+    .toSorted(([a], [b]) => (b?.updatedAt ?? 0) - (a?.updatedAt ?? 0));
 }
 
 function isOwnScope(scope: SecretScope): boolean {

@@ -169,27 +169,35 @@ export class SecretBook {
 
   /** Whether there was one. @throws SallyportError STORE_FAILED, STORE_CORRUPT */
   async remove(scope: SecretScope, name: string): Promise<boolean> {
-    const nowMs = Date.now();
-    const place = this.#database.write(() => {
-      const found = this.#table.findPlace(scope, name);
-      this.#table.remove(scope, name);
-      if (found) this.#table.addLeftover(found, nowMs);
-      return found;
-    });
-    if (place === undefined) return false;
-    if (place !== null && (await this.#discard(place)) === null) await this.#sweep(place.store);
-    return true;
+    return (await this.#removeRows(scope, () => [name])) > 0;
   }
 
-  /** Removes all secrets of a scope. @returns how many @throws SallyportError STORE_FAILED, STORE_CORRUPT */
+  /** Removes all secrets of a scope, at once. @returns how many @throws SallyportError STORE_FAILED, STORE_CORRUPT */
   async removeScope(scope: SecretScope): Promise<number> {
-    let count = 0;
-    for (const { name } of this.list(scope)) {
-      // One after another: each is a transaction of its own.
+    return await this.#removeRows(scope, () => this.#table.namesIn(scope));
+  }
+
+  /** @returns how many there were */
+  async #removeRows(scope: SecretScope, names: () => readonly string[]): Promise<number> {
+    const nowMs = Date.now();
+    const found = this.#database.write(() =>
+      names().flatMap((name) => {
+        const place = this.#table.findPlace(scope, name);
+        if (place === undefined) return [];
+        this.#table.remove(scope, name);
+        if (place !== null) this.#table.addLeftover(place, nowMs);
+        return [place];
+      }),
+    );
+    const swept = new Set<StoreKind>();
+    for (const place of found) {
+      // One after another: each is a write of its own.
       // oxlint-disable-next-line no-await-in-loop
-      if (await this.remove(scope, name)) count += 1;
+      if (place !== null && (await this.#discard(place)) === null) swept.add(place.store);
     }
-    return count;
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    for (const store of swept) await this.#sweep(store);
+    return found.length;
   }
 
   /**

@@ -26,6 +26,7 @@ export class SecretTable {
   readonly #all: StatementSync;
   readonly #find: StatementSync;
   readonly #upsert: StatementSync;
+  readonly #names: StatementSync;
   readonly #remove: StatementSync;
   readonly #removeAll: StatementSync;
   readonly #addLeftover: StatementSync;
@@ -44,6 +45,7 @@ export class SecretTable {
       `INSERT INTO secrets (sandbox, name, definition, store, key, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (sandbox, name) DO UPDATE SET definition = excluded.definition, store = excluded.store, key = excluded.key, updated_at = excluded.updated_at`,
     );
+    this.#names = database.prepare('SELECT name FROM secrets WHERE sandbox = ?');
     this.#remove = database.prepare('DELETE FROM secrets WHERE sandbox = ? AND name = ?');
     this.#removeAll = database.prepare('DELETE FROM secrets');
     this.#addLeftover = database.prepare('INSERT OR REPLACE INTO leftovers (key, store, since) VALUES (?, ?, ?)');
@@ -81,6 +83,11 @@ export class SecretTable {
     const { scope, name, createdAt, updatedAt, ...definition } = secret;
     const { store, key } = place ?? { store: null, key: null };
     this.#upsert.run(scopeColumn(scope), name, JSON.stringify(definition), store, key, createdAt, updatedAt);
+  }
+
+  /** The names of a scope, also of rows that cannot be read. */
+  namesIn(scope: SecretScope): string[] {
+    return this.#names.all(scopeColumn(scope)).map(({ name }) => String(name));
   }
 
   remove(scope: SecretScope, name: string): void {

@@ -1,6 +1,5 @@
 import { credentialInEnvironment, wantsAwsKeys } from '../services/credential.ts';
 import type { ServiceDefinition } from '../services/service.ts';
-import { findAwsKeys } from './aws-profile.ts';
 import { DEFAULT_TIME_LIMIT_MS } from './fetched-value.ts';
 
 /** A service's value that was found on the host. */
@@ -25,5 +24,7 @@ export async function findServiceKey(
     return found === null ? null : { text: found.text, origin: found.variable };
   }
   const settings = { environment, directory: '/', showError: false, timeLimitMs: DEFAULT_TIME_LIMIT_MS };
+  // Loads Node's HTTP, which a start has no time for.
+  const { findAwsKeys } = await import('./aws-profile.ts');
   return await findAwsKeys(settings, new AbortController().signal);
 }

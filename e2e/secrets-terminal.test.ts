@@ -97,7 +97,7 @@ test('a value that is typed is not shown, and keys that edit are obeyed', { skip
 });
 
 test(
-  'Ctrl-C, Ctrl-D and an empty answer store nothing, and leave the terminal as it was',
+  'Ctrl-C, Ctrl-D, an empty answer and a paste of several lines store nothing, and leave the terminal as it was',
   { skip: NO_SCRIPT },
   async () => {
     await using scene = await createDaemonScene(findPresentCaller());
@@ -105,6 +105,9 @@ test(
       ['half of it\x03', 130, /not shown\): \r?\n/],
       ['\x04', 125, /Nothing was stored\. \[ABORTED\]/],
       ['\r', 2, /\[SECRET_VALUE_TOO_SHORT\]/],
+      // Half of a key would be stored, and the rest be the shell's.
+      ['half of a key\nand the rest\n', 2, /More than one line was pasted.*\[INVALID_SECRET_VALUE\]/],
+      ['\x1b[200~half of a key\r\rand the rest\x1b[201~\r', 2, /More than one line.*\[INVALID_SECRET_VALUE\]/],
     ] as const) {
       const terminal = atTerminal(scene, ['secret', 'set-custom', '-g', '--host', 'a.example', '--env', 'API_KEY']);
       await terminal.answer('API_KEY for all sandboxes (not shown): ', keys);

@@ -24,12 +24,14 @@ export async function readSecretValue(what: string, ask: () => Promise<string>):
 /**
  * Asks for a line at the terminal without showing it. The terminal is as it was when this is done, whatever ends it; Ctrl-C ends the program.
  *
- * @throws SallyportError ABORTED for Ctrl-D.
+ * @param isLast whether no question follows that what is typed ahead could answer.
+ * @throws SallyportError ABORTED for Ctrl-D; INVALID_SECRET_VALUE for several lines at once as the last answer.
  */
-export async function askHidden(question: string): Promise<string> {
+export async function askHidden(question: string, isLast: boolean): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(question);
+  // Before the question is there to be answered, or the terminal shows what is typed at once.
   stdin.setRawMode(true);
+  stderr.write(question);
   stdin.resume();
   const reader = new LineReader();
   try {
@@ -40,8 +42,13 @@ export async function askHidden(question: string): Promise<string> {
           if (outcome === 'more') continue;
           stdin.removeAllListeners('data');
           stdin.pause();
+          const rest = chunk.subarray(index + 1);
+          if (outcome === 'line' && isLast && hasText(rest)) {
+            reject(invalid(SEVERAL_LINES));
+            return;
+          }
           // What was typed ahead answers the next question.
-          if (index + 1 < chunk.length) stdin.unshift(chunk.subarray(index + 1));
+          if (rest.length > 0) stdin.unshift(rest);
           if (outcome === 'line') resolve(reader.text);
           else if (outcome === 'interrupted') {
             stdin.setRawMode(false);
@@ -58,6 +65,15 @@ export async function askHidden(question: string): Promise<string> {
     stdin.pause();
     stderr.write('\n');
   }
+}
+
+const SEVERAL_LINES =
+  'More than one line was pasted, and nothing was stored. Pipe a value of several lines in: sallyport … < FILE.';
+
+/** Whether something but the rest of a line break, or of the bracket around a paste, follows a line: it would be lost, or be the shell's. */
+function hasText(rest: Buffer): boolean {
+  // oxlint-disable-next-line no-control-regex -- the end of a bracketed paste
+  return rest.toString('latin1').replace(/^\n?(?:\u001b\[201~)?[\r\n]*$/, '') !== '';
 }
 
 const KEYS = {
@@ -157,6 +173,7 @@ export async function askYesNo(question: string): Promise<boolean> {
     return /^y(?:es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim());
   } catch {
     // Control-D, Control-C.
+    process.stderr.write('\n');
     return false;
   } finally {
     terminal.close();

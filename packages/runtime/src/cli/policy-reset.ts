@@ -78,6 +78,7 @@ async function isConfirmed(count: number, scope: string | null): Promise<boolean
     return /^y(?:es)?$/i.test(answer.trim());
   } catch {
     // Control-D, Control-C.
+    process.stderr.write('\n');
     return false;
   } finally {
     terminal.close();

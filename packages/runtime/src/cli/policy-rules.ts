@@ -41,7 +41,12 @@ export function addPolicyRuleCommands(policy: Command): void {
       .option('--path <glob>', 'only requests to these paths, such as /repos/**; opens the TLS of the host')
       .action(async (words: readonly string[], flags: RuleFlags) => {
         const hosts = await readTargets(words);
-        const methods = (flags.method ?? []).flatMap((text) => text.split(',')).map((text) => text.trim());
+        const [{ parseMethods }, { parsePathGlob }] = await Promise.all([
+          import('../policy/method.ts'),
+          import('../policy/path-glob.ts'),
+        ]);
+        const methods = (flags.method ?? []).flatMap((text) => parseMethods(text));
+        if (flags.path !== undefined) parsePathGlob(flags.path);
         const scope = readScope([], flags) ?? null;
         const client = await connect();
         const { rules, notices } = await client.ask<StoredRuleList>({

@@ -4,6 +4,7 @@ import { addPolicyLogCommand } from './policy-log.ts';
 import { addPolicyLsCommand } from './policy-ls.ts';
 import { addPolicyInitCommand, addPolicyResetCommand } from './policy-reset.ts';
 import { addPolicyRemoveCommand, addPolicyRuleCommands } from './policy-rules.ts';
+import { refuseRepeatedOptions } from './single-options.ts';
 
 /** Adds `sallyport policy` and what is below it. */
 export function addPolicyCommand(program: Command, settle: (status: number) => void): void {
@@ -21,4 +22,5 @@ export function addPolicyCommand(program: Command, settle: (status: number) => v
   addPolicyLogCommand(policy);
   addPolicyResetCommand(policy, settle);
   addPolicyInitCommand(policy);
+  refuseRepeatedOptions(policy);
 }

@@ -122,6 +122,11 @@ export function explainUsage(
         'USAGE',
         `There is no command ${showWord(quoted, 'of that name')}.${meant} sallyport --help lists the commands.`,
       );
+    case 'commander.invalidArgument': {
+      const choices = /Allowed choices are (?<choices>[a-z, -]+)\.$/.exec(failure.message)?.groups?.['choices'];
+      const fix = choices === undefined ? '"--help" after the command tells more.' : `Write one of: ${choices}.`;
+      return new SallyportError('USAGE', `The option ${quoted} cannot have that value. ${fix}`);
+    }
     case 'commander.missingArgument':
       return new SallyportError('USAGE', `The argument <${quoted}> is missing. "--help" after the command tells more.`);
     case 'commander.excessArguments':

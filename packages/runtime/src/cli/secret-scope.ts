@@ -1,5 +1,7 @@
 import { SallyportError } from '@sallyport/sdk';
 import type { Command } from 'commander';
+import { quote } from '../policy/quoted-text.ts';
+import { isEnvironmentName, isSecretName } from '../secrets/secret-spec.ts';
 import { checkSandboxName } from './sandbox-name.ts';
 
 /** Options that say for whom a secret is. */
@@ -26,6 +28,34 @@ export function addScopeOptions(command: Command): Command {
  * @throws SallyportError USAGE, INVALID_NAME
  */
 export function readScopeAndName(
+  words: readonly string[],
+  flags: ScopeFlags,
+  command: string,
+  what: string,
+): { readonly scope: Scope; readonly name: string } {
+  const { scope, name } = readWords(words, flags, command, what);
+  return { scope, name: checkSecretName(name) };
+}
+
+/** Refuses what cannot be the name of a secret, before anything is asked. @throws SallyportError USAGE */
+export function checkSecretName(name: string): string {
+  if (isSecretName(name)) return name;
+  throw new SallyportError(
+    'USAGE',
+    `${quote(name)} cannot be the name of a secret: that has letters, digits, "_", "." and "-", 128 at most, and begins with none of the last two.`,
+  );
+}
+
+/** Refuses what cannot be the name of a variable. @throws SallyportError USAGE */
+export function checkVariable(name: string): void {
+  if (isEnvironmentName(name)) return;
+  throw new SallyportError(
+    'USAGE',
+    `--env ${quote(name)}: the name of a variable has letters, digits and "_", 128 at most, and no digit in front.`,
+  );
+}
+
+function readWords(
   words: readonly string[],
   flags: ScopeFlags,
   command: string,

@@ -1,11 +1,20 @@
 import { SallyportError, type StoredSecretChange } from '@sallyport/sdk';
 import { Option, type Command } from 'commander';
 import { parseMethods } from '../policy/method.ts';
+import { parsePathGlob } from '../policy/path-glob.ts';
+import { readSecretHosts } from '../secrets/secret-spec.ts';
 import { VIOLATION_ACTIONS, type ViolationAction } from '../secrets/stored-secret.ts';
 import { connect } from './daemon-connection.ts';
 import { askHidden, readSecretValue } from './hidden-prompt.ts';
 import { createReporter } from './report.ts';
-import { addScopeOptions, describeScope, readScope, type ScopeFlags } from './secret-scope.ts';
+import {
+  addScopeOptions,
+  checkSecretName,
+  checkVariable,
+  describeScope,
+  readScope,
+  type ScopeFlags,
+} from './secret-scope.ts';
 import { mayReplace, putSecret, warnOfArgument } from './secret-set.ts';
 import { addSourceOptions, addStoreOption, readSource, type SourceFlags, type StoreFlags } from './secret-source.ts';
 
@@ -95,20 +104,25 @@ async function setCustom(word: string | undefined, flags: CustomFlags): Promise<
   }
   const reporter = createReporter({ quiet: false, verbose: false });
   if (flags.value !== undefined) warnOfArgument('--value', reporter);
-  const name = flags.name ?? env;
+  checkVariable(env);
+  const name = checkSecretName(flags.name ?? env);
+  readSecretHosts(host, name);
   const methods = flags.method?.flatMap((text) => parseMethods(text));
+  if (flags.path !== undefined) parsePathGlob(flags.path);
   const question = `${name} for ${describeScope(scope)} (not shown): `;
   const client = await connect();
   if (!(await mayReplace(client, scope, name, flags.force === true))) return 1;
   const value = source ?? {
-    value: flags.value ?? (await readSecretValue(name, async () => await askHidden(question))),
+    value: flags.value ?? (await readSecretValue(name, async () => await askHidden(question, true))),
   };
   const change: StoredSecretChange = {
     kind: 'custom',
     env,
     hosts: [...host],
     ...value,
-    ...(flags.in === undefined ? {} : { locations: flags.in.flatMap((list) => list.split(',')) }),
+    ...(flags.in === undefined
+      ? {}
+      : { locations: flags.in.flatMap((list) => list.split(',')).map((text) => text.trim()) }),
     ...(methods === undefined ? {} : { methods }),
     ...(flags.path === undefined ? {} : { path: flags.path }),
     ...(flags.onViolation === undefined ? {} : { onViolation: flags.onViolation }),

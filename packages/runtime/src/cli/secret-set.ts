@@ -4,7 +4,7 @@ import {
   type StoredSecretInfo,
   type StoredSecretResult,
 } from '@sallyport/sdk';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { findService, SERVICES } from '../services/catalogue.ts';
 import { wantsAwsKeys } from '../services/credential.ts';
 import type { DaemonClient } from '@sallyport/sdk/daemon-client';
@@ -13,6 +13,7 @@ import { askHidden, askYesNo, hasTerminal, readSecretValue } from './hidden-prom
 import { createReporter, type Reporter } from './report.ts';
 import {
   addScopeOptions,
+  checkVariable,
   describeScope,
   readScopeAndName,
   secretPath,
@@ -28,6 +29,8 @@ interface SetFlags extends ScopeFlags, SourceFlags, StoreFlags {
   readonly env?: string;
   readonly force?: boolean;
   readonly registry?: string;
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
   readonly oauth?: boolean;
 }
 
@@ -63,6 +66,8 @@ export function addSecretSetCommand(secret: Command, settle: (status: number) =>
     )
     .option('--env <variable>', 'with --plain: the variable that holds the value (default: the name)')
     .option('--registry <host>', 'credentials of an image registry (not supported yet)')
+    .addOption(new Option('--username <name>', 'with --registry').hideHelp())
+    .addOption(new Option('--password-stdin', 'with --registry').hideHelp())
     .option('--oauth', 'sign in by OAuth (not supported yet)');
   addStoreOption(addSourceOptions(command))
     .addHelpText('after', EXAMPLES)
@@ -85,6 +90,7 @@ async function setSecret(words: readonly string[], flags: SetFlags): Promise<num
       '--env goes with --plain: a service has its own variables. For a secret with a variable and hosts of your choice: sallyport secret set-custom.',
     );
   }
+  if (flags.env !== undefined) checkVariable(flags.env);
   const reporter = createReporter({ quiet: false, verbose: false });
   const source = readSource(flags);
   if (source !== null && (isPlain || flags.token !== undefined)) {
@@ -114,7 +120,7 @@ async function setSecret(words: readonly string[], flags: SetFlags): Promise<num
 }
 
 function refuseUnsupported(flags: SetFlags): void {
-  if (flags.registry !== undefined) {
+  if (flags.registry !== undefined || flags.username !== undefined || flags.passwordStdin === true) {
     throw new SallyportError(
       'NOT_SUPPORTED_YET',
       '--registry: credentials of image registries are not supported yet, as are images.',
@@ -160,12 +166,12 @@ export async function mayReplace(
 async function askValue(scope: Scope, name: string, isPlain: boolean): Promise<string> {
   const definition = isPlain ? undefined : findService(name);
   const suffix = `for ${describeScope(scope)} (not shown): `;
-  if (definition === undefined || !wantsAwsKeys(definition)) return await askHidden(`${name} ${suffix}`);
-  const id = await askHidden(`AWS access key ID ${suffix}`);
+  if (definition === undefined || !wantsAwsKeys(definition)) return await askHidden(`${name} ${suffix}`, true);
+  const id = await askHidden(`AWS access key ID ${suffix}`, false);
   // All of it in one line.
   if (id.includes(':')) return id;
-  const secret = await askHidden('AWS secret access key (not shown): ');
-  const token = await askHidden('AWS session token (not shown; empty for none): ');
+  const secret = await askHidden('AWS secret access key (not shown): ', false);
+  const token = await askHidden('AWS session token (not shown; empty for none): ', true);
   return [id, secret, ...(token === '' ? [] : [token])].join(':');
 }
 

@@ -48,6 +48,9 @@ export function readSource({ command, ref, refresh, verify, showError }: SourceF
   if (command !== undefined && ref !== undefined) {
     throw new SallyportError('USAGE', 'A value comes from one place: give --command or --ref.');
   }
+  if (command !== undefined && command.trim() === '') {
+    throw new SallyportError('USAGE', '--command is empty. Write the shell command that prints the value.');
+  }
   if (command === undefined && ref === undefined) {
     if (refresh === undefined && verify && showError !== true) return null;
     throw new SallyportError(

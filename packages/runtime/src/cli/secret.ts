@@ -6,6 +6,7 @@ import { addSecretSetCustomCommand } from './secret-set-custom.ts';
 import { addSecretSetCommand } from './secret-set.ts';
 import { addSecretStoreCommand } from './secret-store.ts';
 import { addSecretTestCommand } from './secret-test.ts';
+import { refuseRepeatedOptions } from './single-options.ts';
 
 /** Adds `sallyport secret` and its commands. */
 export function addSecretCommand(program: Command, settle: (status: number) => void): void {
@@ -23,4 +24,5 @@ export function addSecretCommand(program: Command, settle: (status: number) => v
   addSecretImportCommand(secret);
   addSecretTestCommand(secret);
   addSecretStoreCommand(secret);
+  refuseRepeatedOptions(secret);
 }

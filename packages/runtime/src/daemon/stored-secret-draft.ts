@@ -2,6 +2,7 @@ import { SallyportError, type StoredSecretChange } from '@sallyport/sdk';
 import { parseMethod } from '../policy/method.ts';
 import { parsePathGlob } from '../policy/path-glob.ts';
 import { warnOfSharedHost } from '../policy/shared-hosts.ts';
+import { isSandboxVariable } from '../sandbox/environment.ts';
 import { fillPlaceholder, PLACEHOLDER_RANDOM_BYTES } from '../secrets/placeholder.ts';
 import {
   checkSecretValue,
@@ -98,6 +99,12 @@ function draftService(draft: SecretDraft, value: string | null): StoredSecretDra
       `${JSON.stringify(name)} cannot be the name of a service: those have lower case letters, digits, "." "_" and "-". For any other secret use sallyport secret set-custom.`,
     );
   }
+  if (value !== null && value !== value.trim()) {
+    throw new SallyportError(
+      'INVALID_SECRET_VALUE',
+      `The value of ${JSON.stringify(name)} begins or ends with a blank, which no key does and a header loses. Remove it.`,
+    );
+  }
   const definition = findService(name);
   if (definition === undefined) {
     if (value !== null) checkSecretValue(value, name, [{ kind: 'header' }]);
@@ -134,11 +141,25 @@ function draftCustom(
       `The name of the secret ${JSON.stringify(name)} is no environment variable name. Name its variable: --env VAR.`,
     );
   }
+  if (isSandboxVariable(env)) {
+    throw new SallyportError(
+      'INVALID_SECRET_SPEC',
+      `The variable ${env} is one that every sandbox needs itself: with a placeholder in it nothing would work there. Choose another: --env VAR.`,
+    );
+  }
   const hosts = readSecretHosts(change.hosts, name);
   const locations = parseLocations(change.locations ?? CUSTOM_LOCATIONS);
   if (value !== null) checkSecretValue(value, name, locations);
   const { methods = [], path = null, placeholder = null, onViolation = 'pass' } = change;
-  if (placeholder !== null) fillPlaceholder(placeholder, new Uint8Array(PLACEHOLDER_RANDOM_BYTES));
+  if (placeholder !== null) {
+    const [filled] = examplesOf(placeholder);
+    if (value !== null && (value.includes(filled) || filled.includes(value))) {
+      throw new SallyportError(
+        'SECRET_CONFLICT',
+        `The placeholder of ${JSON.stringify(name)} and its value are the same in part, so the sandbox would see it. Use another placeholder, with {rand} in it.`,
+      );
+    }
+  }
   if (path !== null) parsePathGlob(path);
   return {
     draft: {
@@ -158,6 +179,38 @@ function draftCustom(
       return warning === null ? [] : [`The secret ${name}, ${formatSecretHost(host)}: ${warning}.`];
     }),
   };
+}
+
+/** What a placeholder can look like, in two ways that have nothing random in common. @throws SallyportError INVALID_SECRET_SPEC */
+function examplesOf(template: string): readonly [string, string] {
+  const fill = (byte: number) => fillPlaceholder(template, new Uint8Array(PLACEHOLDER_RANDOM_BYTES).fill(byte));
+  return [fill(0), fill(255)];
+}
+
+/**
+ * Refuses a placeholder that is, or is in, that of another secret which enters the same sandboxes: one of the two would be left out there.
+ *
+ * @param all every stored secret.
+ * @throws SallyportError SECRET_CONFLICT
+ */
+export function refuseSamePlaceholder(draft: SecretDraft, all: readonly StoredSecret[]): void {
+  if (draft.placeholder === null) return;
+  const [one] = examplesOf(draft.placeholder);
+  const other = all.find(({ scope, placeholder, env }) => {
+    // One variable: the sandbox's own secret takes the place of the one for all.
+    if (placeholder === null || env === draft.env || !areTogether(scope, draft.scope)) return false;
+    const [, another] = examplesOf(placeholder);
+    return one.includes(another) || another.includes(one);
+  });
+  if (other === undefined) return;
+  throw new SallyportError(
+    'SECRET_CONFLICT',
+    `The placeholder of the secret ${JSON.stringify(other.name)} for ${other.scope.kind === 'global' ? 'all sandboxes' : `the sandbox ${other.scope.sandbox}`} is the same in part, so that requests could not tell them apart. Use another, with {rand} in it.`,
+  );
+}
+
+function areTogether(one: SecretScope, other: SecretScope): boolean {
+  return one.kind === 'global' || other.kind === 'global' || one.sandbox === other.sandbox;
 }
 
 /**

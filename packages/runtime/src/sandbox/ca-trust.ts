@@ -32,7 +32,7 @@ const BROWSER_POLICIES = [
 ];
 
 /** Every variable by which some client is told of a file with its trusted roots. */
-const BUNDLE_VARIABLES = [
+export const BUNDLE_VARIABLES = [
   'SSL_CERT_FILE',
   'NODE_EXTRA_CA_CERTS',
   'REQUESTS_CA_BUNDLE',

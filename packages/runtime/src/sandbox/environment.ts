@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { BUNDLE_VARIABLES } from './ca-trust.ts';
 import type { Identity } from './identity.ts';
 
 /** Variables of the caller that say how to show text, and nothing about whom or where: passed on when set. */
@@ -27,4 +28,15 @@ export function baseEnvironment(
   }
   if (terminal) environment['TERM'] ??= 'xterm';
   return environment;
+}
+
+/** What the sandbox, its loader and the clients in it find their way by. */
+const OWN_VARIABLES: ReadonlySet<string> = new Set([
+  ...['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'SALLYPORT_SANDBOX', 'LD_PRELOAD', 'LD_LIBRARY_PATH'],
+  ...BUNDLE_VARIABLES,
+]);
+
+/** Whether a variable is the sandbox's own: with a placeholder in it, commands or their TLS would fail. */
+export function isSandboxVariable(name: string): boolean {
+  return OWN_VARIABLES.has(name);
 }

@@ -4,6 +4,8 @@ import { quote } from '../policy/quoted-text.ts';
 /** Random bytes that a placeholder is made from. */
 export const PLACEHOLDER_RANDOM_BYTES = 32;
 const RANDOM_CHARACTERS = 22;
+/** A shorter one would be met in ordinary text. */
+const MIN_PLACEHOLDER_CHARACTERS = 8;
 const RANDOM_PART = '{rand}';
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 
@@ -29,10 +31,16 @@ export function derivePlaceholder(env: string, randomBytes: Uint8Array): string 
  * Makes a placeholder of somebody's own design: `{rand}` in it becomes 22 characters of base 62.
  *
  * @param randomBytes as for {@link derivePlaceholder}.
- * @throws SallyportError INVALID_SECRET_SPEC for anything that URLs and shells would not leave as it is.
+ * @throws SallyportError INVALID_SECRET_SPEC for fewer than 8 characters, and for anything that URLs and shells would not leave as it is.
  */
 export function fillPlaceholder(template: string, randomBytes: Uint8Array): string {
   const placeholder = template.replaceAll(RANDOM_PART, () => randomCharacters(randomBytes));
+  if (placeholder.length < MIN_PLACEHOLDER_CHARACTERS) {
+    throw new SallyportError(
+      'INVALID_SECRET_SPEC',
+      `The placeholder ${quote(template)} is too short: ordinary text could hold it. Use at least ${MIN_PLACEHOLDER_CHARACTERS} characters; ${RANDOM_PART} becomes ${RANDOM_CHARACTERS}.`,
+    );
+  }
   if (!/^[A-Za-z0-9._~-]+$/.test(placeholder)) {
     throw new SallyportError(
       'INVALID_SECRET_SPEC',

@@ -26,6 +26,8 @@ export type SecretSpec =
 export const MIN_SECRET_VALUE_BYTES = 8;
 /** A longer one fits no server's header limits; in UTF-8. */
 export const MAX_SECRET_VALUE_BYTES = 32_768;
+/** The most for a secret that is replaced in bodies and messages alone: what {@link MAX_SECRET_VALUE_BYTES} is about does not bound it. */
+const MAX_BODY_VALUE_BYTES = 65_536;
 const MAX_ENV_CHARACTERS = 128;
 const DEFAULT_LOCATIONS: readonly Location[] = [{ kind: 'header' }, { kind: 'basic' }];
 const FORMS = 'Write ENV@HOST[,HOST…], ENV=VALUE@HOST[,HOST…], NAME or NAME:ENV.';
@@ -35,8 +37,8 @@ export function isEnvironmentName(text: string): boolean {
   return text.length <= MAX_ENV_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
 }
 
-/** The name of a stored secret. */
-function isSecretName(text: string): boolean {
+/** True for the name of a stored secret: letters, digits, `_`, `.` and `-`, the last two not in front; at most 128 characters. */
+export function isSecretName(text: string): boolean {
   return text.length <= MAX_ENV_CHARACTERS && /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text);
 }
 
@@ -45,7 +47,7 @@ function refuse(problem: string, fix: string = FORMS): never {
 }
 
 /**
- * Checks a secret's value, wherever it came from: 8 to 32768 bytes of text that each of its locations can carry.
+ * Checks a secret's value, wherever it came from: 8 to 32768 bytes of text (65536 for bodies alone) that each of its locations can carry.
  *
  * @param name what messages call it, an environment variable say; the value is never in one.
  * @param locations where its placeholder is to be replaced.
@@ -74,8 +76,13 @@ export function checkSecretValue(
       `The value of ${quote(name)} ${text === '' ? 'is empty' : `has fewer than ${MIN_SECRET_VALUE_BYTES} bytes`}. A secret needs at least ${MIN_SECRET_VALUE_BYTES}, or it could not be told from ordinary text in a response.`,
     );
   }
-  if (Buffer.byteLength(text) > MAX_SECRET_VALUE_BYTES) {
-    throw invalidValue(name, `has more than ${MAX_SECRET_VALUE_BYTES} bytes`, 'No server takes a header that long.');
+  const isOfBodies = locations.length > 0 && locations.every(({ kind }) => kind === 'body' || kind === 'websocket');
+  const most = isOfBodies ? MAX_BODY_VALUE_BYTES : MAX_SECRET_VALUE_BYTES;
+  if (Buffer.byteLength(text) > most) {
+    const fix = isOfBodies
+      ? 'A longer one cannot be looked for in responses.'
+      : `No server takes a header or a target that long; for body and websocket alone it may have ${MAX_BODY_VALUE_BYTES}.`;
+    throw invalidValue(name, `has more than ${most} bytes`, fix);
   }
   return new SecretValue(text);
 }
@@ -243,7 +250,7 @@ function parseLocation(text: string): Location {
     case 'websocket':
       return { kind: text };
     case '':
-      throw new SallyportError('INVALID_LOCATION', `--secret-in: a location is empty. ${LOCATION_FORMS}`);
+      throw new SallyportError('INVALID_LOCATION', `A location is empty. ${LOCATION_FORMS}`);
     default:
       return parseFieldLocation(text);
   }
@@ -253,7 +260,7 @@ function parseFieldLocation(text: string): Location {
   if (!text.startsWith('header:')) {
     throw new SallyportError(
       'INVALID_LOCATION',
-      `--secret-in ${quote(text)}: there is no such location. ${LOCATION_FORMS}`,
+      `The location ${quote(text)}: there is no such location. ${LOCATION_FORMS}`,
     );
   }
   const written = text.slice('header:'.length);
@@ -261,14 +268,14 @@ function parseFieldLocation(text: string): Location {
   if (written.length > 256 || !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(written)) {
     throw new SallyportError(
       'INVALID_LOCATION',
-      `--secret-in ${quote(text)}: what follows "header:" is no header name. Write a name such as header:X-Api-Key.`,
+      `The location ${quote(text)}: what follows "header:" is no header name. Write a name such as header:X-Api-Key.`,
     );
   }
   const name = written.toLowerCase();
   if (STRUCTURAL_FIELDS.includes(name)) {
     throw new SallyportError(
       'INVALID_LOCATION',
-      `--secret-in ${quote(text)}: this header says where a request goes or how it is framed, and takes no secret. Name another.`,
+      `The location ${quote(text)}: this header says where a request goes or how it is framed, and takes no secret. Name another.`,
     );
   }
   return { kind: 'header', name };

@@ -33,7 +33,7 @@ const CARRIES: Readonly<
 export function carriageProblem(text: string, location: Location['kind']): CarriageProblem | null {
   const { controls, last } = CARRIES[location];
   const cannot = `\`${location}\` cannot carry`;
-  const elsewhere = `, or leave ${location} out of --secret-in`;
+  const elsewhere = `, or leave ${location} out of the secret's locations`;
   for (let index = 0; index < text.length; index += 1) {
     const code = text.charCodeAt(index);
     if (code > last) {

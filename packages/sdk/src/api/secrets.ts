@@ -22,7 +22,7 @@ const binding = {
   /** `header`, `header:NAME`, `basic`, `query`, `path`, `body`, `websocket`. Default: `header` and `basic`. */
   locations: z.array(z.string().max(128)).max(32).optional(),
   /** What the sandbox sees instead; `{rand}` becomes 22 random characters. Default: `sp_NAME_` and those. */
-  placeholder: z.string().min(8).max(512).optional(),
+  placeholder: z.string().max(512).optional(),
   /** The methods that it is for. Default: any. */
   methods: z.array(z.string().min(1).max(64)).max(64).optional(),
   /** The paths that it is for, a glob. Default: any. */

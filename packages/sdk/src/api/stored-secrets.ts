@@ -51,7 +51,7 @@ const customChange = z.strictObject({
   methods: z.array(z.string().min(1).max(64)).max(64).optional(),
   /** The paths that it is for, a glob. Default: any. */
   path: z.string().min(1).max(1024).nullable().optional(),
-  placeholder: z.string().min(8).max(512).nullable().optional(),
+  placeholder: z.string().max(512).nullable().optional(),
   onViolation: z.enum(ON_VIOLATION).optional(),
   store,
 });

@@ -15,7 +15,12 @@ import { createValueSource, inspectSource } from '../../sources/value-source.ts'
 import type { SecretDraft } from '../../stores/secret-book.ts';
 import type { SandboxRegistry } from '../registry.ts';
 import type { SecretShelf } from '../secret-shelf.ts';
-import { draftSecret, refuseSameVariable, type StoredSecretDraft } from '../stored-secret-draft.ts';
+import {
+  draftSecret,
+  refuseSamePlaceholder,
+  refuseSameVariable,
+  type StoredSecretDraft,
+} from '../stored-secret-draft.ts';
 import { json, nothing, type ApiRequest, type Handler } from './exchange.ts';
 import { secretNameOf } from './secrets.ts';
 
@@ -146,7 +151,9 @@ function draftOf(
   }
   const made = draftSecret(scope, name, change, known);
   refuseSameVariable(made.draft, others);
-  return { ...made, isNew: known === undefined };
+  refuseSamePlaceholder(made.draft, shelf.list());
+  const notices = [...describeChangedKind(known, made.draft), ...made.notices];
+  return { ...made, notices, isNew: known === undefined };
 }
 
 /** Tries the source of a value that is fetched, unless that is not wanted; what people should know of it. @throws SallyportError SOURCE_FAILED */
@@ -177,6 +184,13 @@ async function storeSecret(
     created: isNew,
     notices: [...notices, ...warnings, ...stored],
   };
+}
+
+/** What takes the place of something else by its name is probably not meant to. */
+function describeChangedKind(known: StoredSecret | undefined, draft: SecretDraft): readonly string[] {
+  if (known === undefined || known.kind === draft.kind) return [];
+  const { name, kind } = draft;
+  return [`${name} was a ${known.kind} secret there; the ${kind} one has taken its place.`];
 }
 
 /** What the source of a secret gives; null where it is not asked. @throws SallyportError INVALID_REFERENCE, SOURCE_FAILED */

@@ -193,19 +193,21 @@ function checkRun(result: SallyportResult): { placeholder: string; section: (nam
   return { placeholder, section };
 }
 
-/** Checks that the log names the release for the allowed host and the denial of the unlisted one. */
-function checkAudit(result: SallyportResult): void {
-  const lines = result.audit.map((event) => JSON.stringify(event));
-  const about = (host: string): string[] => lines.filter((line) => line.includes(host));
+/** Checks that the log names the release for the allowed host, and the denial of the unlisted one, to which only a placeholder was sent. */
+function checkAudit({ audit }: SallyportResult): void {
+  const about = (host: string) => audit.filter((event) => JSON.stringify(event).includes(host));
+  const names = (list: unknown): readonly unknown[] => (Array.isArray(list) ? list : []);
   assert.ok(
-    about(ALLOWED).some((line) => line.includes('API_TOKEN')),
-    `no release recorded: ${lines.join('\n')}`,
+    about(ALLOWED).some((event) => names(event['secrets']).includes('API_TOKEN')),
+    `no release recorded: ${JSON.stringify(audit)}`,
   );
-  assert.notDeepEqual(about(UNLISTED), [], 'the denial is not recorded');
+  const denied = about(UNLISTED);
   assert.ok(
-    about(UNLISTED).every((line) => !line.includes('API_TOKEN')),
-    'a release to the unlisted host is recorded',
+    denied.some((event) => event['decision'] === 'deny' && names(event['stray']).includes('API_TOKEN')),
+    `the denial of the placeholder is not recorded: ${JSON.stringify(audit)}`,
   );
+  for (const event of denied)
+    assert.deepEqual(names(event['secrets']), [], 'a release to the unlisted host is recorded');
 }
 
 for (const row of ROWS) {

@@ -70,7 +70,22 @@ export async function connectDaemon(
   return client;
 }
 
-/** Starts the daemon, and waits until it answers. */
+/** @throws SallyportError STATE_FAILED where the state directory cannot be written: read-only, full, or somebody else's. */
+function openLog({ directory, log }: DaemonPaths): number {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return openSync(log, 'a', 0o600);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
+    throw new SallyportError(
+      'STATE_FAILED',
+      `The log of the daemon ${JSON.stringify(log)} cannot be written (${code}). Check that its directory is yours, and that the disk can be written and has room; XDG_STATE_HOME names another place.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Starts the daemon, and waits until it answers. @throws SallyportError STATE_FAILED */
 export async function startDaemon(
   paths: DaemonPaths,
   client: DaemonClient,
@@ -78,8 +93,7 @@ export async function startDaemon(
   program: OwnProgram,
   variables: readonly string[] = [],
 ): Promise<void> {
-  mkdirSync(paths.directory, { recursive: true, mode: 0o700 });
-  const log = openSync(paths.log, 'a', 0o600);
+  const log = openLog(paths);
   const own: NodeJS.ProcessEnv = {};
   for (const name of [...PASSED_ON, ...variables]) if (environment[name] !== undefined) own[name] = environment[name];
   const child = spawn(program.execPath, [...program.execArgv, '--', program.main, 'daemon', 'run'], {

@@ -157,7 +157,7 @@ test('parsePathGlob() refuses what could not be meant', () => {
 
 test('parseMethods() takes tokens, each once, in upper case', () => {
   assert.deepEqual(parseMethods('get, POST,GET'), ['GET', 'POST']);
-  for (const text of ['', 'GET,', 'G T', 'GÉT', 'A'.repeat(40)]) {
+  for (const text of ['', 'GET,', '*', 'G*', 'G T', 'GÉT', 'A'.repeat(40)]) {
     assert.throws(
       () => parseMethods(text),
       (error) => error instanceof SallyportError && error.code === 'INVALID_METHOD',

@@ -212,6 +212,15 @@ test('execStream() passes on why a command failed, and does not wait for one tha
   await assert.rejects(sandbox.exec('x', [], { stdin: true }), code('USAGE', /execStream/));
 });
 
+test('exec() and execStream() refuse a text in the place of a list of arguments', async () => {
+  await using daemon = await startStandIn((_asked, response) => sendJson(response, SANDBOX));
+  const sandbox = await sandboxOf(daemon);
+  const asked = daemon.asked.length;
+  await assert.rejects(sandbox.exec('sh', 'true' as never), code('USAGE', /list of texts/));
+  assert.throws(() => sandbox.execStream('sh', [1] as never), code('USAGE', /list of texts/));
+  assert.equal(daemon.asked.length, asked);
+});
+
 test('an aborted exec() signals its command before it leaves', async () => {
   await using daemon = await startStandIn(({ method, url }, response) => {
     if (method === 'GET') return sendJson(response, SANDBOX);

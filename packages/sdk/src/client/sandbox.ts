@@ -172,12 +172,12 @@ export class Sandbox implements AsyncDisposable {
       );
     }
     const { maxOutputBytes, ...rest } = options;
-    return await ExecStream.start(this.#connection, this.#path, [command, ...args], rest).result({ maxOutputBytes });
+    return await ExecStream.start(this.#connection, this.#path, words(command, args), rest).result({ maxOutputBytes });
   }
 
   /** Runs a command, whose events come as they happen. What keeps it from starting is thrown by the first use of the stream. */
   execStream(command: string, args: readonly string[] = [], options: ExecOptions = {}): ExecStream {
-    return ExecStream.start(this.#connection, this.#path, [command, ...args], options);
+    return ExecStream.start(this.#connection, this.#path, words(command, args), options);
   }
 
   /** Runs a script with `sh -c`, as {@link Sandbox.exec} does. */
@@ -336,6 +336,15 @@ export class Sandbox implements AsyncDisposable {
     this.#info = await this.#connection.ask<SandboxInfo>(question, options, defaultMs);
     return this.#info;
   }
+}
+
+/** The words of a command. A text in the place of its arguments would be taken for a list of letters. @throws SallyportError USAGE */
+function words(command: string, args: unknown): string[] {
+  if (Array.isArray(args) && args.every((word) => typeof word === 'string')) return [command, ...args];
+  throw new SallyportError(
+    'USAGE',
+    "The arguments of a command are a list of texts: exec('sh', ['-c', 'echo hello']).",
+  );
 }
 
 function pathOf(name: string): string {

@@ -179,7 +179,7 @@ test('locations, rules, pins, names and limits that mean nothing are refused', a
   using scene = createScene(findPresentCaller());
   const cases: [option: string, value: string, code: string, says: RegExp][] = [
     ['--secret-in', 'cookie', 'INVALID_LOCATION', /"cookie": there is no such location\. Write header/],
-    ['--secret-in', 'header,', 'INVALID_LOCATION', /a location is empty/],
+    ['--secret-in', 'header,', 'INVALID_LOCATION', /A location is empty\. Write header/],
     ['--secret-in', 'header:', 'INVALID_LOCATION', /no header name/],
     ['--secret-in', 'header:X Y', 'INVALID_LOCATION', /no header name/],
     ['--secret-in', 'header:Host', 'INVALID_LOCATION', /takes no secret/],

@@ -1,7 +1,17 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { cpus } from 'node:os';
@@ -16,10 +26,14 @@ import { compileClients } from './setup.ts';
 
 /** On the disk, so that what a gate makes durable costs what it costs. */
 const BASE_DIRECTORY = '/var/tmp';
+/** Where uploads go, if there is room: how fast a disk takes them is no gate's doing. */
+const MEMORY_DIRECTORY = '/dev/shm';
 const START_TIMEOUT_MS = 20_000;
 const POLL_MS = 20;
 /** Enough for a rate that settles; the same bytes for everybody. */
 export const LARGE_FILE_BYTES = 64 * 1024 * 1024;
+/** Room for one upload of each gate, and one under way. */
+const UPLOADS_BYTES = 16 * LARGE_FILE_BYTES;
 
 /** What clients ask for; each gate offers some of it. */
 export type Service = 'api' | 'tunnel' | 'upload';
@@ -162,7 +176,8 @@ export class Lab {
     writeFileSync(this.path('upstream.pem'), cert);
     // What proxies that end TLS present; HAProxy wants both in one file.
     writeFileSync(this.path('gate.pem'), cert + key, { mode: 0o600 });
-    mkdirSync(this.path('www', 'sink'), { recursive: true });
+    mkdirSync(this.path('www'));
+    this.#makeUploadsDirectory();
     writeLargeFile(this.path('www', 'large.txt'));
     linkSync(this.path('www', 'large.txt'), join(this.clientDirectory, 'large.txt'));
     copyFileSync(join(import.meta.dirname, '..', 'clients', 'report.lua'), join(this.clientDirectory, 'report.lua'));
@@ -185,6 +200,22 @@ export class Lab {
     );
     this.#upstreamPid = nginx.pid ?? 0;
     await this.#openHost();
+  }
+
+  /** nginx moves an upload from one folder to the other: both have to be on one file system. */
+  #makeUploadsDirectory(): void {
+    let directory = this.path('uploads');
+    if (hasRoom(MEMORY_DIRECTORY)) {
+      directory = mkdtempSync(join(MEMORY_DIRECTORY, 'sallyport-bench-'));
+      this.onClose(async () => rmSync(directory, { recursive: true, force: true }));
+    } else {
+      mkdirSync(directory);
+    }
+    chmodSync(directory, 0o755);
+    mkdirSync(join(directory, 'sink'));
+    mkdirSync(join(directory, 'arriving'));
+    symlinkSync(join(directory, 'sink'), this.path('www', 'sink'));
+    symlinkSync(join(directory, 'arriving'), this.path('nginx-body'));
   }
 
   /** The names of the services are the loopback's, for the clients of this one mount namespace. */
@@ -248,4 +279,13 @@ export async function endProcess(child: ChildProcess): Promise<void> {
 /** Resolves after a while. */
 export async function sleep(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function hasRoom(directory: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize >= UPLOADS_BYTES;
+  } catch {
+    return false;
+  }
 }

@@ -82,10 +82,13 @@ class FileStore implements BodyStore {
   readonly #onDrain: () => void;
   #onClose: (() => void) | null;
   readonly #file: Promise<FileHandle>;
-  /** Everything asked for so far, in order. */
-  #work: Promise<unknown>;
-  #length = 0;
+  /** What has come and is not being written yet. */
+  #pending: Buffer[] = [];
+  /** With what is being written. */
   #pendingBytes = 0;
+  #writtenBytes = 0;
+  /** Ends when nothing is pending; null where that is so. */
+  #writing: Promise<void> | null = null;
   #isFull = false;
   #failure: Error | null = null;
 
@@ -93,31 +96,43 @@ class FileStore implements BodyStore {
     this.#onDrain = onDrain;
     this.#onClose = onClose;
     this.#file = openUnnamed(directory);
-    this.#work = this.#file.catch((error: unknown) => this.#fail(error));
+    this.#file.catch((error: unknown) => this.#fail(error));
   }
 
   write(data: Buffer): boolean {
-    const offset = this.#length;
-    this.#length += data.length;
+    this.#pending.push(data);
     this.#pendingBytes += data.length;
-    this.#work = this.#work.then(async () => {
-      try {
-        if (this.#failure === null && this.#onClose !== null) await writeAll(await this.#file, data, offset);
-      } catch (error) {
-        this.#fail(error);
-      }
-      this.#pendingBytes -= data.length;
-      if (this.#isFull && this.#pendingBytes < MAX_PENDING_WRITE_BYTES) {
-        this.#isFull = false;
-        this.#onDrain();
-      }
-    });
+    this.#writing ??= this.#writePending();
     this.#isFull = this.#pendingBytes >= MAX_PENDING_WRITE_BYTES;
     return !this.#isFull;
   }
 
+  /** One write for all that came during the one before: a piece costs more than its bytes. */
+  async #writePending(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const pieces = this.#pending;
+      const bytes = this.#pendingBytes;
+      this.#pending = [];
+      try {
+        if (this.#failure === null && this.#onClose !== null) {
+          await writeAll(await this.#file, pieces, bytes, this.#writtenBytes);
+          this.#writtenBytes += bytes;
+        }
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#pendingBytes -= bytes;
+      if (this.#isFull && this.#pendingBytes < MAX_PENDING_WRITE_BYTES) {
+        this.#isFull = false;
+        this.#onDrain();
+      }
+    }
+    this.#writing = null;
+  }
+
   async written(): Promise<void> {
-    await this.#work;
+    await this.#file.catch(() => undefined);
+    await this.#writing;
     if (this.#failure !== null) throw this.#failure;
   }
 
@@ -133,7 +148,7 @@ class FileStore implements BodyStore {
     const onClose = this.#onClose;
     this.#onClose = null;
     // A write may be under way.
-    void this.#work.then(async () => {
+    void (this.#writing ?? Promise.resolve()).then(async () => {
       const file = await this.#file.catch(() => null);
       await file?.close().catch(() => undefined);
       onClose();
@@ -157,10 +172,14 @@ async function openUnnamed(directory: string): Promise<FileHandle> {
   return file;
 }
 
-async function writeAll(file: FileHandle, data: Buffer, offset: number): Promise<void> {
-  let done = 0;
-  while (done < data.length) {
-    const { bytesWritten } = await file.write(data, done, data.length - done, offset + done);
-    done += bytesWritten;
+/** Writes all pieces, `bytes` together, from `offset` on. */
+async function writeAll(file: FileHandle, pieces: readonly Buffer[], bytes: number, offset: number): Promise<void> {
+  const { bytesWritten } = await file.writev(pieces, offset);
+  if (bytesWritten === bytes) return;
+  // Cut short, as on a disk that fills up: the rest says why.
+  const rest = Buffer.concat(pieces).subarray(bytesWritten);
+  for (let done = 0; done < rest.length;) {
+    const next = await file.write(rest, done, rest.length - done, offset + bytesWritten + done);
+    done += next.bytesWritten;
   }
 }

@@ -10,7 +10,7 @@ import { RequestTransform } from './request-transform.ts';
 type GatheredPlan = Extract<RequestBodyPlan, { kind: 'gathered' }>;
 
 /** How much of a stored body is looked at in one go. */
-const READ_BYTES = 64 * 1024;
+const READ_BYTES = 256 * 1024;
 
 /**
  * A request body that is kept until its new length is known.

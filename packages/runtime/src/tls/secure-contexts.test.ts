@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { before, test } from 'node:test';
-import { TLSSocket, connect } from 'node:tls';
+import { DEFAULT_CIPHERS, TLSSocket, connect } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 
 import { CertificateAuthority, LEAF_LIFE_MS } from './certificate-authority.ts';
@@ -97,6 +97,41 @@ test('contextFor() lets no session of an earlier ticket key be resumed', async (
     } finally {
       server.close();
     }
+  }
+});
+
+test('contextFor() prefers the cheapest suite of TLS 1.3, and takes every other that Node takes', async () => {
+  const contexts = new LeafContexts({ authority });
+  const server = createServer((socket) => {
+    void contexts.contextFor('a.example').then((secureContext) => {
+      const tls = new TLSSocket(socket, { isServer: true, secureContext });
+      tls.on('error', () => undefined);
+      tls.end('x');
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const [fast, strong, chacha] = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256'];
+  const tls12 = 'ECDHE-ECDSA-AES256-GCM-SHA384';
+  const cases: readonly [offered: string, chosen: string][] = [
+    [DEFAULT_CIPHERS, fast ?? ''],
+    [`${strong}:${chacha}:${fast}`, fast ?? ''],
+    [`${strong}:${chacha}`, strong ?? ''],
+    [`${chacha}:${strong}:${fast}`, chacha ?? ''],
+    [tls12, tls12],
+  ];
+  try {
+    for (const [ciphers, chosen] of cases) {
+      const maxVersion = ciphers === tls12 ? 'TLSv1.2' : 'TLSv1.3';
+      const options = { port, host: '127.0.0.1', servername: 'a.example', ca: authority.certificatePem };
+      const socket = connect({ ...options, ciphers, maxVersion });
+      await once(socket, 'secureConnect');
+      assert.equal(socket.getCipher().name, chosen, ciphers);
+      socket.resume();
+      await once(socket, 'close');
+    }
+  } finally {
+    server.close();
   }
 });
 

@@ -1,5 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
+import { constants, createHash, randomBytes } from 'node:crypto';
+import { createSecureContext, DEFAULT_CIPHERS } from 'node:tls';
 import type { SecureContext } from 'node:tls';
 
 import { LEAF_LIFE_MS } from './certificate-authority.ts';
@@ -16,6 +16,15 @@ const RENEW_BEFORE_END_MS = 24 * 60 * 60 * 1000;
  * (RFC 5077 section 5.5), so of a long-lived sandbox it must not be all.
  */
 export const TICKET_KEY_LIFE_MS = 12 * 60 * 60 * 1000;
+
+/**
+ * What is accepted is Node's own list; what is preferred is this suite. Of TLS 1.3's it takes a tenth of the work off a handshake, as processors have
+ * instructions for SHA-256 and none for SHA-384. These bytes never leave the machine.
+ */
+const PREFERRED_SUITE = 'TLS_AES_128_GCM_SHA256';
+const CIPHERS = DEFAULT_CIPHERS.split(':')
+  .toSorted((a, b) => Number(b === PREFERRED_SUITE) - Number(a === PREFERRED_SUITE))
+  .join(':');
 
 interface Entry {
   readonly context: Promise<SecureContext>;
@@ -90,6 +99,10 @@ export class LeafContexts {
       key: leaf.keyPem,
       cert: leaf.certPem,
       minVersion: 'TLSv1.2',
+      ciphers: CIPHERS,
+      honorCipherOrder: true,
+      // For a client that prefers it because its processor has no instructions for AES.
+      secureOptions: constants.SSL_OP_PRIORITIZE_CHACHA,
       ticketKeys: this.#ticketKeys,
       // OpenSSL takes 32 bytes at most, Node a string.
       sessionIdContext: createHash('sha256').update(host).digest('hex').slice(0, 32),

@@ -5,11 +5,11 @@ import { SallyportError } from '@sallyport/sdk';
 import { openAuditFile } from './audit-file.ts';
 import type { OpenedAuditFile } from './audit-file.ts';
 import type { AuditLock } from './audit-lock.ts';
-import { formatRecord } from './audit-record.ts';
 import type { AuditRecord } from './audit-record.ts';
 import type { AuditHead, AuditHeadFile } from './audit-state.ts';
-import { LineSealer } from './chain.ts';
+import { LineSealer, SEAL_ROOM_BYTES } from './chain.ts';
 import { LineQueue } from './line-queue.ts';
+import { RecordWriter } from './record-writer.ts';
 
 /** Above this {@link AuditLog.record} asks for a pause, in bytes. */
 const HIGH_WATER_LENGTH = 4 * 1024 * 1024;
@@ -59,7 +59,7 @@ export class AuditLog {
   readonly #lock: AuditLock;
   readonly #headFile: AuditHeadFile;
   readonly #sealer: LineSealer;
-  readonly #sandbox: string;
+  readonly #writer: RecordWriter;
   readonly #now: () => number;
   readonly #onFailure: ((failure: SallyportError) => void) | undefined;
   readonly #waiters: Waiter[] = [];
@@ -87,7 +87,7 @@ export class AuditLog {
     this.#head = opened.head;
     this.#firstMac = opened.head.firstMac;
     this.#recordedSeq = opened.head.seq;
-    this.#sandbox = options.sandbox;
+    this.#writer = new RecordWriter(options.sandbox);
     this.#now = options.now ?? Date.now;
     this.#onFailure = options.onFailure;
   }
@@ -128,8 +128,7 @@ export class AuditLog {
       return false;
     }
     this.#recordedSeq += 1;
-    const text = formatRecord(event, { timeMs: this.#now(), seq: this.#recordedSeq, sandbox: this.#sandbox });
-    this.#backlog.add(text);
+    this.#writer.write(this.#backlog, event, this.#now(), this.#recordedSeq);
     const backlogLength = this.#takenLength + this.#backlog.length;
     if (backlogLength > MAX_BACKLOG_LENGTH) {
       this.#fail('more events wait than the disk takes');
@@ -203,6 +202,7 @@ export class AuditLog {
       await this.#writeBacklog();
     }
     this.#pump = undefined;
+    this.#backlog.trim();
     if (!this.#isSynced && this.#failure === null && this.#closing === undefined) {
       this.#syncTimer ??= setTimeout(() => this.#syncLater(), SYNC_INTERVAL_MS).unref();
     }
@@ -221,31 +221,36 @@ export class AuditLog {
   }
 
   async #writeBacklog(): Promise<void> {
-    const { bytes, ends } = this.#backlog.take();
-    let start = 0;
-    let unwritten = 0;
-    this.#takenLength = ends.at(-1) ?? 0;
+    const lines = this.#backlog.take();
+    const { bytes, ends } = lines;
+    const last = ends.length - 1;
+    let start = SEAL_ROOM_BYTES;
+    let written = 0;
+    let sealed = 0;
+    let count = 0;
+    this.#takenLength = ends[last] ?? 0;
     for (const [index, end] of ends.entries()) {
-      this.#sealer.add(bytes, start, end);
+      sealed = this.#sealer.seal(bytes, start, end, sealed);
       this.#firstMac ??= this.#sealer.mac;
-      start = end;
-      unwritten += 1;
-      if (index === ends.length - 1 || this.#sealer.length >= MAX_WRITE_LENGTH) {
-        await this.#writeSealed(unwritten);
+      start = end + SEAL_ROOM_BYTES;
+      count += 1;
+      if (index === last || sealed - written >= MAX_WRITE_LENGTH) {
+        await this.#writeSealed(bytes.subarray(written, sealed), count);
         if (this.#failure !== null) return;
-        unwritten = 0;
-        this.#takenLength = (ends.at(-1) ?? 0) - end;
-      } else if (unwritten % MAX_TURN_LINES === 0) {
+        written = sealed;
+        count = 0;
+        this.#takenLength = (ends[last] ?? 0) - end;
+      } else if (count % MAX_TURN_LINES === 0) {
         await new Promise((next) => setImmediate(next));
       }
     }
+    this.#backlog.reuse(lines);
   }
 
-  /** Writes the sealed lines, and then the head that knows them. */
-  async #writeSealed(count: number): Promise<void> {
+  /** Writes so many sealed lines, and then the head that knows them. */
+  async #writeSealed(bytes: Uint8Array, count: number): Promise<void> {
     const { mac } = this.#sealer;
     const firstMac = this.#firstMac;
-    const bytes = this.#sealer.take();
     try {
       await writeWhole(this.#handle, bytes);
       this.#isSynced = false;
@@ -315,7 +320,7 @@ export class AuditLog {
 }
 
 /** Appends all of `bytes` to a file that was opened for appending. */
-async function writeWhole(handle: FileHandle, bytes: Buffer): Promise<void> {
+async function writeWhole(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   let written = 0;
   while (written < bytes.length) {
     written += (await handle.write(bytes, written, bytes.length - written)).bytesWritten;

@@ -46,71 +46,74 @@ const MAC_BYTES = 32;
 const SHA256_BLOCK_BYTES = 64;
 const INNER_PAD = 0x36;
 const OUTER_PAD = 0x5c;
-const MIN_LINES_BYTES = 64 * 1024;
-/** Where a text begins behind the key block and the mac of the line before. */
-const TEXT_START = SHA256_BLOCK_BYTES + MAC_BYTES;
+
+/** Bytes that {@link LineSealer.seal} needs before a text: the key's block and the mac of the line before. */
+export const SEAL_ROOM_BYTES = SHA256_BLOCK_BYTES + MAC_BYTES;
+
+const MAC_MEMBER_BYTES = Uint8Array.from(Buffer.from(MAC_MEMBER, 'latin1'));
+const HEX_DIGITS = Uint8Array.from(Buffer.from('0123456789abcdef', 'latin1'));
+const LINE_END = Uint8Array.from(Buffer.from('"}\n', 'latin1'));
 
 /**
- * Seals line after line of one chain into one buffer: the mac of {@link chainMac} becomes its last member, and a line break ends it.
+ * Seals line after line of one chain where it lies: the mac of {@link chainMac} becomes its last member, and a line break ends it.
  *
  * HMAC is written out here (RFC 2104) over one-shot hashes, because an Hmac object for each line costs more than both hashes, and
- * again when it is collected.
+ * again when it is collected. All else is done by byte: a call into native code costs as much as a hundred bytes.
  */
 export class LineSealer {
-  /** The mac of the last line, in hex. */
-  mac: string;
-  /** Key block, mac of the line before, text. */
-  #inner: Buffer;
+  /** Of the last line, a character a byte. A digest as a string costs a third of one as a buffer. */
+  #mac: string;
+  readonly #innerKey = new Uint8Array(SHA256_BLOCK_BYTES);
   /** Key block, inner hash. */
-  readonly #outer = Buffer.alloc(SHA256_BLOCK_BYTES + MAC_BYTES);
-  #lines: Buffer = Buffer.allocUnsafe(MIN_LINES_BYTES);
-  #length = 0;
+  readonly #outer = new Uint8Array(SHA256_BLOCK_BYTES + MAC_BYTES);
 
   /**
    * @param key {@link AUDIT_KEY_BYTES} bytes
    * @param mac of the line before the first, in hex
    */
   constructor(key: Uint8Array, mac: string) {
-    this.mac = mac;
-    this.#inner = Buffer.alloc(TEXT_START + MIN_LINES_BYTES);
+    this.#mac = Buffer.from(mac, 'hex').toString('latin1');
     for (let i = 0; i < SHA256_BLOCK_BYTES; i++) {
-      this.#inner[i] = (key[i] ?? 0) ^ INNER_PAD;
+      this.#innerKey[i] = (key[i] ?? 0) ^ INNER_PAD;
       this.#outer[i] = (key[i] ?? 0) ^ OUTER_PAD;
     }
   }
 
-  /** Bytes that `take` would give. */
-  get length(): number {
-    return this.#length;
+  /** The mac of the last line, in hex. */
+  get mac(): string {
+    return Buffer.from(this.#mac, 'latin1').toString('hex');
   }
 
-  /** Seals a line: its JSON object without the `mac` member is `bytes[start, end)`. */
-  add(bytes: Buffer, start: number, end: number): void {
-    const length = end - start;
-    if (this.#inner.length < TEXT_START + length) this.#inner = Buffer.concat([this.#inner], TEXT_START + length);
-    this.#inner.write(this.mac, SHA256_BLOCK_BYTES, 'hex');
-    bytes.copy(this.#inner, TEXT_START, start, end);
-    // A digest as a string costs a third of one as a buffer.
-    const digest = hash('sha256', this.#inner.subarray(0, TEXT_START + length), 'latin1');
-    this.#outer.write(digest, SHA256_BLOCK_BYTES, 'latin1');
-    this.mac = hash('sha256', this.#outer, 'hex');
+  /**
+   * Seals a line, and returns the offset behind it.
+   *
+   * @param start where its text begins, the JSON object without the `mac` member; the {@link SEAL_ROOM_BYTES} before it are overwritten
+   * @param end where its text ends
+   * @param to where the line is put; at least {@link SEAL_ROOM_BYTES} before `start`, and no line that is not sealed yet lies between
+   */
+  seal(bytes: Uint8Array, start: number, end: number, to: number): number {
+    const inner = start - SEAL_ROOM_BYTES;
+    bytes.set(this.#innerKey, inner);
+    putBytes(bytes, inner + SHA256_BLOCK_BYTES, this.#mac);
+    putBytes(this.#outer, SHA256_BLOCK_BYTES, hash('sha256', bytes.subarray(inner, end), 'latin1'));
+    const mac = hash('sha256', this.#outer, 'latin1');
+    this.#mac = mac;
 
-    const needed = this.#length + length + SUFFIX_BYTES;
-    if (this.#lines.length < needed) {
-      const grown = Buffer.allocUnsafe(Math.max(needed, 2 * this.#lines.length));
-      this.#lines.copy(grown, 0, 0, this.#length);
-      this.#lines = grown;
+    // Without its closing brace, which comes behind the mac. A line grows by less than the room before it.
+    bytes.copyWithin(to, start, end - 1);
+    let at = to + (end - 1 - start);
+    bytes.set(MAC_MEMBER_BYTES, at);
+    at += MAC_MEMBER.length;
+    for (let i = 0; i < MAC_BYTES; i++) {
+      const octet = mac.charCodeAt(i);
+      bytes[at++] = HEX_DIGITS[octet >> 4]!;
+      bytes[at++] = HEX_DIGITS[octet & 15]!;
     }
-    // Without its closing brace, which comes behind the mac.
-    bytes.copy(this.#lines, this.#length, start, end - 1);
-    this.#length += length - 1;
-    this.#length += this.#lines.write(`${MAC_MEMBER}${this.mac}"}\n`, this.#length, 'latin1');
+    bytes.set(LINE_END, at);
+    return at + LINE_END.length;
   }
+}
 
-  /** The lines since the last call. They are the caller's until the next `add`. */
-  take(): Buffer {
-    const lines = this.#lines.subarray(0, this.#length);
-    this.#length = 0;
-    return lines;
-  }
+function putBytes(bytes: Uint8Array, at: number, latin1: string): void {
+  for (let i = 0; i < MAC_BYTES; i++) bytes[at + i] = latin1.charCodeAt(i);
 }

@@ -53,6 +53,7 @@ export type ClientHelloResult =
       readonly isObsolete: boolean;
     };
 
+const NOTHING = Buffer.alloc(0);
 const INCOMPLETE: ClientHelloResult = { state: 'incomplete' };
 
 /**
@@ -62,10 +63,9 @@ const INCOMPLETE: ClientHelloResult = { state: 'incomplete' };
  */
 export class ClientHelloReader {
   #result: ClientHelloResult = INCOMPLETE;
-  readonly #recordHeader = Buffer.alloc(RECORD_HEADER_BYTES);
-  #recordHeaderLength = 0;
+  readonly #recordHeader: number[] = [];
   #recordLeft = 0;
-  #message = Buffer.alloc(1024);
+  #message: Buffer = NOTHING;
   #messageLength = 0;
   /** With the handshake header; unknown until that is there. */
   #messageTotal: number | undefined;
@@ -73,6 +73,14 @@ export class ClientHelloReader {
 
   /** Adds bytes. Once the answer is `complete` or `invalid`, it stays. */
   push(bytes: Uint8Array): ClientHelloResult {
+    if (this.#bytesSeen === 0) {
+      const message = wholeMessage(bytes);
+      if (message !== null) {
+        this.#bytesSeen = bytes.length;
+        this.#result = parseClientHello(message);
+        return this.#result;
+      }
+    }
     let offset = 0;
     while (this.#result.state === 'incomplete' && offset < bytes.length) {
       offset += this.#recordLeft > 0 ? this.#takeFragment(bytes, offset) : this.#takeRecordHeader(bytes, offset);
@@ -81,20 +89,21 @@ export class ClientHelloReader {
   }
 
   #takeRecordHeader(bytes: Uint8Array, offset: number): number {
-    this.#recordHeader[this.#recordHeaderLength] = bytes[offset] ?? 0;
-    this.#recordHeaderLength += 1;
+    const header = this.#recordHeader;
+    header.push(bytes[offset] ?? 0);
+    const [type = 0, version = 0] = header;
     // Judged byte by byte, so that a client of another protocol is not waited for.
-    if (this.#recordHeaderLength === 1 && this.#recordHeader[0] !== CONTENT_HANDSHAKE) {
-      const isObsolete = ((this.#recordHeader[0] ?? 0) & 0x80) !== 0;
+    if (header.length === 1 && type !== CONTENT_HANDSHAKE) {
+      const isObsolete = (type & 0x80) !== 0;
       this.#refuse(
         isObsolete ? 'the first byte is one of SSLv2, or of no TLS at all' : 'the first bytes are no TLS handshake',
         isObsolete,
       );
-    } else if (this.#recordHeaderLength === 2 && this.#recordHeader[1] !== 3) {
+    } else if (header.length === 2 && version !== 3) {
       this.#refuse('the first bytes are no TLS record');
-    } else if (this.#recordHeaderLength === RECORD_HEADER_BYTES) {
-      const length = this.#recordHeader.readUInt16BE(3);
-      this.#recordHeaderLength = 0;
+    } else if (header.length === RECORD_HEADER_BYTES) {
+      const length = recordLength(header);
+      header.length = 0;
       this.#recordLeft = length;
       if (length === 0 || length > MAX_RECORD_BYTES) {
         this.#refuse('a handshake record is empty or longer than 16384 bytes');
@@ -127,7 +136,7 @@ export class ClientHelloReader {
       if (this.#messageLength + this.#recordLeft > this.#messageTotal) {
         this.#refuse('something follows the ClientHello in its record');
       } else if (this.#messageLength === this.#messageTotal) {
-        this.#result = parseClientHello(this.#message.subarray(HANDSHAKE_HEADER_BYTES, this.#messageTotal));
+        this.#result = parseClientHello(new Cursor(this.#message, HANDSHAKE_HEADER_BYTES, this.#messageTotal));
       }
     }
     return take;
@@ -136,7 +145,7 @@ export class ClientHelloReader {
   #append(part: Uint8Array): void {
     const needed = this.#messageLength + part.length;
     if (needed > this.#message.length) {
-      const grown = Buffer.alloc(Math.max(needed, this.#message.length * 2));
+      const grown = Buffer.alloc(Math.max(needed, this.#message.length * 2, 1024));
       this.#message.copy(grown, 0, 0, this.#messageLength);
       this.#message = grown;
     }
@@ -163,36 +172,88 @@ export function readClientHello(bytes: Uint8Array): ClientHelloResult {
   return new ClientHelloReader().push(bytes);
 }
 
-/** A cursor over a message; whatever asks for more than there is makes it `broken`, and it yields nothing from then on. */
+/** The length of a record's content. */
+function recordLength(bytes: ArrayLike<number>): number {
+  return ((bytes[3] ?? 0) << 8) | (bytes[4] ?? 0);
+}
+
+/**
+ * A ClientHello that begins with the first of the bytes and lies in one whole record, as almost every one does: read where it lies, without a copy. Null for
+ * whatever is anything else, or refused: {@link ClientHelloReader} finds out.
+ */
+function wholeMessage(bytes: Uint8Array): Cursor | null {
+  const length = recordLength(bytes);
+  const end = RECORD_HEADER_BYTES + length;
+  const start = RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES;
+  if (bytes.length < end || end < start || length > MAX_RECORD_BYTES) return null;
+  if (bytes[0] !== CONTENT_HANDSHAKE || bytes[1] !== 3 || bytes[RECORD_HEADER_BYTES] !== HANDSHAKE_CLIENT_HELLO) {
+    return null;
+  }
+  const cursor = new Cursor(bytes, RECORD_HEADER_BYTES + 1, end);
+  const total = (cursor.number(1) << 16) | cursor.number(2);
+  return total === cursor.left ? cursor : null;
+}
+
+/** A cursor over a part of some bytes; whatever asks for more than there is makes it `broken`, and it yields nothing from then on. */
 class Cursor {
-  readonly #bytes: Buffer;
-  #offset = 0;
+  readonly #bytes: Uint8Array;
+  #offset: number;
+  readonly #end: number;
   broken = false;
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Uint8Array, start: number, end: number) {
     this.#bytes = bytes;
+    this.#offset = start;
+    this.#end = end;
   }
 
   get left(): number {
-    return this.broken ? 0 : this.#bytes.length - this.#offset;
+    return this.broken ? 0 : this.#end - this.#offset;
   }
 
   number(size: 1 | 2): number {
-    const bytes = this.bytes(size);
-    return bytes.length === size ? bytes.readUIntBE(0, size) : 0;
+    const offset = this.#offset;
+    if (!this.skip(size)) return 0;
+    const first = this.#bytes[offset] ?? 0;
+    return size === 1 ? first : (first << 8) | (this.#bytes[offset + 1] ?? 0);
   }
 
-  bytes(length: number): Buffer {
-    if (this.broken || this.#bytes.length - this.#offset < length) {
+  /** Goes on behind so many bytes; false where there are not as many. */
+  skip(length: number): boolean {
+    if (this.broken || this.#end - this.#offset < length) {
       this.broken = true;
-      return Buffer.alloc(0);
+      return false;
     }
     this.#offset += length;
-    return this.#bytes.subarray(this.#offset - length, this.#offset);
+    return true;
   }
 
-  vector(lengthSize: 1 | 2): Buffer {
-    return this.bytes(this.number(lengthSize));
+  /** What the length before it spans, as a cursor of its own: an empty one where this is broken. */
+  vector(lengthSize: 1 | 2): Cursor {
+    const length = this.number(lengthSize);
+    const start = this.#offset;
+    return this.skip(length) ? new Cursor(this.#bytes, start, start + length) : new Cursor(this.#bytes, 0, 0);
+  }
+
+  /** As {@link Cursor.vector}, for what is not looked into: its length. */
+  skipVector(lengthSize: 1 | 2): number {
+    const length = this.number(lengthSize);
+    return this.skip(length) ? length : 0;
+  }
+
+  /** Whether every byte that is left passes. */
+  every(passes: (byte: number) => boolean): boolean {
+    for (let offset = this.#offset; offset < this.#end; offset += 1)
+      if (!passes(this.#bytes[offset] ?? 0)) return false;
+    return true;
+  }
+
+  /** What is left, one character a byte. */
+  text(): string {
+    let text = '';
+    for (let offset = this.#offset; offset < this.#end; offset += 1)
+      text += String.fromCharCode(this.#bytes[offset] ?? 0);
+    return text;
   }
 }
 
@@ -200,28 +261,26 @@ function invalid(reason: string): ClientHelloResult {
   return { state: 'invalid', reason, isObsolete: false };
 }
 
-function parseClientHello(body: Buffer): ClientHelloResult {
-  const cursor = new Cursor(body);
+function parseClientHello(cursor: Cursor): ClientHelloResult {
   const legacyVersion = cursor.number(2);
-  cursor.bytes(32);
-  const sessionId = cursor.vector(1);
-  const cipherSuites = cursor.vector(2);
-  const compressionMethods = cursor.vector(1);
-  if (cursor.broken || sessionId.length > 32 || compressionMethods.length === 0) {
+  cursor.skip(32);
+  const sessionIdLength = cursor.skipVector(1);
+  const cipherSuitesLength = cursor.skipVector(2);
+  const compressionMethodsLength = cursor.skipVector(1);
+  if (cursor.broken || sessionIdLength > 32 || compressionMethodsLength === 0) {
     return invalid('the ClientHello is malformed');
   }
-  if (cipherSuites.length < 2 || cipherSuites.length % 2 !== 0) {
+  if (cipherSuitesLength < 2 || cipherSuitesLength % 2 !== 0) {
     return invalid('the list of cipher suites is malformed');
   }
-  const extensions = cursor.left === 0 ? Buffer.alloc(0) : cursor.vector(2);
+  const extensions = cursor.left === 0 ? cursor : cursor.vector(2);
   if (cursor.broken || cursor.left > 0) {
     return invalid('the ClientHello is malformed');
   }
   return parseExtensions(extensions, legacyVersion);
 }
 
-function parseExtensions(extensions: Buffer, legacyVersion: number): ClientHelloResult {
-  const cursor = new Cursor(extensions);
+function parseExtensions(cursor: Cursor, legacyVersion: number): ClientHelloResult {
   const seen = new Set<number>();
   let serverName: string | null = null;
   let alpn: string[] = [];
@@ -277,18 +336,17 @@ function parseExtensions(extensions: Buffer, legacyVersion: number): ClientHello
 }
 
 /** RFC 6066 section 3, stricter: exactly one name, of type host_name, in printable ASCII. Undefined if it is anything else. */
-function parseServerName(data: Buffer): string | undefined {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
+function parseServerName(outer: Cursor): string | undefined {
+  const list = outer.vector(2);
   const type = list.number(1);
   const name = list.vector(2);
   if (outer.broken || outer.left > 0 || list.broken || list.left > 0 || type !== 0) {
     return undefined;
   }
-  if (name.length === 0 || name.length > MAX_SERVER_NAME_BYTES) {
+  if (name.left === 0 || name.left > MAX_SERVER_NAME_BYTES) {
     return undefined;
   }
-  return name.every((byte) => byte > 0x20 && byte < 0x7f) ? name.toString('latin1') : undefined;
+  return name.every((byte) => byte > 0x20 && byte < 0x7f) ? name.text() : undefined;
 }
 
 function isAddressLiteral(name: string): boolean {
@@ -300,33 +358,31 @@ function isAddressLiteral(name: string): boolean {
 }
 
 /** RFC 7301 section 3.1. */
-function parseAlpn(data: Buffer): string[] | undefined {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
+function parseAlpn(outer: Cursor): string[] | undefined {
+  const list = outer.vector(2);
   if (outer.broken || outer.left > 0) {
     return undefined;
   }
   const protocols: string[] = [];
   while (list.left > 0) {
     const protocol = list.vector(1);
-    if (protocol.length === 0) {
+    if (protocol.left === 0) {
       return undefined;
     }
-    protocols.push(protocol.toString('latin1'));
+    protocols.push(protocol.text());
   }
   return list.broken || protocols.length === 0 ? undefined : protocols;
 }
 
 /** RFC 8446 section 4.2.1. */
-function parseVersions(data: Buffer): number[] | undefined {
-  const outer = new Cursor(data);
+function parseVersions(outer: Cursor): number[] | undefined {
   const list = outer.vector(1);
-  if (outer.broken || outer.left > 0 || list.length === 0 || list.length % 2 !== 0) {
+  if (outer.broken || outer.left > 0 || list.left === 0 || list.left % 2 !== 0) {
     return undefined;
   }
   const versions: number[] = [];
-  for (let offset = 0; offset < list.length; offset += 2) {
-    const version = list.readUInt16BE(offset);
+  while (list.left > 0) {
+    const version = list.number(2);
     if (!isGrease(version)) {
       versions.push(version);
     }

@@ -2,10 +2,9 @@ import { createBodyDecoder, type BodyDecoder } from '../../packages/runtime/src/
 import { targetForm } from '../../packages/runtime/src/http/authority.ts';
 import { countField } from '../../packages/runtime/src/http/fields.ts';
 import { requestFraming } from '../../packages/runtime/src/http/framing.ts';
-import { parseRequestHead } from '../../packages/runtime/src/http/head-parser.ts';
-import { HeadReader } from '../../packages/runtime/src/http/head-reader.ts';
 import { keepsAlive } from '../../packages/runtime/src/http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../../packages/runtime/src/http/http-syntax-error.ts';
+import { RequestHeads } from '../../packages/runtime/src/http/request-heads.ts';
 
 /** One complete request as a parser saw it. Strings are Latin-1. */
 export interface SeenRequest {
@@ -29,10 +28,10 @@ export interface Reading {
 
 /** Reads the chunks of one connection with Sallyport's codec and the checks that the gate makes on every head. Throws only what is a finding in itself. */
 export function readWithOurs(chunks: readonly Buffer[]): Reading {
-  const reader = new HeadReader('request');
+  const reader = new RequestHeads();
   const requests: SeenRequest[] = [];
   let decoder: BodyDecoder | null = null;
-  let head = { method: '', target: '', minor: 0, fields: [] as string[] };
+  let head = { method: '', target: '', minor: 0, fields: [] as readonly string[] };
   let body: string[] = [];
   let isStopped = false;
 
@@ -41,9 +40,9 @@ export function readWithOurs(chunks: readonly Buffer[]): Reading {
       let offset = 0;
       while (offset < chunk.length && !isStopped) {
         if (decoder === null) {
-          offset = reader.read(chunk, offset);
-          if (offset === -1) break;
-          const parsed = parseRequestHead(reader.bytes, reader.start, reader.end);
+          const parsed = reader.read(chunk, offset);
+          if (parsed === null) break;
+          offset = reader.next;
           decoder = createBodyDecoder(requestFraming(parsed), 'request');
           if (targetForm(parsed.method, parsed.target) === null) return { requests, end: 'refused TARGET_FORM' };
           const hosts = countField(parsed.fields, 'host');
@@ -70,6 +69,6 @@ export function readWithOurs(chunks: readonly Buffer[]): Reading {
   return { requests, end: reader.isPending ? 'in-head' : 'clean' };
 }
 
-function parsedHead(head: { minor: number; fields: string[] }): { minor: 0 | 1; fields: string[] } {
+function parsedHead(head: { minor: number; fields: readonly string[] }): Parameters<typeof keepsAlive>[0] {
   return { minor: head.minor === 1 ? 1 : 0, fields: head.fields };
 }

@@ -1,12 +1,12 @@
 import type net from 'node:net';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
-import { HeadReader } from '../http/head-reader.ts';
-import { parseRequestHead } from '../http/head-parser.ts';
 import type { Authority } from '../http/message.ts';
+import { RequestHeads } from '../http/request-heads.ts';
 import { Exchange } from './exchange.ts';
 import type { GateContext } from './gate-context.ts';
 import { MAX_HEAD_BYTES, MAX_LINGER_BYTES, type TimeLimits } from './limits.ts';
 import { encodeProblem, type Problem } from './problem.ts';
+import { RepeatedFields } from './repeated-fields.ts';
 import type { DialFailure } from './dialer.ts';
 
 /** What a connection was admitted for: an origin to forward to, or one answer to everything. */
@@ -48,14 +48,15 @@ export function limitMsFor(limits: TimeLimits, forWhat: Waiting): number {
  */
 export class ClientConnection {
   readonly socket: net.Socket;
-  /** For requests that begin from now on. */
-  context: GateContext;
   readonly purpose: ConnectionPurpose;
+  /** What was made of the fields that this client sends again and again. */
+  readonly repeats = new RepeatedFields();
   /** A dial that failed while the connection was opened, told to the first request. */
   failedDial: { readonly failure: DialFailure; readonly atMs: number } | null = null;
+  #context: GateContext;
   #deadlineMs: number;
   #waiting: Waiting = 'head';
-  readonly #heads = new HeadReader('request', MAX_HEAD_BYTES);
+  readonly #heads = new RequestHeads(MAX_HEAD_BYTES);
   #exchange: Exchange | null = null;
   /** Bytes of a further request, kept while the present exchange goes on. */
   #stashed: Buffer | null = null;
@@ -68,7 +69,7 @@ export class ClientConnection {
 
   constructor(socket: net.Socket, context: GateContext, purpose: ConnectionPurpose) {
     this.socket = socket;
-    this.context = context;
+    this.#context = context;
     this.purpose = purpose;
     this.#deadlineMs = context.clock.nowMs + context.timeLimits.headMs;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
@@ -88,6 +89,16 @@ export class ClientConnection {
       this.#exchange = null;
     });
     socket.resume();
+  }
+
+  /** For requests that begin from now on. */
+  get context(): GateContext {
+    return this.#context;
+  }
+
+  set context(context: GateContext) {
+    this.#context = context;
+    this.repeats.forget();
   }
 
   /** Whether no request is under way. */
@@ -226,11 +237,9 @@ export class ClientConnection {
         }
         if (this.#lingeredBytes >= 0 || this.#ended) return;
         if (!this.#heads.isPending) this.wait('head');
-        const next = this.#heads.read(chunk, offset);
-        if (next === -1) return;
-        offset = next;
-        const head = parseRequestHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
-        this.#heads.release();
+        const head = this.#heads.read(chunk, offset);
+        if (head === null) return;
+        offset = this.#heads.next;
         const exchange = new Exchange(this, head);
         this.#exchange = exchange;
         exchange.start();

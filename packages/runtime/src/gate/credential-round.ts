@@ -83,8 +83,9 @@ export class CredentialRound {
     }
     void signRequest(context, verdict, head, bodySha256).then((result) => {
       if (this.#isOver) return;
-      if (result.verdict === 'signed') signed(result.head, mergeNames(released, [signing.service]));
-      else this.#steps.refuse(result.problem, result.problem.code === 'INTERNAL' ? 'error' : 'deny');
+      if (result.verdict === 'signed') {
+        signed({ ...result.head, fields: [...result.head.fields] }, mergeNames(released, [signing.service]));
+      } else this.#steps.refuse(result.problem, result.problem.code === 'INTERNAL' ? 'error' : 'deny');
     });
   }
 

@@ -42,7 +42,6 @@ export class Exchange implements UpstreamListener, ResponseListener {
   #context: GateContext;
   readonly #head: RequestHead;
   readonly #startedMs = performance.now();
-  readonly #keepAlive: boolean;
   #framing: Framing = { kind: 'none' };
   #forward: ForwardVerdict | null = null;
   #outgoing: RequestHead | null = null;
@@ -76,8 +75,6 @@ export class Exchange implements UpstreamListener, ResponseListener {
     this.#client = client;
     this.#context = client.context;
     this.#head = head;
-    // HTTP/1.0 clients get their answer on a connection of its own: they know no chunks.
-    this.#keepAlive = head.minor === 1 && keepsAlive(head);
     this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
   }
 
@@ -100,6 +97,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
       return;
     }
     if (this.#context.provider === null || !this.#credentials().awaitValues()) this.#begin();
+  }
+
+  /** HTTP/1.0 clients get their answer on a connection of its own: they know no chunks. */
+  get #keepsAlive(): boolean {
+    return this.#head.minor === 1 && (this.#forward?.repeated?.keepsAlive ?? keepsAlive(this.#head));
   }
 
   get #isRepetition(): boolean {
@@ -128,7 +130,8 @@ export class Exchange implements UpstreamListener, ResponseListener {
   }
 
   #begin(): void {
-    const verdict = rewriteRequest(this.#context, this.#client.purpose.origin, this.#head);
+    const client = this.#client;
+    const verdict = rewriteRequest(this.#context, client.purpose.origin, this.#head, false, client.repeats);
     if (verdict.verdict === 'answer') {
       this.#answer(verdict.problem, 'deny');
       return;
@@ -380,14 +383,14 @@ export class Exchange implements UpstreamListener, ResponseListener {
       upstream,
       method: this.#head.method,
       minor: this.#head.minor,
-      keepAlive: this.#keepAlive,
+      keepAlive: this.#keepsAlive,
       redactor: this.#context.redactor,
       offer: this.#offer,
       listener: this,
     });
     let head: string;
     try {
-      head = encodeRequestHead(outgoing);
+      head = encodeRequestHead(outgoing, this.#forward?.repeated?.section);
     } catch (error) {
       if (!(error instanceof HttpSyntaxError)) throw error;
       // The last line of defense: nothing of this head has been written.

@@ -1,5 +1,5 @@
 import http2 from 'node:http2';
-import type { Authority, RequestHead, ResponseHead } from '../http/message.ts';
+import type { Authority, OwnRequestHead, RequestHead, ResponseHead } from '../http/message.ts';
 import { isForbiddenTrailer } from '../http/trailers.ts';
 
 /** A header list as `node:http2` takes it. */
@@ -25,7 +25,7 @@ export interface Http2RequestHead {
 
 /** Reads a header list that nghttp2 has checked: name, value, name, value, … */
 export function readRequestHead(raw: readonly string[]): Http2RequestHead {
-  const head: RequestHead = { method: '', target: '', minor: 1, fields: [] };
+  const head: OwnRequestHead = { method: '', target: '', minor: 1, fields: [] };
   let scheme = '';
   let protocol: string | null = null;
   let authority: string | null = null;

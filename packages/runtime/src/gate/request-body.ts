@@ -90,7 +90,8 @@ export interface BodyReading {
   readonly check: StrayCheck | null;
 }
 
-const VERBATIM: RequestBodyPlan = { kind: 'verbatim' };
+/** The plan for a body in which nothing is looked for, and for none. */
+export const VERBATIM: RequestBodyPlan = { kind: 'verbatim' };
 
 /** What is asked of a request body beside substitution. */
 export interface BodyDemands {

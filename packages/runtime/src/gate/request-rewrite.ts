@@ -2,8 +2,8 @@ import { hostFieldFor, requestAuthority } from '../http/authority.ts';
 import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase } from '../http/fields.ts';
 import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
-import type { Authority, RequestHead } from '../http/message.ts';
-import { decideRequest, type RequestOverrides } from '../policy/http-policy.ts';
+import type { Authority, OwnRequestHead, RequestHead } from '../http/message.ts';
+import { decideRequest, type HttpVerdict, type RequestOverrides } from '../policy/http-policy.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
 import { secretsForRequest } from '../secrets/applicable-secrets.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
@@ -15,7 +15,8 @@ import { decodePercent, type SubstitutionResult, type Substituter } from '../sec
 import type { RequestSigner } from '../services/request-signer.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
 import { describeUnusableValue, type Problem } from './problem.ts';
-import { planRequestBody, prepareBodyFields, type RequestBodyPlan } from './request-body.ts';
+import type { FieldsWork, RepeatedFields } from './repeated-fields.ts';
+import { planRequestBody, prepareBodyFields, VERBATIM, type RequestBodyPlan } from './request-body.ts';
 import type { ViolationCheck } from './violation.ts';
 import { readUpgrade, setOfferFields, type WebSocketOffer } from './websocket-handshake.ts';
 
@@ -52,7 +53,9 @@ export type RequestVerdict =
       readonly authority: Authority;
       /** The rule for this very request; null where the connection's says it all. */
       readonly rule: string | null;
-      readonly head: RequestHead;
+      readonly head: OwnRequestHead;
+      /** What the fields of `head` are taken from, frozen; null where they are the verdict's own. */
+      readonly repeated: FieldsWork | null;
       readonly framing: Framing;
       /** What a WebSocket handshake offers; null for any other request. */
       readonly offer: WebSocketOffer | null;
@@ -74,12 +77,14 @@ export type RequestVerdict =
  * Steps 5 to 7: one canonical authority, method and path, substitution, and the head as it is sent. Pure.
  *
  * @param hasUnframedBody a body follows whatever the head says, as in HTTP/2.
+ * @param repeats what is known of fields that have come before, where the same array of fields means the same fields.
  */
 export function rewriteRequest(
   context: RequestContext,
   origin: Authority,
   head: RequestHead,
   hasUnframedBody = false,
+  repeats: RepeatedFields | null = null,
 ): RequestVerdict {
   if (head.method === 'CONNECT') {
     return refuse(
@@ -87,6 +92,11 @@ export function rewriteRequest(
       'METHOD_REFUSED',
       'CONNECT is refused: the sandbox needs no proxy, it can connect to any allowed host itself.',
     );
+  }
+  const known = repeats?.recall(context, origin, head) ?? null;
+  if (known !== null) {
+    const verdict = repeatRewrite(context, origin, head, known);
+    if (verdict !== null) return verdict;
   }
   const framing = requestFraming(head);
   const named = requestAuthority(head, origin);
@@ -110,11 +120,7 @@ export function rewriteRequest(
     return refuse(400, 'MALFORMED_REQUEST', `The WebSocket handshake is malformed: ${upgrade.reason}.`);
   }
   const offer = upgrade.verdict === 'websocket' ? upgrade.offer : null;
-  const permission = decideRequest(context.policy, authority.host, authority.port, {
-    method: head.method,
-    target,
-    ...(context.policy.judgesRequests ? overridesOf(head) : NO_OVERRIDES),
-  });
+  const permission = judge(context, authority, head, target);
   if (permission.verdict === 'deny') {
     const { detail, rule, remedy } = permission;
     return { verdict: 'answer', problem: { status: 403, code: 'REQUEST_DENIED', detail, rule, remedy } };
@@ -122,9 +128,7 @@ export function rewriteRequest(
   // TRACE sends the request back as it arrived: no value goes into it.
   const carries = head.method !== 'TRACE';
   const asSent = target === head.target ? head : { ...head, target };
-  const bound = carries
-    ? secretsForRequest(context.secrets.secretsFor(authority), head.method, () => overridesOf(head), target)
-    : [];
+  const bound = carries ? boundSecrets(context, authority, head, target) : [];
   const result = context.substituter.substituteHead(asSent, bound);
   if (result.verdict === 'failed') return refuseUnusable(result);
   const violation = context.violations?.(result.stray, authority) ?? null;
@@ -135,7 +139,12 @@ export function rewriteRequest(
   const fields = outgoingFields(context, authority, framing, overwritten?.fields ?? result.head.fields);
   if (overwritten !== null) fields.push(...overwritten.written);
   if (offer !== null) setOfferFields(fields, offer);
-  const outgoing: RequestHead = { ...result.head, target: overwritten?.target ?? result.head.target, minor: 1, fields };
+  const outgoing: OwnRequestHead = {
+    method: head.method,
+    target: overwritten?.target ?? result.head.target,
+    minor: 1,
+    fields,
+  };
   const service = overwritten?.signing ?? null;
   const signer = service === null ? null : context.signerFor(service);
   const signingPlan = signer?.plan({ authority, head: outgoing }) ?? null;
@@ -150,11 +159,12 @@ export function rewriteRequest(
     { scans: context.violations !== null, hashes },
   );
   prepareBodyFields(fields, body);
-  return {
+  const verdict: ForwardVerdict = {
     verdict: 'forward',
     authority,
     rule: permission.rule,
     head: outgoing,
+    repeated: null,
     framing,
     offer,
     body,
@@ -168,6 +178,62 @@ export function rewriteRequest(
         ? result.stray
         : result.stray.filter((name) => !uses.some(({ service }) => service.name === name)),
   };
+  // Only where all but the rule follows from the fields. A body that is looked into or kept may change them.
+  const isRepeatable =
+    head.minor === 1 &&
+    carries &&
+    offer === null &&
+    overwritten === null &&
+    body.kind === 'verbatim' &&
+    !context.substituter.mayOccurInTarget(target);
+  if (isRepeatable) repeats?.keep(context, origin, head, verdict);
+  return verdict;
+}
+
+/** As {@link rewriteRequest}, of a request whose fields came before; null where more than what is known of them counts. */
+function repeatRewrite(
+  context: RequestContext,
+  origin: Authority,
+  head: RequestHead,
+  known: FieldsWork,
+): ForwardVerdict | null {
+  if (head.minor !== 1 || head.method === 'TRACE') return null;
+  const named = requestAuthority(head, origin, true);
+  if (named.verdict !== 'ok') return null;
+  const { authority, target } = named;
+  const permission = judge(context, authority, head, target);
+  if (permission.verdict !== 'allow') return null;
+  if (boundSecrets(context, authority, head, target) !== known.bound) return null;
+  if (context.substituter.mayOccurInTarget(target)) return null;
+  return {
+    verdict: 'forward',
+    authority,
+    rule: permission.rule,
+    head: { method: head.method, target, minor: 1, fields: known.outgoing },
+    repeated: known,
+    framing: known.framing,
+    offer: null,
+    body: VERBATIM,
+    bound: known.bound,
+    guards: null,
+    signing: null,
+    released: known.released,
+    stray: known.stray,
+  };
+}
+
+function judge({ policy }: RequestContext, { host, port }: Authority, head: RequestHead, target: string): HttpVerdict {
+  const { overrides, targetOverrides } = policy.judgesRequests ? overridesOf(head) : NO_OVERRIDES;
+  return decideRequest(policy, host, port, { method: head.method, target, overrides, targetOverrides });
+}
+
+function boundSecrets(
+  { secrets }: RequestContext,
+  authority: Authority,
+  head: RequestHead,
+  target: string,
+): readonly BoundSecret[] {
+  return secretsForRequest(secrets.secretsFor(authority), head.method, () => overridesOf(head), target);
 }
 
 /**

@@ -41,8 +41,10 @@ export function targetForm(method: string, target: string): TargetForm | null {
  * - User information in an absolute-form target is refused (RFC 9110 section 4.2.4), as is CONNECT, which names a tunnel.
  * - A target with `#` or `\` is refused: RFC 3986 has neither in a path or query, and URL parsers take them for the end of the
  *   path and for `/`, so that policy and upstream could see two paths. Other bytes, percent-encoding included, stay as they are.
+ *
+ * @param hostAgrees the same Host field has been compared with the same connection before, in HTTP/1.1, and is not read again.
  */
-export function requestAuthority(head: RequestHead, connection: Authority): AuthorityVerdict {
+export function requestAuthority(head: RequestHead, connection: Authority, hostAgrees = false): AuthorityVerdict {
   const { method, target, fields } = head;
   const form = targetForm(method, target);
   if (form === null) return malformed('the request-target has none of the forms that its method permits');
@@ -50,12 +52,14 @@ export function requestAuthority(head: RequestHead, connection: Authority): Auth
   if (target.includes('#')) return malformed('the request-target holds "#": a fragment is never sent');
   if (target.includes('\\')) return malformed('the request-target holds a backslash: write it as %5C');
 
-  const hosts = countField(fields, 'host');
-  if (hosts > 1) return malformed('there is more than one Host field');
-  if (hosts === 0 && head.minor === 1) return malformed('there is no Host field, which HTTP/1.1 requires');
-  if (hosts === 1) {
-    const problem = compare(fieldValue(fields, 'host')!, connection, 'the Host field');
-    if (problem !== null) return problem;
+  if (!hostAgrees) {
+    const hosts = countField(fields, 'host');
+    if (hosts > 1) return malformed('there is more than one Host field');
+    if (hosts === 0 && head.minor === 1) return malformed('there is no Host field, which HTTP/1.1 requires');
+    if (hosts === 1) {
+      const problem = compare(fieldValue(fields, 'host')!, connection, 'the Host field');
+      if (problem !== null) return problem;
+    }
   }
   if (form !== 'absolute') return { verdict: 'ok', authority: connection, target };
 

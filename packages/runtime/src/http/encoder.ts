@@ -10,15 +10,26 @@ import { isForbiddenTrailer } from './trailers.ts';
  * The last line of defense against splitting and smuggling: whatever earlier steps did, no head is written that holds a control
  * byte, a character above 0xff, a name that is no token, or framing or `Host` fields that two recipients could read differently.
  *
+ * @param section what {@link encodeRequestFields} gave for the same fields before, if that is known.
  * @throws {HttpSyntaxError} `UNENCODABLE`, status 500.
  */
-export function encodeRequestHead(head: RequestHead): string {
+export function encodeRequestHead(head: RequestHead, section?: string): string {
   if (head.method.length === 0 || !isMadeOf(head.method, IS_TOKEN)) throw unencodable('The method is not a token.');
   if (head.target.length === 0 || !isMadeOf(head.target, IS_VISIBLE)) {
     throw unencodable('The request-target is not visible ASCII.');
   }
   checkMinor(head.minor);
-  return encodeFields(`${head.method} ${head.target} HTTP/1.${head.minor}\r\n`, head.fields, true) + '\r\n';
+  const line = `${head.method} ${head.target} HTTP/1.${head.minor}\r\n`;
+  return section === undefined ? encodeFields(line, head.fields, true) + '\r\n' : line + section;
+}
+
+/**
+ * Renders the field section of a request, with the empty line behind it and the checks of {@link encodeRequestHead}.
+ *
+ * @throws {HttpSyntaxError} `UNENCODABLE`, status 500.
+ */
+export function encodeRequestFields(fields: readonly string[]): string {
+  return encodeFields('', fields, true) + '\r\n';
 }
 
 /**

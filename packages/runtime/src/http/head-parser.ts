@@ -1,5 +1,5 @@
 import { HttpSyntaxError, malformedStatus, type MessageSide } from './http-syntax-error.ts';
-import type { RequestHead, ResponseHead } from './message.ts';
+import type { OwnRequestHead, ResponseHead } from './message.ts';
 import { CR, HTAB, IS_FIELD_VALUE, IS_TOKEN, IS_VISIBLE, LF, SP } from './octets.ts';
 
 /** Default limit for a whole head, line ends included, in bytes. */
@@ -65,20 +65,43 @@ export function parseRequestHead(
   start: number,
   end: number,
   maxHeadBytes: number = MAX_HEAD_BYTES,
-): RequestHead {
+): OwnRequestHead {
   checkHeadBounds(bytes, start, end, maxHeadBytes, 'request');
   const text = bytes.toString('latin1', start, end);
 
-  let at = start;
-  if (bytes[at] === CR && bytes[at + 1] === LF) at += 2;
+  const lineStart = bytes[start] === CR && bytes[start + 1] === LF ? start + 2 : start;
+  const line = readRequestLine(bytes, lineStart);
+  return {
+    method: text.slice(lineStart - start, line.methodEnd - start),
+    target: text.slice(line.methodEnd + 1 - start, line.targetEnd - start),
+    minor: line.minor,
+    fields: parseFieldLines(bytes, text, start, line.end, end, 'request'),
+  };
+}
 
-  const methodStart = at;
+/** Where the parts of a request line are. */
+export interface RequestLine {
+  readonly methodEnd: number;
+  /** The target begins one byte behind the method. */
+  readonly targetEnd: number;
+  readonly minor: 0 | 1;
+  /** The offset behind the line's CRLF. */
+  readonly end: number;
+}
+
+/**
+ * Reads the request line at `bytes[start]` (RFC 9112 section 3). The caller made sure that a line feed follows: it stops each loop.
+ *
+ * @throws {HttpSyntaxError} status 400; 414 target too long; 501 method too long; 505 version.
+ */
+export function readRequestLine(bytes: Buffer, start: number): RequestLine {
+  let at = start;
   while (IS_TOKEN[bytes[at]!] === 1) at++;
   const methodEnd = at;
-  if (methodEnd === methodStart || bytes[at] !== SP) {
+  if (methodEnd === start || bytes[at] !== SP) {
     throw new HttpSyntaxError('METHOD', 400, 'The request does not start with a method and one space.');
   }
-  if (methodEnd - methodStart > MAX_METHOD_BYTES) {
+  if (methodEnd - start > MAX_METHOD_BYTES) {
     throw new HttpSyntaxError('METHOD', 501, `The method is longer than ${MAX_METHOD_BYTES} bytes.`);
   }
 
@@ -101,12 +124,7 @@ export function parseRequestHead(
   if (bytes[at] !== CR || bytes[at + 1] !== LF) {
     throw new HttpSyntaxError('REQUEST_LINE', 400, 'The request line does not end with CRLF after the HTTP version.');
   }
-  return {
-    method: text.slice(methodStart - start, methodEnd - start),
-    target: text.slice(targetStart - start, targetEnd - start),
-    minor,
-    fields: parseFieldLines(bytes, text, start, at + 2, end, 'request'),
-  };
+  return { methodEnd, targetEnd, minor, end: at + 2 };
 }
 
 /**

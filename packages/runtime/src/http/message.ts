@@ -16,6 +16,11 @@ export interface RequestHead {
   /** The minor version: HTTP/1.0 or HTTP/1.1. */
   minor: 0 | 1;
   /** Field lines in order, flattened: name, value, name, value, … Names as sent, values without surrounding white space. */
+  fields: readonly string[];
+}
+
+/** A head whose field lines are nobody else's: they can be changed in place. */
+export interface OwnRequestHead extends RequestHead {
   fields: string[];
 }
 

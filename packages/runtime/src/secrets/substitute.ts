@@ -109,11 +109,16 @@ export class Substituter {
     if (this.#names.length === 0) {
       return unchanged(head);
     }
-    let candidate = index.mayOccurIn(target) || target.includes('%');
+    let candidate = this.mayOccurInTarget(target);
     for (let i = 1; i < fields.length && !candidate; i += 2) {
       candidate = index.mayOccurIn(fields[i]!) || (isCredentialField(fields[i - 1]!) && isBasic(fields[i]!));
     }
     return candidate ? this.#rewrite(head, bound) : unchanged(head);
+  }
+
+  /** Whether a request-target has to be looked at for placeholders: any that stands in it, escaped or not, does. */
+  mayOccurInTarget(target: string): boolean {
+    return this.#names.length > 0 && (this.#index.mayOccurIn(target) || target.includes('%'));
   }
 
   /** Names of the secrets whose placeholder stands in any of some texts, in Latin-1. */

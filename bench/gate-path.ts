@@ -87,7 +87,7 @@ const context = createGateContext({
 const origin = { scheme: 'https', host: 'api.example.com', port: 443 } as const;
 const client = new StandIn();
 const upstream = new StandIn();
-const pooled = new UpstreamConnection(upstream as never, 'https://api.example.com:443', () => undefined);
+const pooled = new UpstreamConnection(upstream as never, 'https://api.example.com:443', null, () => undefined);
 // The pool takes back nothing but what it has dialled itself.
 Object.assign(context.pool, { takeIdle: () => pooled, release: () => pooled.lend(null) });
 export const connection = new ClientConnection(client as never, context, {

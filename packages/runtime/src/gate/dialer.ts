@@ -12,6 +12,7 @@ import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { watchForAlert } from './late-alert.ts';
 import { CONNECT_TIMEOUT_MS, DIAL_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { adviceOf } from './problem.ts';
+import type { UpstreamInput } from './upstream-input.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
 export interface DialTarget {
@@ -22,6 +23,8 @@ export interface DialTarget {
   readonly protocols: readonly Protocol[];
   /** For cleartext that is relayed: the connection is paused, and what it reads goes there. */
   readonly input?: RelayInput;
+  /** For HTTP/1: how the connection reads. */
+  readonly reader?: UpstreamInput;
 }
 
 /** What an upstream speaks. */
@@ -97,7 +100,7 @@ export class Dialer {
       if (performance.now() >= endMs) break;
       const result = target.secure
         ? await this.#connectSecure(target, endpoint)
-        : await connect(connectPlain(endpoint, target.input), target, 'connect');
+        : await connect(connectPlain(endpoint, target), target, 'connect');
       if (result.outcome === 'connected') {
         result.socket.setNoDelay(true);
         return result;
@@ -152,7 +155,8 @@ export class Dialer {
     const key = `${target.host}:${target.port} ${target.protocols.join()}`;
     const session = this.#sessions.get(key);
     const certificate = this.#clientCertificates.get(formatHostAndPort(target.host, target.port));
-    const options: tls.ConnectionOptions & tls.TLSSocketOptions = {
+    const { reader } = target;
+    const options: tls.ConnectionOptions & tls.TLSSocketOptions & Pick<net.SocketConstructorOpts, 'onread'> = {
       host: endpoint.address,
       port: endpoint.port,
       // RFC 6066: no address in SNI; the certificate is then checked against the address.
@@ -165,8 +169,10 @@ export class Dialer {
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
       ...(session === undefined ? {} : { session }),
+      ...(reader === undefined ? {} : { onread: reader }),
     };
     const socket = tls.connect(options);
+    reader?.attach(socket);
     const proof = certificate === undefined ? null : demandProof(socket, target.host);
     watchForAlert(socket, certificate?.origin ?? null);
     socket.on('session', (ticket: Buffer) => {
@@ -189,10 +195,13 @@ export class Dialer {
   }
 }
 
-function connectPlain({ address, port }: Endpoint, input: RelayInput | undefined): net.Socket {
+function connectPlain({ address, port }: Endpoint, { input, reader }: DialTarget): net.Socket {
   const options = { host: address, port, allowHalfOpen: true };
-  if (input === undefined) return net.connect(options);
-  return net.connect({ ...options, onread: input }).pause();
+  if (input !== undefined) return net.connect({ ...options, onread: input }).pause();
+  if (reader === undefined) return net.connect(options);
+  const socket = net.connect({ ...options, onread: reader });
+  reader.attach(socket);
+  return socket;
 }
 
 function unresolved(host: string): DialFailure {

@@ -37,6 +37,7 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
  * the other's reading. An exchange ends exactly once, with one audit event.
  */
 export class Exchange implements UpstreamListener, ResponseListener {
+  readonly copiesChunks = true;
   readonly #client: ClientConnection;
   /** As it was when the request began, and had its values: a change is for the next one. */
   #context: GateContext;

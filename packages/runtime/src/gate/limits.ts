@@ -18,6 +18,8 @@ export const MAX_REMEMBERED_SESSIONS = 1024;
 export const MAX_HEAD_BYTES = 64 * 1024;
 /** Response bodies of a known length up to this are measured after redaction; longer ones are sent chunked. */
 export const MAX_MEASURED_BODY_BYTES = 64 * 1024;
+/** What of a response may wait for its client to read before the upstream is not read any further. Not below what a socket asks to wait at. */
+export const MAX_QUEUED_BYTES = 128 * 1024;
 /** A WebSocket frame up to this length is sent on as one frame; of a longer one each such piece, as fragments. */
 export const MAX_GATHERED_FRAME_BYTES = 64 * 1024;
 /** Request bodies of a known length up to this, into which values may be put, are gathered in memory; longer ones in a file. */

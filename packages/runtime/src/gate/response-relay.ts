@@ -9,7 +9,8 @@ import { keepsAlive, removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
-import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES } from './limits.ts';
+import type { BodyBlock } from './body-block.ts';
+import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES, MAX_QUEUED_BYTES } from './limits.ts';
 import { ResponseBody, type BodySink } from './response-body.ts';
 import {
   markChanged,
@@ -93,7 +94,7 @@ export class ResponseRelay implements BodySink {
     this.keepAlive = options.keepAlive;
   }
 
-  /** Takes bytes of the upstream. */
+  /** Takes bytes of the upstream, which are read over afterwards. */
   receive(chunk: Buffer): void {
     this.hasReceived = true;
     this.#isReceiving = true;
@@ -106,12 +107,12 @@ export class ResponseRelay implements BodySink {
           offset = next;
           const head = parseResponseHead(this.#heads.bytes, this.#heads.start, this.#heads.end);
           if (head.status === 101) {
-            this.#switch(head, chunk.subarray(offset));
+            this.#switch(head, Buffer.from(chunk.subarray(offset)));
             break;
           }
           if (head.status === 401 && this.#options.listener.holdsResponse()) {
-            this.#held = { head, rest: chunk.subarray(offset) };
-            this.#options.upstream.socket.pause();
+            this.#held = { head, rest: Buffer.from(chunk.subarray(offset)) };
+            this.#options.upstream.hold();
             break;
           }
           this.#begin(head);
@@ -122,13 +123,14 @@ export class ResponseRelay implements BodySink {
           break;
         } else {
           offset = this.#body.decode(chunk, offset);
-          if (this.#body.data !== null) this.#content?.push(this.#body.data);
+          if (this.#body.data !== null) this.#content?.pushBorrowed(this.#body.data);
         }
         if (this.#body?.isDone === true && !this.#bodyReceived && !this.#disposed) {
           if (offset < chunk.length) this.#keepsUpstream = false;
           this.#bodyEnd();
         }
       }
+      this.#content?.keep();
     } catch (error) {
       this.#failBy(error);
     } finally {
@@ -151,7 +153,7 @@ export class ResponseRelay implements BodySink {
       this.#failBy(error);
     }
     this.receive(held.rest);
-    if (!this.#disposed) this.#options.upstream.socket.resume();
+    if (!this.#disposed) this.#options.upstream.resume();
     if (this.#heldEnd !== null) this.end(this.#heldEnd.clean);
   }
 
@@ -188,7 +190,7 @@ export class ResponseRelay implements BodySink {
   clientDrain(): void {
     // What is kept back goes on by `goOn`.
     if (this.#disposed || this.#held !== null) return;
-    if (this.#content === null) this.#options.upstream.socket.resume();
+    if (this.#content === null) this.#options.upstream.resume();
     else this.#content.drained();
   }
 
@@ -197,7 +199,7 @@ export class ResponseRelay implements BodySink {
     this.#disposed = true;
     this.#content?.dispose();
     // The upstream may be pooled: its next exchange must find it flowing.
-    this.#options.upstream.socket.resume();
+    this.#options.upstream.resume();
   }
 
   #begin(head: ResponseHead): void {
@@ -240,7 +242,7 @@ export class ResponseRelay implements BodySink {
         throw new TypeError(`unknown plan ${String(plan satisfies never)}`);
     }
     if (plan.kind !== 'none') {
-      this.#content = new ResponseBody(plan, redactor, this.#options.upstream.socket, this);
+      this.#content = new ResponseBody(plan, redactor, this.#options.upstream, this);
     }
     if (this.#body.isDone) this.#bodyEnd();
   }
@@ -323,6 +325,17 @@ export class ResponseRelay implements BodySink {
     this.bytes += data.length;
     const { client } = this.#options;
     return this.#outgoing === 'chunked' ? writeChunk(client, data) : client.write(data);
+  }
+
+  /** Writes a piece of the body out of the block in which it was gathered. */
+  writeBlock(data: Buffer, block: BodyBlock): boolean {
+    this.bytes += data.length;
+    const { client } = this.#options;
+    const framed = this.#outgoing === 'chunked' ? block.frame(data) : data;
+    client.write(framed, (error) => {
+      if (!error) block.release();
+    });
+    return client.writableLength < MAX_QUEUED_BYTES;
   }
 
   #bodyEnd(): void {

@@ -1,7 +1,10 @@
 import type net from 'node:net';
+import type { UpstreamInput } from './upstream-input.ts';
 
 /** Receives what an upstream connection does while it carries an exchange. */
 export interface UpstreamListener {
+  /** Whether it copies whatever it needs of a chunk after it has returned; else chunks are made for it that it can keep. */
+  readonly copiesChunks?: true;
   upstreamData(chunk: Buffer): void;
   /** No more data will come. `clean` tells an end that the upstream made from a connection that broke. */
   upstreamEnd(clean: boolean): void;
@@ -24,12 +27,20 @@ export class UpstreamConnection {
   closed = false;
   #listener: UpstreamListener | null = null;
   readonly #onClosed: (connection: UpstreamConnection) => void;
+  readonly #input: UpstreamInput | null;
   readonly #stopListening: () => void;
 
-  constructor(socket: net.Socket, key: string, onClosed: (connection: UpstreamConnection) => void) {
+  /** @param input how the socket reads; null where it does so as any socket. */
+  constructor(
+    socket: net.Socket,
+    key: string,
+    input: UpstreamInput | null,
+    onClosed: (connection: UpstreamConnection) => void,
+  ) {
     this.socket = socket;
     this.key = key;
     this.#onClosed = onClosed;
+    this.#input = input;
     const onData = (chunk: Buffer): void => {
       if (this.#listener === null) this.destroy();
       else this.#listener.upstreamData(chunk);
@@ -44,6 +55,10 @@ export class UpstreamConnection {
     };
     const onEnd = (): void => ended(true);
     const onBroken = (): void => ended(false);
+    if (input !== null) {
+      input.receive = (bytes) => onData(this.#listener?.copiesChunks === true ? bytes : Buffer.from(bytes));
+    }
+    // Makes the socket flow; with an input it tells only what came while it did not.
     socket.on('data', onData);
     socket.on('drain', onDrain);
     socket.on('end', onEnd);
@@ -63,11 +78,29 @@ export class UpstreamConnection {
     this.#listener = listener;
   }
 
+  /** Reads no further. What has been read already, some tens of kilobytes at most, may still come. */
+  pause(): void {
+    if (this.#input !== null) this.#input.receivesWhilePaused = true;
+    this.socket.pause();
+  }
+
+  /** Reads no further, and nothing comes until {@link UpstreamConnection.resume}. */
+  hold(): void {
+    if (this.#input !== null) this.#input.receivesWhilePaused = false;
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (this.#input !== null) this.#input.receivesWhilePaused = false;
+    this.socket.resume();
+  }
+
   /** Takes the socket out of the pool for good, for another protocol: only its new owner listens to it afterwards. */
   detach(): net.Socket {
     this.#listener = null;
     this.#markClosed();
     this.#stopListening();
+    if (this.#input !== null) this.#input.receive = null;
     this.socket.pause();
     return this.socket;
   }

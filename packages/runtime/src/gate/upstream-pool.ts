@@ -4,6 +4,7 @@ import type { CoarseClock } from './gate-context.ts';
 import type { Http2Upstream } from './http2-upstream.ts';
 import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
+import { UpstreamInput } from './upstream-input.ts';
 
 /** Something to send a request on: an HTTP/1 connection of one's own, or a place on a shared HTTP/2 one. */
 export type Lease =
@@ -114,11 +115,13 @@ export class UpstreamPool {
     const generation = this.#generation;
     // Before the dial: a connected socket must not wait for a module.
     const http2 = protocols.includes('h2') ? await import('./http2-upstream.ts') : null;
+    const reader = http2 === null ? new UpstreamInput() : null;
     const result = await this.#dialer.dial({
       host: authority.host,
       port: authority.port,
       secure: authority.scheme === 'https',
       protocols,
+      ...(reader === null ? {} : { reader }),
     });
     if (result.outcome === 'failed') return result;
     if (this.#ended) {
@@ -141,7 +144,7 @@ export class UpstreamPool {
       this.#sessions.set(key, [...(this.#sessions.get(key) ?? []), upstream]);
       return { outcome: 'connected', protocol: 'h2', upstream };
     }
-    const connection = new UpstreamConnection(result.socket, key, (closed) => this.#forget(closed));
+    const connection = new UpstreamConnection(result.socket, key, reader, (closed) => this.#forget(closed));
     this.#open.add(connection);
     this.#generations.set(connection, generation);
     return { outcome: 'connected', protocol: 'http/1.1', connection };

@@ -54,6 +54,22 @@ function inChunks(redactor: Redactor, input: Buffer, sizes: readonly number[]): 
   return { output, held };
 }
 
+/** As {@link inChunks}, each chunk behind what is held back, in memory that is read over between the calls. */
+function inPlace(redactor: Redactor, input: Buffer, sizes: readonly number[]): string {
+  const stream = redactor.stream();
+  const memory = Buffer.alloc(1024);
+  let output = '';
+  for (let at = 0, i = 0; at < input.length; i++) {
+    const size = sizes[i % sizes.length]!;
+    const held = stream.copyHeld(memory, 0);
+    const end = held + input.copy(memory, held, at, at + size);
+    output += stream.pushBehindHeld(memory.subarray(0, end)).toString('latin1');
+    memory.fill(0x41);
+    at += size;
+  }
+  return output + stream.end().toString('latin1');
+}
+
 describe('Redactor forms', () => {
   const redactor = redactorOf(VALUE);
 
@@ -282,6 +298,7 @@ describe('RedactionStream', () => {
         assert.ok(!isLeft(output) || !isLeft(other.redactBytes(input)));
         const chunked = inChunks(redactor, input, sizes);
         assert.equal(chunked.output, output.toString('latin1'));
+        assert.equal(inPlace(redactor, input, sizes), output.toString('latin1'));
         assert.ok(chunked.held <= 6 * Math.max(...bytes.map(({ length }) => length)) + 16);
       }),
       { numRuns: 300 },
@@ -402,6 +419,15 @@ it('Redactor.replaceRules() lets no value through that stands on both sides of t
         out += slow.push(Buffer.from([byte])).toString();
       }
       assert.equal(out + slow.end().toString(), whole, form);
+      const inPlace = redactor.stream();
+      out = '';
+      for (const byte of text) {
+        const memory = Buffer.alloc(inPlace.heldBytes + 1, byte);
+        inPlace.copyHeld(memory, 0);
+        redactor.replaceRules([rule(value)]);
+        out += inPlace.pushBehindHeld(memory).toString();
+      }
+      assert.equal(out + inPlace.end().toString(), whole, form);
     }
   }
 });

@@ -148,6 +148,19 @@ export class RedactionStream {
     return this.#pass(chunk, false);
   }
 
+  /** Writes the bytes held back to `target` at `offset`; returns how many. */
+  copyHeld(target: Buffer, offset: number): number {
+    return this.#held.copy(target, offset);
+  }
+
+  /** As {@link RedactionStream.push}, of a chunk that begins with the bytes held back: nothing is moved. */
+  pushBehindHeld(data: Buffer): Buffer {
+    const held = this.#held.length;
+    if (this.#source.forms === this.#forms) return this.#process(data, held, false);
+    this.#restart();
+    return this.#process(data, 0, false);
+  }
+
   /** The end: returns what was held back. */
   end(): Buffer {
     return this.#pass(NOTHING, true);
@@ -159,11 +172,11 @@ export class RedactionStream {
   }
 
   #pass(chunk: Buffer, final: boolean): Buffer {
-    if (this.#source.forms === this.#forms) return this.#process(chunk, final);
+    if (this.#source.forms === this.#forms) return this.#process(this.#join(chunk), this.#held.length, final);
     const held = this.#held;
     this.#restart();
-    if (held.length === 0) return this.#process(chunk, final);
-    return this.#process(chunk.length === 0 ? held : Buffer.concat([held, chunk]), final);
+    if (held.length === 0) return this.#process(chunk, 0, final);
+    return this.#process(chunk.length === 0 ? held : Buffer.concat([held, chunk]), 0, final);
   }
 
   /**
@@ -180,17 +193,14 @@ export class RedactionStream {
     this.#tiles = [];
   }
 
-  #process(chunk: Buffer, final: boolean): Buffer {
-    if (this.#forms.views[0]!.automaton.size === 1) {
-      return chunk;
-    }
-    const data = this.#join(chunk);
-    if (data.length === 0) {
-      return chunk;
+  /** @param from how many bytes of `data` have been looked at. */
+  #process(data: Buffer, from: number, final: boolean): Buffer {
+    if (data.length === 0 || this.#forms.views[0]!.automaton.size === 1) {
+      return data;
     }
     this.#data = data;
     this.#done = this.#origin;
-    const live = this.#search(data, data.length - chunk.length, final);
+    const live = this.#search(data, from, final);
     const end = this.#origin + data.length;
     const keepFrom = Math.min(live, end, this.#tiles[0]?.start ?? end);
     this.#emitRaw(keepFrom);

@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -19,7 +20,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 const ROOT = join(import.meta.dirname, '..');
-const BUNDLE = 'packages/runtime/dist/cli/main.cjs';
+const OUTPUT = 'packages/runtime/dist/cli';
+const BUNDLE = `${OUTPUT}/main.cjs`;
 const COMMAND_LINE = 'packages/runtime/src/cli/command-line.ts';
 const DESCRIPTION = 'Run untrusted code in a sandbox';
 const TIMEOUT_MS = 60_000;
@@ -70,6 +72,25 @@ test('./sallyport makes the bundle once, and again when a source has changed', (
   utimesSync(source, atime, mtime);
   assert.match(help().stdout, /Changed/);
   assert.notEqual(statSync(file).ino, made);
+});
+
+test('a program runs by the code that was compiled before, and not by any that is damaged or of another program', () => {
+  const home = join(checkout, 'home');
+  rmSync(home, { recursive: true, force: true });
+  const expected = help();
+  assert.deepEqual([expected.status, expected.stderr], [0, '']);
+  const kept = readdirSync(home, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.code'));
+  assert.equal(kept.length, 1);
+  const file = join(home, kept[0] ?? '');
+  const made = statSync(file);
+  assert.equal(help().stdout, expected.stdout);
+  assert.equal(statSync(file).ino, made.ino, 'kept once');
+  const whole = readFileSync(file);
+  for (const damaged of [whole.subarray(0, -1), Buffer.alloc(whole.length), Buffer.from(whole).fill(1, 5000, 6000)]) {
+    writeFileSync(file, damaged);
+    assert.equal(help().stdout, expected.stdout);
+    assert.notDeepEqual(readFileSync(file), damaged);
+  }
 });
 
 test('./sallyport starts a daemon when it is called by a relative path', () => {
@@ -124,15 +145,28 @@ for (const [name, file, part] of [
       [],
     );
     assert.match(worker, part);
-    assert.doesNotMatch(readFileSync(join(directory, 'main.cjs'), 'utf8'), part);
+    for (const program of ['run.cjs', 'commands.cjs']) {
+      assert.doesNotMatch(readFileSync(join(directory, program), 'utf8'), part);
+    }
   });
 }
 
-test('the bundle loads neither schemas nor HTTP before they are needed', () => {
-  const text = readFileSync(join(checkout, BUNDLE), 'utf8');
-  const early = text.split('\n').filter((line) => /^(?:var|const|let|import)\b.*\brequire\(|^import\b/.test(line));
+test('what a run is made of holds no other command and nothing of the daemon', () => {
+  const text = readFileSync(join(checkout, OUTPUT, 'run.cjs'), 'utf8');
+  const modules = [...text.matchAll(/^var init_\w+ = __esm\(\{\n +"src\/(\S+)"/gm)].map(([, path = '']) => path);
+  assert.ok(modules.includes('engine/run.ts'));
   assert.deepEqual(
-    early.filter((line) => /zod|http2?"|@peculiar|@napi-rs|sqlite|koffi/.test(line)),
+    modules.filter((path) => /^(?:daemon|client)\/|^cli\/(?:commands|exec|create|secret|policy)/.test(path)),
     [],
   );
 });
+
+for (const program of ['run.cjs', 'commands.cjs'])
+  test(`${program} loads neither schemas nor HTTP before they are needed`, () => {
+    const text = readFileSync(join(checkout, OUTPUT, program), 'utf8');
+    const early = text.split('\n').filter((line) => /^(?:var|const|let|import)\b.*\brequire\(|^import\b/.test(line));
+    assert.deepEqual(
+      early.filter((line) => /zod|http2?"|@peculiar|@napi-rs|sqlite|koffi/.test(line)),
+      [],
+    );
+  });

@@ -88,8 +88,11 @@ describe('npm pack', () => {
           ? [
               'age-worker.cjs',
               'certificate-worker.cjs',
+              'commands.cjs',
               'keychain-program.cjs',
               'main.cjs',
+              'run.cjs',
+              'signature-v4.cjs',
               'THIRD-PARTY-NOTICES.txt',
             ].map((name) => `package/dist/cli/${name}`)
           : [],
@@ -121,7 +124,14 @@ describe('the installed packages', () => {
     const { dependencies } = JSON.parse(
       readFileSync(join(consumer, 'node_modules/sallyport/package.json'), 'utf8'),
     ) as { dependencies: object };
-    for (const name of ['@peculiar/x509', 'commander', 'ipaddr.js', 'reflect-metadata', 'tldts']) {
+    for (const name of [
+      '@peculiar/x509',
+      '@smithy/signature-v4',
+      'commander',
+      'ipaddr.js',
+      'reflect-metadata',
+      'tldts',
+    ]) {
       assert.match(
         notices,
         new RegExp(`^${name.replace('.', '\\.')} \\d+\\.\\d+\\.\\d+\n[^]*?[Cc]opyright`, 'm'),

@@ -30,8 +30,8 @@ function isPrivate(directory) {
 function enableCompileCache() {
   const { XDG_STATE_HOME: state, HOME: home } = process.env;
   const base = state && path.isAbsolute(state) ? state : path.join(home || os.homedir(), '.local', 'state');
-  // Node keeps what the first process had compiled, and never adds to it: `run` must not find what little `--help` needed.
-  const kind = process.argv[2] === 'run' ? 'run' : 'other';
+  // What the first process had compiled is kept, and never added to: `exec` must not find what little `--help` needed.
+  const kind = ['run', 'exec', 'daemon'].find((name) => name === process.argv[2]) ?? 'other';
   const directory = path.join(base, 'sallyport', 'compile-cache', kind);
   try {
     let existing = directory;

@@ -1,36 +1,19 @@
 import { SallyportError } from '@sallyport/sdk';
 import { Command, CommanderError } from 'commander';
-import type { HeadStart } from '../engine/head-start.ts';
-import { addAttachCommand } from './attach.ts';
-import { addAuditCommand } from './audit.ts';
-import { addCompletionCommand } from './completion.ts';
-import { addCopyCommand } from './copy.ts';
-import { addCreateCommand } from './create.ts';
-import { addDaemonCommand } from './daemon.ts';
-import { addDoctorCommand } from './doctor.ts';
-import { addEventsCommand } from './events.ts';
-import { addExecCommand } from './exec.ts';
-import { addInspectCommand } from './inspect.ts';
-import { addLogsCommand } from './logs.ts';
-import { addLsCommand } from './ls.ts';
-import { addPolicyCommand } from './policy.ts';
-import { addResetCommand } from './reset.ts';
-import { addRmCommand } from './rm.ts';
-import { addStartCommand } from './start.ts';
-import { addStopCommand } from './stop.ts';
 import { exitStatusOf, explainUsage, reportError } from './report.ts';
-import { addRunCommand } from './run.ts';
-import { addSecretCommand } from './secret.ts';
-import { addStatsCommand } from './stats.ts';
 import { readVersion } from './version.ts';
-import { addVersionCommand } from './versions.ts';
 
 /**
- * Parses the command line and runs one command. Resolves to the exit status.
- *
- * @param headStart what is begun already where the command line runs something in a sandbox, else null.
+ * Adds commands to the program. `command` is what stands after `--`, null where there is no `--`; `settle` sets the exit status, which is 0 otherwise.
  */
-export async function runCommandLine(argv: readonly string[], headStart: HeadStart | null): Promise<number> {
+export type AddCommands = (
+  program: Command,
+  command: readonly string[] | null,
+  settle: (status: number) => void,
+) => void;
+
+/** Parses the command line and runs one of the commands that `addCommands` adds. Resolves to the exit status. */
+export async function runCommandLine(argv: readonly string[], addCommands: AddCommands): Promise<number> {
   let status = 0;
   const program = new Command('sallyport')
     .description('Run untrusted code in a sandbox with credentials that the code never holds.')
@@ -43,27 +26,7 @@ export async function runCommandLine(argv: readonly string[], headStart: HeadSta
     status = value;
   };
   const { own, command } = splitCommandLine(argv);
-  addRunCommand(program, command, headStart, settle);
-  addCreateCommand(program);
-  addExecCommand(program, command, settle);
-  addAttachCommand(program, settle);
-  addStartCommand(program);
-  addStopCommand(program);
-  addRmCommand(program);
-  addLsCommand(program);
-  addInspectCommand(program);
-  addLogsCommand(program);
-  addStatsCommand(program);
-  addEventsCommand(program);
-  addCopyCommand(program, settle);
-  addPolicyCommand(program, settle);
-  addSecretCommand(program, settle);
-  addResetCommand(program, settle);
-  addDaemonCommand(program, settle);
-  addDoctorCommand(program, settle);
-  addAuditCommand(program, settle);
-  addCompletionCommand(program);
-  addVersionCommand(program);
+  addCommands(program, command, settle);
   try {
     await program.parseAsync([...own], { from: 'user' });
     return status;

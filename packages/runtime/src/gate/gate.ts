@@ -1,14 +1,15 @@
 import type net from 'node:net';
+import type { SecureContext } from 'node:tls';
 import { decideHost, type HostVerdict } from '../policy/network-policy.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
-import { readHello } from './client-hello.ts';
+import { readHello, type HelloOutcome } from './client-hello.ts';
 import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';
-import { identifyDestination, type OriginalDestination } from './destination.ts';
+import { identifyDestination, type Destination, type OriginalDestination } from './destination.ts';
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
-import { MAX_CONNECTIONS } from './limits.ts';
+import { MAX_CONNECTIONS, MAX_REMEMBERED_ROUTES } from './limits.ts';
 import { relay, RelayInput } from './relay.ts';
 
 /** A destination that has a name (or a literal address) to decide about. */
@@ -16,6 +17,16 @@ interface KnownDestination {
   readonly host: string;
   readonly port: number;
   readonly named: boolean;
+}
+
+/** What is decided about a destination before anything is read, the same for every connection to it until the rules change. */
+interface Route {
+  readonly destination: KnownDestination;
+  readonly network: HostVerdict;
+  readonly protocol: 'tls' | 'http' | 'tcp';
+  readonly isDenied: boolean;
+  /** See {@link Gate.reconfigure}. */
+  readonly decision: string;
 }
 
 /** What a connection does at present, as far as its time limit goes. */
@@ -36,6 +47,8 @@ interface Phase {
 export class Gate {
   #context: GateContext;
   readonly #connections = new Map<net.Socket, Phase>();
+  /** By port and address. */
+  readonly #routes = new Map<string, Route>();
   #sweeper: NodeJS.Timeout | null = null;
   #closed = false;
   #fullRecorded = false;
@@ -69,14 +82,33 @@ export class Gate {
     };
     this.#connections.set(socket, phase);
     socket.on('close', () => this.#connections.delete(socket));
-    const destination = identifyDestination(this.#context.zone, original);
-    if (destination.verdict === 'unknown') {
-      this.#recordRefused(destination.address, destination.port, 'no name stands for this address');
+    const route = this.#findRoute(original);
+    if ('verdict' in route) {
+      this.#recordRefused(route.address, route.port, 'no name stands for this address');
       socket.resetAndDestroy();
       return;
     }
-    void this.#route(socket, phase, destination).catch(() => {
-      // A fault of ours closes this connection and leaks nothing about it.
+    phase.destination = route.destination;
+    phase.decision = route.decision;
+    this.#run(socket, route.destination, () => this.#follow(socket, phase, route));
+  }
+
+  /** The route of a connection. An address that stands for no name may stand for one later, so that is not remembered. */
+  #findRoute(original: OriginalDestination): Route | Extract<Destination, { verdict: 'unknown' }> {
+    const key = `${original.port} ${original.address}`;
+    const known = this.#routes.get(key);
+    if (known !== undefined) return known;
+    const destination = identifyDestination(this.#context.zone, original);
+    if (destination.verdict === 'unknown') return destination;
+    const route = { destination, ...this.#decide(destination) };
+    if (this.#routes.size >= MAX_REMEMBERED_ROUTES) this.#routes.clear();
+    this.#routes.set(key, route);
+    return route;
+  }
+
+  /** A fault of ours closes this connection and leaks nothing about it. */
+  #run(socket: net.Socket, destination: KnownDestination, action: () => Promise<void> | void): void {
+    const fail = (): void => {
       this.#context.record.connection({
         ...connectionOf(destination),
         decision: 'error',
@@ -84,7 +116,12 @@ export class Gate {
         rule: null,
       });
       socket.destroy();
-    });
+    };
+    try {
+      action()?.catch(fail);
+    } catch {
+      fail();
+    }
   }
 
   /** Closes every connection at once: no credential leaves afterwards. */
@@ -104,6 +141,7 @@ export class Gate {
   reconfigure(context: GateContext): void {
     const isProtected = context.redactor === null || this.#context.redactor !== null;
     this.#context = context;
+    this.#routes.clear();
     for (const [socket, phase] of this.#connections) {
       const { destination, client } = phase;
       if (destination !== null && this.#decide(destination).decision !== phase.decision) socket.destroy();
@@ -113,7 +151,7 @@ export class Gate {
     }
   }
 
-  #decide({ host, port }: KnownDestination) {
+  #decide({ host, port }: KnownDestination): Omit<Route, 'destination'> {
     const { policy, intercepts, closed } = this.#context;
     const network = decideHost(policy, host, port);
     // A denied port says something readable only where its protocol is known.
@@ -122,17 +160,16 @@ export class Gate {
     const isTunnel =
       network.verdict === 'allow' && protocol === 'tls' && (network.tunnel || !(intercepts || network.perRequest));
     const isDenied = network.verdict === 'deny' || closed !== null;
-    return { network, protocol, isDenied, decision: `${isDenied ? 'deny' : 'allow'} ${protocol} ${isTunnel}` } as const;
+    return { network, protocol, isDenied, decision: `${isDenied ? 'deny' : 'allow'} ${protocol} ${isTunnel}` };
   }
 
-  async #route(socket: net.Socket, phase: Phase, destination: KnownDestination): Promise<void> {
+  #follow(socket: net.Socket, phase: Phase, { destination, network, protocol, isDenied }: Route): Promise<void> | void {
     const { host, port } = destination;
-    const { network, protocol, isDenied, decision } = this.#decide(destination);
-    phase.destination = destination;
-    phase.decision = decision;
     switch (protocol) {
       case 'tls':
-        await this.#routeTls(socket, phase, destination, network);
+        readHello(socket, (read) => {
+          this.#run(socket, destination, () => this.#routeTls(socket, phase, destination, network, read));
+        });
         return;
       case 'http': {
         const origin = { scheme: 'http', host, port } as const;
@@ -153,21 +190,20 @@ export class Gate {
           socket.resetAndDestroy();
           return;
         }
-        await this.#relay(socket, phase, destination, network.rule, 'tcp');
-        return;
+        return this.#relay(socket, phase, destination, network.rule, 'tcp');
       default:
         throw new TypeError(`unknown protocol ${String(protocol satisfies never)}`);
     }
   }
 
-  async #routeTls(
+  #routeTls(
     socket: net.Socket,
     phase: Phase,
     destination: KnownDestination,
     network: HostVerdict,
-  ): Promise<void> {
+    read: HelloOutcome,
+  ): Promise<void> | void {
     const { host, port } = destination;
-    const read = await readHello(socket);
     if (read.outcome === 'gone') {
       socket.destroy();
       return;
@@ -193,28 +229,25 @@ export class Gate {
     const { closed } = this.#context;
     if (closed !== null && verdict.verdict !== 'refuse') {
       const leafHost = verdict.verdict === 'intercept' ? verdict.leafHost : host;
-      await this.#terminate(
+      return this.#terminate(
         socket,
         phase,
         leafHost,
         { kind: 'refuse', origin, problem: closed },
         answerProtocol(read.hello),
       );
-      return;
     }
     switch (verdict.verdict) {
       case 'tunnel':
-        await this.#relay(socket, phase, destination, rule, 'tunnel');
-        return;
+        return this.#relay(socket, phase, destination, rule, 'tunnel');
       case 'refuse':
-        await this.#terminate(
+        return this.#terminate(
           socket,
           phase,
           verdict.leafHost,
           { kind: 'refuse', origin, problem: verdict.problem },
           answerProtocol(read.hello),
         );
-        return;
       case 'alert':
         this.#context.record.connection({
           ...connectionOf(destination),
@@ -225,15 +258,26 @@ export class Gate {
         sayAlert(socket, verdict.alert);
         return;
       case 'intercept':
-        await this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
-        return;
+        return this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
       default:
         throw new TypeError(`unknown verdict ${String(verdict satisfies never)}`);
     }
   }
 
   /** Step 4, upstream first: what it speaks decides what the client is offered. The leaf is made meanwhile. */
-  async #intercept(
+  #intercept(
+    socket: net.Socket,
+    phase: Phase,
+    leafHost: string,
+    purpose: Extract<ConnectionPurpose, { kind: 'forward' }>,
+    hello: ClientHello,
+  ): Promise<void> | void {
+    return !hello.alpn.includes('h2') && this.#context.pool.hasIdle(purpose.origin)
+      ? this.#terminate(socket, phase, leafHost, purpose, 'http/1.1')
+      : this.#dialThenTerminate(socket, phase, leafHost, purpose, hello);
+  }
+
+  async #dialThenTerminate(
     socket: net.Socket,
     phase: Phase,
     leafHost: string,
@@ -243,16 +287,10 @@ export class Gate {
     const { pool, clock, leafContexts } = this.#context;
     const { origin } = purpose;
     if (!hello.alpn.includes('h2')) {
-      if (pool.hasIdle(origin)) {
-        await this.#terminate(socket, phase, leafHost, purpose, 'http/1.1');
-        return;
-      }
-      const [lease] = await Promise.all([pool.connect(origin), leafContexts.contextFor(leafHost)]);
+      const [lease, secureContext] = await Promise.all([pool.connect(origin), leafContexts.contextFor(leafHost)]);
       if (lease.outcome === 'connected') pool.release(lease.connection);
-      const client = await this.#terminate(socket, phase, leafHost, purpose, 'http/1.1');
-      if (lease.outcome === 'failed' && client instanceof ClientConnection) {
-        client.failedDial = { failure: lease, atMs: clock.nowMs };
-      }
+      const client = this.#open(socket, phase, secureContext, purpose, 'http/1.1', null);
+      if (lease.outcome === 'failed' && client !== null) client.failedDial = { failure: lease, atMs: clock.nowMs };
       return;
     }
     const [lease] = await Promise.all([pool.lease(origin), leafContexts.contextFor(leafHost)]);
@@ -262,16 +300,41 @@ export class Gate {
     await this.#terminate(socket, phase, leafHost, purpose, hello.alpn.includes('http/1.1') ? mirrored : 'h2');
   }
 
-  async #terminate(
+  /** Opens the client's TLS, at once where nothing has to be waited for. */
+  #terminate(
     socket: net.Socket,
     phase: Phase,
     leafHost: string,
     purpose: ConnectionPurpose,
     protocol: Protocol,
-  ): Promise<ClientConnection | Http2ClientConnection | null> {
+  ): Promise<void> | void {
+    const known = protocol === 'h2' ? null : this.#context.leafContexts.knownContext(leafHost);
+    if (known === null) return this.#prepareThenOpen(socket, phase, leafHost, purpose, protocol);
+    this.#open(socket, phase, known, purpose, protocol, null);
+  }
+
+  async #prepareThenOpen(
+    socket: net.Socket,
+    phase: Phase,
+    leafHost: string,
+    purpose: ConnectionPurpose,
+    protocol: Protocol,
+  ): Promise<void> {
     const secureContext = await this.#context.leafContexts.contextFor(leafHost);
     // `node:http2` takes time to load, which a start without HTTP/2 is spared.
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
+    this.#open(socket, phase, secureContext, purpose, protocol, http2);
+  }
+
+  /** @returns what reads requests over HTTP/1 from here on; null where that is another, or the client is gone. */
+  #open(
+    socket: net.Socket,
+    phase: Phase,
+    secureContext: SecureContext,
+    purpose: ConnectionPurpose,
+    protocol: Protocol,
+    http2: typeof import('./http2-client-connection.ts') | null,
+  ): ClientConnection | null {
     if (socket.destroyed) return null;
     const secure = terminateTls(socket, secureContext, protocol);
     const refused = purpose.kind === 'refuse' ? purpose.problem : null;

@@ -63,7 +63,7 @@ function decideTermination(
   intercepts: boolean,
 ): Exclude<InterceptionVerdict, { verdict: 'alert' }> {
   const { host, port, named } = destination;
-  const serverName = hello.serverName === null ? null : canonicalWireHost(hello.serverName);
+  const serverName = hello.serverName === null ? null : canonicalServerName(hello.serverName, host);
   const leafHost = serverName ?? host;
   if (network.verdict === 'deny') return { verdict: 'refuse', leafHost, problem: denyHost(host, port, network) };
   if (named && hello.serverName === null) {
@@ -88,6 +88,11 @@ function decideTermination(
       : { verdict: 'tunnel' };
   }
   return intercepts || hello.hasEncryptedClientHello ? { verdict: 'intercept', leafHost } : { verdict: 'tunnel' };
+}
+
+/** What is the canonical host letter by letter is canonical, as it nearly always is. */
+function canonicalServerName(serverName: string, host: string): string | null {
+  return serverName === host ? host : canonicalWireHost(serverName);
 }
 
 function refuseServerName(host: string, hasEncryptedClientHello: boolean): Problem {

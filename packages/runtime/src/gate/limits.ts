@@ -14,6 +14,8 @@ export const MAX_IDLE_PER_AUTHORITY = 64;
 export const MAX_IDLE_UPSTREAMS = 512;
 /** TLS sessions remembered for resumption, one for each authority. */
 export const MAX_REMEMBERED_SESSIONS = 1024;
+/** Destinations of one sandbox about which is remembered what was decided. */
+export const MAX_REMEMBERED_ROUTES = 1024;
 /** The longest head, of a request or a response. */
 export const MAX_HEAD_BYTES = 64 * 1024;
 /** Response bodies of a known length up to this are measured after redaction; longer ones are sent chunked. */

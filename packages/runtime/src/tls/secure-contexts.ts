@@ -28,6 +28,8 @@ const CIPHERS = DEFAULT_CIPHERS.split(':')
 
 interface Entry {
   readonly context: Promise<SecureContext>;
+  /** The same, once it is there. */
+  made: SecureContext | null;
   readonly renewAtMs: number;
 }
 
@@ -69,28 +71,39 @@ export class LeafContexts {
    * The first one in a process costs some ms of warming up: ask for a known host while the sandbox starts.
    */
   async contextFor(host: string): Promise<SecureContext> {
-    this.#rotateTicketKeys();
-    const known = this.#entries.get(host);
-    if (known !== undefined && this.#now() < known.renewAtMs) {
-      this.#entries.delete(host);
-      this.#entries.set(host, known);
-      return known.context;
-    }
+    const known = this.#find(host);
+    if (known !== null) return known.context;
     const entry: Entry = {
       context: this.#create(host),
+      made: null,
       renewAtMs: this.#now() + LEAF_LIFE_MS - RENEW_BEFORE_END_MS,
     };
     this.#entries.delete(host);
     this.#entries.set(host, entry);
     this.#evict();
     try {
-      return await entry.context;
+      entry.made = await entry.context;
+      return entry.made;
     } catch (error) {
       if (this.#entries.get(host) === entry) {
         this.#entries.delete(host);
       }
       throw error;
     }
+  }
+
+  /** What {@link LeafContexts.contextFor} would give, where that is there already; null where it has to be waited for. */
+  knownContext(host: string): SecureContext | null {
+    return this.#find(host)?.made ?? null;
+  }
+
+  #find(host: string): Entry | null {
+    this.#rotateTicketKeys();
+    const known = this.#entries.get(host);
+    if (known === undefined || this.#now() >= known.renewAtMs) return null;
+    this.#entries.delete(host);
+    this.#entries.set(host, known);
+    return known;
   }
 
   async #create(host: string): Promise<SecureContext> {

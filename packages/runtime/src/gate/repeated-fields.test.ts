@@ -19,7 +19,7 @@ import { rewriteRequest, type RequestContext } from './request-rewrite.ts';
 import { createViolationCheck } from './violation.ts';
 
 const placeholderFor = (env: string): string => `sp_${env}_0123456789abcdefghijkl`;
-const services = ['github', 'openai'].flatMap((name) => SERVICES.filter((definition) => definition.name === name));
+const services = ['github', 'google'].flatMap((name) => SERVICES.filter((definition) => definition.name === name));
 const sentinels = services.map(
   ({ variables }, index) =>
     new Map(variables.map(({ name, sentinel }) => [name, fillSentinel(sentinel, new Uint8Array(32).fill(index + 1))])),
@@ -82,7 +82,8 @@ const origins: readonly Authority[] = [
   { scheme: 'https', host: 'api.example.com', port: 443 },
   { scheme: 'https', host: 'two.example.com', port: 443 },
   { scheme: 'https', host: 'api.github.com', port: 443 },
-  { scheme: 'https', host: 'api.openai.com', port: 443 },
+  { scheme: 'https', host: 'generativelanguage.googleapis.com', port: 443 },
+  { scheme: 'https', host: 'github.com', port: 443 },
 ];
 /** Field sections for a host. */
 const sectionsFor = (host: string): readonly (readonly string[])[] => [
@@ -104,7 +105,7 @@ const sectionsFor = (host: string): readonly (readonly string[])[] => [
 const step = fc.record({
   method: fc.constantFrom('GET', 'GET', 'GET', 'POST', 'HEAD', 'TRACE', 'CONNECT', 'DELETE', 'OPTIONS'),
   target: fc.constantFrom(
-    '/', '/', '/v1/items?x=1', '/v1/items?x=2', '/v2', '/a%20b', '*', '/#f', '/a\\b', 'https://api.example.com/abs?q', 'https://evil.example/', 'x:443',
+    '/', '/', '/v1/items?x=1', '/v1/items?x=2', '/v2', '/o/r.git/info/refs', '/?key=AIza', '/?a=b;%4bEY=canary-google-4711-real', '/v1?access_token=1&b', '/v1beta/openai/x', '/v1beta/models', '/a%20b', '*', '/#f', '/a\\b', 'https://api.example.com/abs?q', 'https://evil.example/', 'x:443',
     `/?k=${placeholderFor('ONE')}`, `/%73${placeholderFor('ONE').slice(1)}`, '/?_method=DELETE', `/${placeholderFor('TWO')}`,
   ),
   minor: fc.constantFrom<0 | 1>(1, 1, 1, 1, 0),
@@ -156,6 +157,7 @@ test('RepeatedFields leaves every verdict and every byte what they are without i
             assert.deepEqual(remembered, anew);
             assert.equal(never, false);
             const key = isRepeated ? `repeated ${at}` : anew.verdict;
+            if (isRepeated) counts.set(origin.host, (counts.get(origin.host) ?? 0) + 1);
             counts.set(key, (counts.get(key) ?? 0) + 1);
           }
         }
@@ -163,7 +165,16 @@ test('RepeatedFields leaves every verdict and every byte what they are without i
     }),
     { numRuns: 1500 },
   );
-  for (const key of ['repeated 0', 'repeated 1', 'repeated 2', 'repeated 4', 'answer', 'fault', 'forward']) {
+  for (const key of [
+    'repeated 0',
+    'repeated 1',
+    'repeated 2',
+    'repeated 4',
+    'answer',
+    'fault',
+    'forward',
+    ...origins.map((one) => one.host),
+  ]) {
     assert.ok((counts.get(key) ?? 0) > 10, JSON.stringify([...counts]));
   }
 });

@@ -4,6 +4,8 @@ import { keepsAlive } from '../http/hop-by-hop.ts';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { Authority, RequestHead } from '../http/message.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
+import type { ServiceUse } from '../secrets/bound-service.ts';
+import { hasParameter, parametersOf } from '../secrets/substitute-service.ts';
 import type { ForwardVerdict, RequestContext } from './request-rewrite.ts';
 
 /** What the fields of a request lead to, whatever its request line says. Nothing of it may be changed. */
@@ -15,6 +17,11 @@ export interface FieldsWork {
   readonly framing: Framing;
   /** The secrets that were put in where their placeholders stand. */
   readonly bound: readonly BoundSecret[];
+  /** The services by whose endpoints they were overwritten. */
+  readonly endpoints: readonly ServiceUse[];
+  /** The query parameters that are the services' own. */
+  readonly parameters: ReadonlySet<string>;
+  readonly guards: ForwardVerdict['guards'];
   readonly released: string[];
   readonly stray: string[];
   /** Whether the client lets its connection go on. */
@@ -39,7 +46,13 @@ export class RepeatedFields {
   }
 
   /** Remembers what was made of a head's fields, once they have come a second time: clients that change them each time pay nothing for it. */
-  keep(context: RequestContext, origin: Authority, head: RequestHead, verdict: ForwardVerdict): void {
+  keep(
+    context: RequestContext,
+    origin: Authority,
+    head: RequestHead,
+    verdict: ForwardVerdict,
+    endpoints: readonly ServiceUse[],
+  ): void {
     if (!this.#isSame(context, origin, head)) {
       this.#fields = head.fields;
       this.#context = context;
@@ -47,6 +60,8 @@ export class RepeatedFields {
       this.#work = null;
       return;
     }
+    const parameters = parametersOf(endpoints);
+    if (hasParameter(head.target, parameters)) return;
     const { fields } = verdict.head;
     try {
       this.#work = {
@@ -54,6 +69,9 @@ export class RepeatedFields {
         section: encodeRequestFields(fields),
         framing: verdict.framing,
         bound: verdict.bound,
+        endpoints,
+        parameters,
+        guards: verdict.guards,
         released: Object.freeze(verdict.released) as string[],
         stray: Object.freeze(verdict.stray) as string[],
         keepsAlive: keepsAlive(head),

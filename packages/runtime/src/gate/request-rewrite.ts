@@ -10,7 +10,13 @@ import type { BoundSecret } from '../secrets/bound-secret.ts';
 import type { BoundService } from '../secrets/bound-service.ts';
 import type { BodySubstituter } from '../secrets/substitute-body.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
-import { overwriteForServices, parameterName, spelling } from '../secrets/substitute-service.ts';
+import {
+  areEndpointsFor,
+  hasParameter,
+  overwriteForServices,
+  parameterName,
+  spelling,
+} from '../secrets/substitute-service.ts';
 import { decodePercent, type SubstitutionResult, type Substituter } from '../secrets/substitute.ts';
 import type { RequestSigner } from '../services/request-signer.ts';
 import { reduceAcceptEncoding } from './accept-encoding.ts';
@@ -178,15 +184,17 @@ export function rewriteRequest(
         ? result.stray
         : result.stray.filter((name) => !uses.some(({ service }) => service.name === name)),
   };
+  const endpoints = overwritten?.endpoints ?? [];
   // Only where all but the rule follows from the fields. A body that is looked into or kept may change them.
   const isRepeatable =
+    repeats !== null &&
     head.minor === 1 &&
     carries &&
     offer === null &&
-    overwritten === null &&
+    service === null &&
     body.kind === 'verbatim' &&
     !context.substituter.mayOccurInTarget(target);
-  if (isRepeatable) repeats?.keep(context, origin, head, verdict);
+  if (isRepeatable) repeats.keep(context, origin, head, verdict, endpoints);
   return verdict;
 }
 
@@ -204,6 +212,8 @@ function repeatRewrite(
   const permission = judge(context, authority, head, target);
   if (permission.verdict !== 'allow') return null;
   if (boundSecrets(context, authority, head, target) !== known.bound) return null;
+  if (!areEndpointsFor(known.endpoints, context.secrets.servicesFor(authority), target)) return null;
+  if (hasParameter(target, known.parameters)) return null;
   if (context.substituter.mayOccurInTarget(target)) return null;
   return {
     verdict: 'forward',
@@ -215,7 +225,7 @@ function repeatRewrite(
     offer: null,
     body: VERBATIM,
     bound: known.bound,
-    guards: null,
+    guards: known.guards,
     signing: null,
     released: known.released,
     stray: known.stray,

@@ -26,6 +26,8 @@ export type OverwriteResult =
       readonly guards: (field: string) => boolean;
       /** The service that signs the request; null where none does. */
       readonly signing: BoundService | null;
+      /** The endpoints by which all this was done. */
+      readonly endpoints: readonly ServiceUse[];
     }
   | {
       readonly verdict: 'failed';
@@ -99,11 +101,51 @@ export function overwriteForServices(
       guards: (field) => guarded.has(spelling(field)),
       // A request that may carry nothing is its signer's to refuse: what it was signed with must not pass.
       signing: chosen.find(({ endpoint }) => endpoint.signer !== undefined)?.service ?? null,
+      endpoints: chosen,
     };
   } catch (error) {
     if (error instanceof Unusable) return error.result;
     throw error;
   }
+}
+
+/** Whether of the endpoints of an authority those that count for this target are the given ones. */
+export function areEndpointsFor(
+  endpoints: readonly ServiceUse[],
+  uses: readonly ServiceUse[],
+  target: string,
+): boolean {
+  const chosen = chooseEndpoints(uses, target);
+  return chosen.length === endpoints.length && chosen.every((use, index) => use === endpoints[index]);
+}
+
+/** The query parameters that endpoints overwrite or take out, in the spelling of {@link parameterName}. */
+export function parametersOf(endpoints: readonly ServiceUse[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { endpoint } of endpoints) {
+    for (const name of endpoint.strip.query) names.add(parameterName(name));
+    for (const overwrite of endpoint.overwrite)
+      if (overwrite.kind === 'query') names.add(parameterName(overwrite.name));
+  }
+  return names;
+}
+
+/** Whether the query of a target has any of the parameters. */
+export function hasParameter(target: string, names: ReadonlySet<string>): boolean {
+  const question = target.indexOf('?');
+  if (question < 0 || names.size === 0) return false;
+  for (let start = question + 1; start <= target.length;) {
+    let end = start;
+    let equals = -1;
+    for (; end < target.length; end++) {
+      const octet = target.charCodeAt(end);
+      if (octet === 0x26 || octet === 0x3b) break;
+      if (octet === 0x3d && equals < 0) equals = end;
+    }
+    if (names.has(parameterName(target.slice(start, equals < 0 ? end : equals)))) return true;
+    start = end + 1;
+  }
+  return false;
 }
 
 /** Of each service the first endpoint whose paths fit. A path that can be read in two ways fits none that are named. */
@@ -322,9 +364,21 @@ function overwriteQuery(
 
 /** One spelling for all that servers may take for the same parameter: case, escapes, blanks around it, `name[]`, what follows a NUL. */
 export function parameterName(text: string): string {
+  if (isPlainName(text)) return text;
   const decoded = decodePercent(text.replaceAll('+', ' ')).text;
   const nul = decoded.indexOf('\0');
   const name = (nul < 0 ? decoded : decoded.slice(0, nul)).trim().toLowerCase();
   const bracket = name.indexOf('[');
   return bracket > 0 ? name.slice(0, bracket) : name;
+}
+
+/** Whether a text is its own spelling, as most names are. */
+function isPlainName(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const octet = text.charCodeAt(i);
+    const isPlain =
+      (octet >= 0x61 && octet <= 0x7a) || (octet >= 0x30 && octet <= 0x39) || octet === 0x5f || octet === 0x2d;
+    if (!isPlain) return false;
+  }
+  return true;
 }

@@ -116,9 +116,11 @@ export class Substituter {
     return candidate ? this.#rewrite(head, bound) : unchanged(head);
   }
 
-  /** Whether a request-target has to be looked at for placeholders: any that stands in it, escaped or not, does. */
+  /** Whether a placeholder may stand in a request-target, escaped or not. */
   mayOccurInTarget(target: string): boolean {
-    return this.#names.length > 0 && (this.#index.mayOccurIn(target) || target.includes('%'));
+    if (this.#names.length === 0) return false;
+    const index = this.#index;
+    return index.mayOccurIn(target) || (target.includes('%') && index.mayOccurIn(decodePercent(target).text));
   }
 
   /** Names of the secrets whose placeholder stands in any of some texts, in Latin-1. */

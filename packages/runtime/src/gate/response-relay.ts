@@ -11,6 +11,7 @@ import type { ResponseHead } from '../http/message.ts';
 import type { Redactor } from '../secrets/redact.ts';
 import type { BodyBlock } from './body-block.ts';
 import { MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES, MAX_QUEUED_BYTES } from './limits.ts';
+import { readPlainResponse } from './plain-response.ts';
 import { ResponseBody, type BodySink } from './response-body.ts';
 import {
   markChanged,
@@ -74,7 +75,8 @@ export class ResponseRelay implements BodySink {
   upstreamReusable = false;
 
   readonly #options: ResponseRelayOptions;
-  readonly #heads = new HeadReader('response', MAX_HEAD_BYTES);
+  /** Made when the response is not a plain one. */
+  #heads: HeadReader | null = null;
   #head: ResponseHead | null = null;
   #body: BodyDecoder | null = null;
   #bodyReceived = false;
@@ -96,9 +98,12 @@ export class ResponseRelay implements BodySink {
 
   /** Takes bytes of the upstream, which are read over afterwards. */
   receive(chunk: Buffer): void {
+    const isFirst = !this.hasReceived;
     this.hasReceived = true;
     this.#isReceiving = true;
     try {
+      if (isFirst && this.#passPlain(chunk)) return;
+      this.#heads ??= new HeadReader('response', MAX_HEAD_BYTES);
       let offset = 0;
       while (offset < chunk.length && !this.#disposed) {
         if (this.#body === null) {
@@ -140,6 +145,23 @@ export class ResponseRelay implements BodySink {
         this.#options.client.uncork();
       }
     }
+  }
+
+  /** Passes on a response as it came, but for a few lines, if it is one for that. */
+  #passPlain(chunk: Buffer): boolean {
+    const { redactor, method, client, listener } = this.#options;
+    if (redactor === null || !this.keepAlive || method === 'HEAD' || method === 'CONNECT') return false;
+    const plain = readPlainResponse(chunk, redactor);
+    if (plain === null) return false;
+    this.status = plain.status;
+    this.bytes = plain.bodyBytes;
+    this.hasBegun = true;
+    this.#bodyReceived = true;
+    this.upstreamReusable = true;
+    this.isComplete = true;
+    client.write(plain.bytes);
+    listener.responseComplete();
+    return true;
   }
 
   /** Passes on what was kept back. */
@@ -222,7 +244,7 @@ export class ResponseRelay implements BodySink {
     // The length of an answer to HEAD, or of a 304, speaks of another message.
     const bodyless = framing.kind === 'none';
     const heads = this.#heads;
-    const isClean = redactor?.isClean(heads.bytes, heads.start, heads.end) === true;
+    const isClean = heads !== null && redactor?.isClean(heads.bytes, heads.start, heads.end) === true;
     this.redactions += rewriteResponseHead(head, plan, redactor, isClean);
     this.#head = head;
     this.#body = createBodyDecoder(framing, 'response');

@@ -93,6 +93,7 @@ describe('npm pack', () => {
               'main.cjs',
               'run.cjs',
               'signature-v4.cjs',
+              'tldts.cjs',
               'THIRD-PARTY-NOTICES.txt',
             ].map((name) => `package/dist/cli/${name}`)
           : [],

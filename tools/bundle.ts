@@ -20,10 +20,13 @@ interface Bundle {
 }
 
 /** What each run needs. */
-const COMMAND_LINE_PACKAGES = ['@sallyport/sdk', 'commander', 'ipaddr.js', 'tldts', 'tldts-core'];
+const COMMAND_LINE_PACKAGES = ['@sallyport/sdk', 'commander', 'ipaddr.js'];
 
 /** A package that few runs need, and its bundle. */
 const SIGNATURES = { source: '@smithy/signature-v4', output: 'signature-v4.cjs' };
+
+/** The list of public suffixes, which wildcards are held against, and its bundle: loaded when its function is first called (5 ms). */
+const SUFFIXES = { source: 'tldts', output: 'tldts.cjs', functions: ['parse'] };
 
 const BUNDLES: readonly Bundle[] = [
   // First: where there is a command line, there is what it starts.
@@ -31,10 +34,14 @@ const BUNDLES: readonly Bundle[] = [
   { source: 'src/stores/age-worker.ts', output: 'age-worker.cjs', included: 'all' },
   { source: 'src/stores/keychain-program.ts', output: 'keychain-program.cjs', included: [] },
   { ...SIGNATURES, included: 'all' },
+  { ...SUFFIXES, included: 'all' },
   { source: 'src/cli/run-main.ts', output: 'run.cjs', included: COMMAND_LINE_PACKAGES },
   { source: 'src/cli/commands-main.ts', output: 'commands.cjs', included: COMMAND_LINE_PACKAGES },
   { source: 'src/cli/loader.ts', output: 'main.cjs', included: [] },
 ];
+
+/** What stands in for a package until it is called. */
+const LATE = 'late';
 
 /** Whose licences the bundles carry. */
 const NOTICES = 'THIRD-PARTY-NOTICES.txt';
@@ -101,8 +108,15 @@ async function bundleProgram(directory: string, { source, included }: Bundle, ou
         setup(builder) {
           builder.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
             if (kind === 'entry-point' || isIncluded(path)) return undefined;
+            if (path === SUFFIXES.source) return { path, namespace: LATE };
             return { path: path === SIGNATURES.source ? `./${SIGNATURES.output}` : path, external: true };
           });
+          builder.onResolve({ filter: /^\./, namespace: LATE }, ({ path }) => ({ path, external: true }));
+          builder.onLoad({ filter: /^/, namespace: LATE }, () => ({
+            contents: SUFFIXES.functions
+              .map((name) => `exports.${name} = (...words) => require('./${SUFFIXES.output}').${name}(...words);`)
+              .join('\n'),
+          }));
         },
       },
     ],
@@ -114,7 +128,9 @@ async function bundleProgram(directory: string, { source, included }: Bundle, ou
   if (/[^\0-\x7f]/.test(text)) throw new Error(`${source} does not become ASCII.`);
   // By its id the loader tells whose compiled code is kept.
   writeFileSync(outfile, `${text}// ${hash('sha256', text)}\n`);
-  return Object.keys(metafile.inputs).map((path) => join(directory, path));
+  return Object.keys(metafile.inputs)
+    .filter((path) => !path.startsWith(`${LATE}:`))
+    .map((path) => join(directory, path));
 }
 
 /** The licences of the packages that the files belong to. */

@@ -62,6 +62,8 @@ interface Entry {
 }
 
 const NOTHING = Buffer.alloc(0);
+const MAGIC = 'ustar\x0000';
+const MAGIC_SUM = Buffer.from(MAGIC, 'latin1').reduce((sum, byte) => sum + byte, 0);
 /** Two empty blocks end an archive. */
 const CLOSING_BLOCKS = 2;
 
@@ -89,16 +91,17 @@ function paxRecord(key: string, value: string): string {
 /** Writes a header into an empty block; names that are too long are cut, their pax header has the whole. */
 function writeHeader(block: Buffer, { name, type, mode, content, target }: Entry): void {
   const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`;
-  block.write(name, 0, MAX_NAME_BYTES);
+  const nameBytes = block.write(name, 0, MAX_NAME_BYTES);
   block.write(
     `${octal(mode, 8)}${octal(0, 8)}${octal(0, 8)}${octal(content.length, 12)}${octal(0, 12)}        ${type}`,
     100,
     'latin1',
   );
-  block.write(target, 157, MAX_NAME_BYTES);
-  block.write('ustar\x0000', 257, 'latin1');
-  let sum = 0;
-  // By index: an iterator over hundreds of headers is what a start would spend 10 ms on.
-  for (let index = 0; index < BLOCK_BYTES; index += 1) sum += block[index] ?? 0;
+  const targetBytes = block.write(target, 157, MAX_NAME_BYTES);
+  block.write(MAGIC, 257, 'latin1');
+  // By index, and of what was written: all bytes of hundreds of headers are what a start would spend 4 ms on.
+  let sum = MAGIC_SUM;
+  for (let index = 0; index < nameBytes; index += 1) sum += block[index] ?? 0;
+  for (let index = 100; index < 157 + targetBytes; index += 1) sum += block[index] ?? 0;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
 }

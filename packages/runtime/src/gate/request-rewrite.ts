@@ -1,7 +1,7 @@
 import { hostFieldFor, requestAuthority } from '../http/authority.ts';
 import { requestFraming, type Framing } from '../http/framing.ts';
 import { equalsIgnoringCase } from '../http/fields.ts';
-import { removeHopByHop, setFraming } from '../http/hop-by-hop.ts';
+import { appendEndToEnd, setFraming } from '../http/hop-by-hop.ts';
 import type { Authority, OwnRequestHead, RequestHead } from '../http/message.ts';
 import { decideRequest, type HttpVerdict, type RequestOverrides } from '../policy/http-policy.ts';
 import type { NetworkPolicy } from '../policy/network-policy.ts';
@@ -323,12 +323,12 @@ function outgoingFields(
   framing: Framing,
   received: readonly string[],
 ): string[] {
-  const end2end = [...received];
-  removeHopByHop(end2end);
   const fields: string[] = ['Host', hostFieldFor(authority)];
-  for (let index = 0; index + 1 < end2end.length; index += 2) {
-    const name = end2end[index] as string;
-    const value = end2end[index + 1] as string;
+  let kept = fields.length;
+  appendEndToEnd(received, fields);
+  for (let index = kept; index + 1 < fields.length; index += 2) {
+    const name = fields[index] as string;
+    let value = fields[index + 1] as string;
     switch (name.length) {
       case 4:
         if (equalsIgnoringCase(name, 'host')) continue;
@@ -340,14 +340,14 @@ function outgoingFields(
         if (context.redacts && RANGE_FIELDS.some((range) => equalsIgnoringCase(name, range))) continue;
         break;
       case 15:
-        if (context.redacts && equalsIgnoringCase(name, 'accept-encoding')) {
-          fields.push(name, reduceAcceptEncoding(value));
-          continue;
-        }
+        if (context.redacts && equalsIgnoringCase(name, 'accept-encoding')) value = reduceAcceptEncoding(value);
         break;
     }
-    fields.push(name, value);
+    fields[kept] = name;
+    fields[kept + 1] = value;
+    kept += 2;
   }
+  fields.length = kept;
   setFraming(fields, framing);
   return fields;
 }

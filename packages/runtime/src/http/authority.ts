@@ -1,5 +1,5 @@
 import { canonicalAuthority, formatHost, formatHostAndPort } from '../policy/host-name.ts';
-import { fieldValue, countField } from './fields.ts';
+import { equalsIgnoringCase } from './fields.ts';
 import type { Authority, RequestHead } from './message.ts';
 
 /**
@@ -53,11 +53,17 @@ export function requestAuthority(head: RequestHead, connection: Authority, hostA
   if (target.includes('\\')) return malformed('the request-target holds a backslash: write it as %5C');
 
   if (!hostAgrees) {
-    const hosts = countField(fields, 'host');
+    let hosts = 0;
+    let host = '';
+    for (let i = 0; i < fields.length; i += 2) {
+      if (!equalsIgnoringCase(fields[i]!, 'host')) continue;
+      hosts++;
+      host = fields[i + 1]!;
+    }
     if (hosts > 1) return malformed('there is more than one Host field');
     if (hosts === 0 && head.minor === 1) return malformed('there is no Host field, which HTTP/1.1 requires');
     if (hosts === 1) {
-      const problem = compare(fieldValue(fields, 'host')!, connection, 'the Host field');
+      const problem = compare(host, connection, 'the Host field');
       if (problem !== null) return problem;
     }
   }

@@ -62,13 +62,23 @@ const NEVER_HOP_BY_HOP = new Set([
  * Fields that the gate itself adds are added after this, so that nothing a peer sent can remove them.
  */
 export function removeHopByHop(fields: string[]): void {
+  shorten(fields, copyEndToEnd(fields, fields, 0));
+}
+
+/** As {@link removeHopByHop}, into another array: what stays is put behind what that has. */
+export function appendEndToEnd(fields: readonly string[], to: string[]): void {
+  copyEndToEnd(fields, to, to.length);
+}
+
+/** Writes what stays from `to[start]` on, which may be `fields` itself. Returns where it ends. */
+function copyEndToEnd(fields: readonly string[], to: string[], start: number): number {
   let named: Set<string> | undefined;
   for (let i = 0; i < fields.length; i += 2) {
     if (equalsIgnoringCase(fields[i]!, 'connection')) named = addNamed(named, fields[i + 1]!);
   }
   const passesTrailers = hasToken(fields, 'te', 'trailers');
 
-  let kept = 0;
+  let kept = start;
   let hasTe = false;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
@@ -80,11 +90,16 @@ export function removeHopByHop(fields: string[]): void {
     } else if (isHopByHop(name) || named?.has(name.toLowerCase()) === true) {
       continue;
     }
-    fields[kept] = name;
-    fields[kept + 1] = value;
+    to[kept] = name;
+    to[kept + 1] = value;
     kept += 2;
   }
-  fields.length = kept;
+  return kept;
+}
+
+/** Setting a length costs more than looking whether it is the right one already, as mostly it is. */
+function shorten(fields: string[], length: number): void {
+  if (fields.length !== length) fields.length = length;
 }
 
 /** Whether a field is about one connection whatever `Connection` says. By length, because this looks at every field of every head. */
@@ -141,7 +156,7 @@ export function setFraming(fields: string[], framing: Framing): void {
     fields[kept + 1] = fields[i + 1]!;
     kept += 2;
   }
-  fields.length = kept;
+  shorten(fields, kept);
   switch (framing.kind) {
     case 'length':
       fields.push('Content-Length', String(framing.bytes));

@@ -115,6 +115,8 @@ export function areEndpointsFor(
   uses: readonly ServiceUse[],
   target: string,
 ): boolean {
+  // Most hosts are no service's.
+  if (uses.length === 0) return endpoints.length === 0;
   const chosen = chooseEndpoints(uses, target);
   return chosen.length === endpoints.length && chosen.every((use, index) => use === endpoints[index]);
 }

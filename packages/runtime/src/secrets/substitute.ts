@@ -67,8 +67,9 @@ class NotCarriable extends Error {
 /** One request's substitution. */
 interface Work {
   readonly bound: ReadonlySet<string>;
-  readonly released: Set<string>;
-  readonly stray: Set<string>;
+  /** Null as long as there is none: a set costs as much as looking through a head. */
+  released: Set<string> | null;
+  stray: Set<string> | null;
 }
 
 /**
@@ -109,11 +110,12 @@ export class Substituter {
     if (this.#names.length === 0) {
       return unchanged(head);
     }
-    let candidate = this.mayOccurInTarget(target);
-    for (let i = 1; i < fields.length && !candidate; i += 2) {
-      candidate = index.mayOccurIn(fields[i]!) || (isCredentialField(fields[i - 1]!) && isBasic(fields[i]!));
+    let first = 1;
+    while (first < fields.length) {
+      if (index.mayOccurIn(fields[first]!) || (isCredentialField(fields[first - 1]!) && isBasic(fields[first]!))) break;
+      first += 2;
     }
-    return candidate ? this.#rewrite(head, bound) : unchanged(head);
+    return first < fields.length || this.mayOccurInTarget(target) ? this.#rewrite(head, bound, first) : unchanged(head);
   }
 
   /** Whether a placeholder may stand in a request-target, escaped or not. */
@@ -129,16 +131,13 @@ export class Substituter {
     return texts.flatMap((text) => this.#index.find(text).map(({ index }) => this.#names[index]!));
   }
 
-  #rewrite(head: RequestHead, bound: readonly BoundSecret[]): SubstitutionResult {
-    const work: Work = {
-      bound: this.#placeholdersOf(bound),
-      released: new Set(),
-      stray: new Set(),
-    };
+  /** @param first where the first value is in which anything may be found. */
+  #rewrite(head: RequestHead, bound: readonly BoundSecret[], first: number): SubstitutionResult {
+    const work: Work = { bound: this.#placeholdersOf(bound), released: null, stray: null };
     try {
       const target = this.#rewriteTarget(head.target, work);
       let fields: string[] | undefined;
-      for (let i = 1; i < head.fields.length; i += 2) {
+      for (let i = first; i < head.fields.length; i += 2) {
         const value = this.#rewriteField(head.fields[i - 1]!, head.fields[i]!, work);
         if (value !== head.fields[i]) {
           fields ??= [...head.fields];
@@ -148,9 +147,9 @@ export class Substituter {
       const isSame = target === head.target && fields === undefined;
       return {
         verdict: 'ok',
-        head: isSame ? head : { ...head, target, fields: fields ?? [...head.fields] },
-        released: [...work.released],
-        stray: [...work.stray],
+        head: isSame ? head : { method: head.method, target, minor: head.minor, fields: fields ?? head.fields },
+        released: work.released === null ? [] : [...work.released],
+        stray: work.stray === null ? [] : [...work.stray],
       };
     } catch (error) {
       if (error instanceof NotCarriable) {
@@ -222,7 +221,7 @@ export class Substituter {
       }
     }
     for (const { index } of inAuthority) {
-      work.stray.add(this.#names[index]!);
+      (work.stray ??= new Set()).add(this.#names[index]!);
     }
     // The later part first: positions in the earlier one stay right.
     const withQuery = this.#replace(target, inQuery, { kind: 'query' }, work, targetText);
@@ -260,7 +259,7 @@ export class Substituter {
     for (const { start, end, index } of occurrences) {
       const secret = this.#secrets[index];
       if (secret === undefined || !work.bound.has(secret.placeholder) || !allows(secret.locations, place)) {
-        work.stray.add(this.#names[index]!);
+        (work.stray ??= new Set()).add(this.#names[index]!);
         continue;
       }
       if (!secret.value.isKnown) {
@@ -272,7 +271,7 @@ export class Substituter {
       }
       result += text.slice(done, start) + rendered.text;
       done = end;
-      work.released.add(secret.name);
+      (work.released ??= new Set()).add(secret.name);
     }
     return done === 0 ? text : result + text.slice(done);
   }

@@ -35,6 +35,7 @@ const BUNDLES: readonly Bundle[] = [
   { source: 'src/stores/keychain-program.ts', output: 'keychain-program.cjs', included: [] },
   { ...SIGNATURES, included: 'all' },
   { ...SUFFIXES, included: 'all' },
+  { source: 'src/engine/gate-worker.ts', output: 'gate-worker.cjs', included: COMMAND_LINE_PACKAGES },
   { source: 'src/cli/run-main.ts', output: 'run.cjs', included: COMMAND_LINE_PACKAGES },
   { source: 'src/cli/commands-main.ts', output: 'commands.cjs', included: COMMAND_LINE_PACKAGES },
   { source: 'src/cli/loader.ts', output: 'main.cjs', included: [] },

@@ -30,8 +30,11 @@ export interface DaemonScene extends Scene {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** How many threads daemons have for gates where a test does not say: so all tests can be run in both ways. */
+const WORKERS = process.env['SALLYPORT_WORKERS'] ?? '';
+
 /** Makes a scene and starts its daemon, as its caller, with few sandboxes prepared. */
-export async function createDaemonScene(caller: Caller, warm = 0): Promise<DaemonScene> {
+export async function createDaemonScene(caller: Caller, warm = 0, workers = WORKERS): Promise<DaemonScene> {
   const scene = createScene(caller);
   const stateDirectory = join(scene.home, '.local/state/sallyport');
   const socket = join(stateDirectory, 'daemon/socket');
@@ -41,7 +44,7 @@ export async function createDaemonScene(caller: Caller, warm = 0): Promise<Daemo
       scene,
       audit: false,
       ...options,
-      env: { SALLYPORT_WARM: String(warm), ...options.env },
+      env: { SALLYPORT_WARM: String(warm), SALLYPORT_WORKERS: workers, ...options.env },
     });
   const status = async (): Promise<DaemonStatus> => await client.ask({ method: 'GET', path: '/v1/daemon' });
   const startDaemon = async (): Promise<void> => {

@@ -8,7 +8,7 @@ import type { EnterOptions, Holder } from './holder.ts';
 import { openLastingHolder } from './lasting-holder.ts';
 import { isHostRoot } from './host-root.ts';
 import { closeListeners, openListeners } from './listeners.ts';
-import type { ListenerOptions, Listeners } from './listeners.ts';
+import type { ListenerOptions, Listeners, OpenDoor } from './listeners.ts';
 import { namespaceFailure } from './namespace-diagnosis.ts';
 import { GATE_V4, GATE_V6, NETWORK_READY, networkProgram, ROOM_NETWORK_NAMESPACE, STAGE_READY } from './network.ts';
 import type { GateAddresses } from './network.ts';
@@ -46,6 +46,8 @@ export interface Airlock {
   /** Bound to port 53 of the gate's addresses. Datagrams to any other address are refused by the kernel. */
   readonly dnsUdp: readonly UdpSocket[];
   readonly dnsTcp: readonly Server[];
+  /** The ports that are open, whoever listens. */
+  readonly ports: ReadonlySet<number>;
   readonly timings: PhaseTimings;
   /** Settles when the airlock and everything in it are gone. */
   readonly ended: Promise<void>;
@@ -53,6 +55,8 @@ export interface Airlock {
   enter(argv: readonly string[], options?: EnterOptions): ChildProcess;
   /** Serves more ports; those that are served already are left alone. Returns the servers of the ports asked for. */
   openPorts(ports: readonly number[]): Promise<ReadonlyMap<number, Server>>;
+  /** The bound sockets that nobody has taken yet, where `asDoors` was asked for; the caller's from here on. */
+  takeDoors(): readonly OpenDoor[];
   /** Closes the sockets, ends every process inside and waits until nothing is left. */
   close(): Promise<void>;
 }
@@ -94,6 +98,8 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
     const tools = requireTools(['unshare', 'nsenter', 'mount', 'ip', 'tar', 'setpriv']);
     if (!(options.ports instanceof Promise)) checkPorts(options.ports);
     const { lasting, cgroupDirectories = [] } = options;
+    // Which thread the gate of a lasting one is in is decided when it is opened.
+    const listenerOptions = lasting === undefined ? options : { ...options, asDoors: true };
     const holder =
       lasting === undefined
         ? await openHolder({ tools, cgroupDirectories })
@@ -116,7 +122,7 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
         holder,
         Promise.resolve(options.ports).then((ports) => ({ ports: checkPorts(ports), dnsAddresses, ipv6 })),
         networkReady,
-        options,
+        listenerOptions,
       );
       announceUnderWay();
       const [listening] = await Promise.allSettled([listenersReady, networkReady]);
@@ -124,7 +130,7 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
       await networkReady;
       if (listening.status === 'rejected') throw listening.reason;
       mark('listeners');
-      return assemble(holder, listening.value, gateAddresses, timings, options);
+      return assemble(holder, listening.value, gateAddresses, timings, listenerOptions);
     } catch (error) {
       await holder.close();
       throw error;
@@ -139,7 +145,8 @@ export function beginAirlock(options: AirlockOptions): AirlockOpening {
 }
 
 /**
- * Opens the sockets of a lasting airlock anew, whose holder (`adoptHolder`) was opened by another process: its sockets closed with it.
+ * Opens the sockets of a lasting airlock anew, whose holder (`adoptHolder`) was opened by another process, or served by another thread: its
+ * sockets closed with it. They are doors, where the machine lets us.
  *
  * @throws SallyportError `AIRLOCK_FAILED`.
  */
@@ -154,8 +161,9 @@ export async function adoptAirlock(
     dnsAddresses: ipv6 ? [GATE_V4, GATE_V6] : [GATE_V4],
     ipv6,
   };
-  const listeners = await openListeners(holder, request, Promise.resolve(), options);
-  return assemble(holder, listeners, gateAddresses, {}, options);
+  const listenerOptions = { ...options, asDoors: true };
+  const listeners = await openListeners(holder, request, Promise.resolve(), listenerOptions);
+  return assemble(holder, listeners, gateAddresses, {}, listenerOptions);
 }
 
 async function setUpNetwork(holder: Holder, program: string, onLine: (line: string) => void): Promise<void> {
@@ -182,9 +190,11 @@ function assemble(
   options: ListenerOptions,
 ): Airlock {
   let queue: Promise<unknown> = Promise.resolve();
+  const open = new Set(listeners.servers.keys());
+  for (const { isDns, port } of listeners.doors) if (!isDns) open.add(port);
   const openMore = async (ports: readonly number[]) => {
     checkPorts(ports);
-    const missing = [...new Set(ports)].filter((port) => !listeners.servers.has(port));
+    const missing = [...new Set(ports)].filter((port) => !open.has(port));
     if (missing.includes(53)) {
       throw new SallyportError('AIRLOCK_FAILED', 'Port 53 can only be opened when the sandbox starts, beside its DNS.');
     }
@@ -192,6 +202,8 @@ function assemble(
       const request = { ports: missing, dnsAddresses: [], ipv6: gateAddresses.v6 !== undefined };
       const more = await openListeners(holder, request, Promise.resolve(), options);
       for (const [port, server] of more.servers) listeners.servers.set(port, server);
+      listeners.doors.push(...more.doors);
+      for (const port of missing) open.add(port);
     }
     return new Map([...listeners.servers].filter(([port]) => ports.includes(port)));
   };
@@ -203,6 +215,7 @@ function assemble(
     servers: listeners.servers,
     dnsUdp: listeners.dnsUdp,
     dnsTcp: listeners.dnsTcp,
+    ports: open,
     timings,
     ended: holder.ended,
     enter: (argv, enterOptions) => holder.enter(argv, enterOptions),
@@ -212,6 +225,7 @@ function assemble(
       queue = result.catch(() => undefined);
       return result;
     },
+    takeDoors: () => listeners.doors.splice(0),
     async close() {
       closeListeners(listeners);
       await holder.close();

@@ -22,6 +22,8 @@ export interface Listeners {
   readonly servers: Map<number, Server>;
   readonly dnsUdp: UdpSocket[];
   readonly dnsTcp: Server[];
+  /** Bound sockets on which nobody listens yet, for {@link listenAt}; the caller's to close. Only where asked for. */
+  readonly doors: OpenDoor[];
 }
 
 /** Reading begins, and ending is decided, in the gate. */
@@ -48,11 +50,11 @@ export async function openListeners(
   networkReady: Promise<unknown>,
   options: ListenerOptions = {},
 ): Promise<Listeners> {
-  const listeners: Listeners = { servers: new Map(), dnsUdp: [], dnsTcp: [] };
+  const listeners = noListeners();
   try {
     // Not along the caller's PATH, which may name folders that a sandboxed program can write to: there is another way.
     const perl = options.perl === undefined ? findTool('perl', '') : (options.perl ?? undefined);
-    const isDone = perl !== undefined && (await openHere(holder, perl, requested, networkReady, listeners));
+    const isDone = perl !== undefined && (await openHere(holder, perl, requested, networkReady, listeners, options));
     if (!isDone) await openByNode(holder, requested, networkReady, listeners, options.nodeBinary ?? process.execPath);
   } catch (error) {
     closeListeners(listeners);
@@ -70,6 +72,8 @@ export interface ListenerOptions {
   readonly perl?: string | null;
   /** The binary of that Node. Default: the one that runs this. */
   readonly nodeBinary?: string;
+  /** Leave bound sockets to somebody who listens later, in whichever thread. Those that a second Node sent are listened on in any case. */
+  readonly asDoors?: boolean;
 }
 
 const BACKLOG_CONNECTIONS = 4096;
@@ -80,6 +84,40 @@ interface Door extends SocketKind {
   readonly port: number;
   readonly what: string;
   readonly isDns: boolean;
+}
+
+/** A bound socket on which nobody listens yet: plain data, of any thread of this process. */
+export interface OpenDoor extends Door {
+  readonly descriptor: number;
+}
+
+function noListeners(): Listeners {
+  return { servers: new Map(), dnsUdp: [], dnsTcp: [], doors: [] };
+}
+
+/** Listens on bound sockets, which belong to the result from here on. @throws SallyportError `AIRLOCK_FAILED`; all are closed then. */
+export async function listenAt(doors: readonly OpenDoor[]): Promise<Listeners> {
+  const listeners = noListeners();
+  const waiting = [...doors];
+  try {
+    for (const door of doors) {
+      waiting.shift();
+      await openDoor(door, door.descriptor, listeners);
+    }
+  } catch (cause) {
+    closeListeners(listeners);
+    closeDoors(waiting);
+    throw new SallyportError('AIRLOCK_FAILED', "The sandbox's gate could not listen.", { cause });
+  }
+  const dnsAddresses = doors.filter(({ isDns }) => isDns).map(({ address }) => address);
+  const onPort53 = listeners.servers.get(53);
+  if (onPort53 !== undefined && dnsAddresses.length > 0) splitPort53(onPort53, { dnsAddresses }, listeners);
+  return listeners;
+}
+
+/** Closes bound sockets that nobody listens on. */
+export function closeDoors(doors: readonly OpenDoor[]): void {
+  for (const { descriptor } of doors) closeSync(descriptor);
 }
 
 /** Everything that is to be opened; what needs the gate's own addresses is last. */
@@ -114,6 +152,7 @@ async function openHere(
   requested: ListenRequest | Promise<ListenRequest>,
   networkReady: Promise<unknown>,
   listeners: Listeners,
+  { asDoors = false }: ListenerOptions,
 ): Promise<boolean> {
   const donor = startSocketDonor(holder, perl);
   let doors: readonly Door[];
@@ -134,7 +173,9 @@ async function openHere(
       if (door.isDns) await networkReady;
       what = door.what;
       systemCalls().bind(waiting[0] ?? -1, door.address, door.port);
-      await openDoor(door, waiting.shift() ?? -1, listeners);
+      const descriptor = waiting.shift() ?? -1;
+      if (asDoors) listeners.doors.push({ ...door, descriptor });
+      else await openDoor(door, descriptor, listeners);
     }
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause) || cause instanceof SallyportError) throw cause;
@@ -284,7 +325,7 @@ function createPatientServer(): Server {
  * A rule may allow TCP port 53 of some host, while the gate's own addresses serve DNS there. One wildcard listener then
  * takes both, and what is addressed to the gate goes to a server that stands for DNS over TCP.
  */
-function splitPort53(wildcard: Server, request: ListenRequest, listeners: Listeners): void {
+function splitPort53(wildcard: Server, request: Pick<ListenRequest, 'dnsAddresses'>, listeners: Listeners): void {
   const options = { pauseOnConnect: true, allowHalfOpen: true } as const;
   const forDns = createServer(options);
   const forOthers = createServer(options);
@@ -315,4 +356,5 @@ export function closeListeners(listeners: Listeners): void {
       // Closed by its user already.
     }
   }
+  closeDoors(listeners.doors.splice(0));
 }

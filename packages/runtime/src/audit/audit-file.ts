@@ -41,7 +41,11 @@ export interface OpenedAuditFile {
  * @throws SallyportError AUDIT_REFUSED if it is no regular file, another process writes it, or its end is not what the head says; or an
  * error of the file system
  */
-export async function openAuditFile(options: { file: string; stateDirectory: string }): Promise<OpenedAuditFile> {
+export async function openAuditFile(options: {
+  file: string;
+  stateDirectory: string;
+  endedThread?: number | undefined;
+}): Promise<OpenedAuditFile> {
   const name = JSON.stringify(options.file);
   const paths = auditPaths(options.stateDirectory);
   await createAuditDirectories(paths);
@@ -49,7 +53,12 @@ export async function openAuditFile(options: { file: string; stateDirectory: str
   const asked = resolve(options.file);
   // The directory may be reached by links; the file itself may not be one.
   const file = join(await realpath(dirname(asked)), basename(asked));
-  const lock = await takeAuditLock({ directory: paths.locks, id: auditFileId(file), file: options.file });
+  const lock = await takeAuditLock({
+    directory: paths.locks,
+    id: auditFileId(file),
+    file: options.file,
+    endedThread: options.endedThread,
+  });
   let handle: FileHandle | undefined;
   try {
     const opened = await openRegularFile(file, name);

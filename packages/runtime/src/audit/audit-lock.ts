@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { threadId } from 'node:worker_threads';
 
 import { SallyportError } from '@sallyport/sdk';
 
@@ -11,6 +12,8 @@ interface Owner {
   readonly pid: number;
   /** Tells a process from a later one with the same id: boot and start time; empty where the system does not say. */
   readonly start: string;
+  /** The thread of that process; a former version had but one. Numbers are not given again. */
+  readonly thread?: number;
 }
 
 /** A lock that is held. */
@@ -27,12 +30,18 @@ export interface AuditLock {
  * @param options.directory where the locks are
  * @param options.id names the file to lock, as a file name
  * @param options.file what the message calls it
+ * @param options.endedThread a thread of this process that has ended: its lock does not count either
  * @throws SallyportError AUDIT_REFUSED if a process that lives has it
  */
-export async function takeAuditLock(options: { directory: string; id: string; file: string }): Promise<AuditLock> {
-  const { directory, id } = options;
+export async function takeAuditLock(options: {
+  directory: string;
+  id: string;
+  file: string;
+  endedThread?: number | undefined;
+}): Promise<AuditLock> {
+  const { directory, id, endedThread } = options;
   const draft = join(directory, `draft.${randomBytes(8).toString('hex')}`);
-  const own: Owner = { pid: process.pid, start: (await startOf(process.pid)) ?? '' };
+  const own: Owner = { pid: process.pid, start: (await startOf(process.pid)) ?? '', thread: threadId };
   await writeFile(draft, JSON.stringify(own), { mode: 0o600, flag: 'wx' });
   try {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
@@ -42,7 +51,7 @@ export async function takeAuditLock(options: { directory: string; id: string; fi
         if (owner === 'gone') {
           continue;
         }
-        if (owner !== 'unreadable' && (await isAlive(owner, own))) {
+        if (owner !== 'unreadable' && !isOfThread(owner, own, endedThread) && (await isAlive(owner, own))) {
           throw new SallyportError(
             'AUDIT_REFUSED',
             `The audit file ${JSON.stringify(options.file)} is being written by process ${owner.pid}; wait for its end, or give this sandbox a file of its own`,
@@ -104,6 +113,10 @@ async function readOwner(path: string): Promise<Owner | 'gone' | 'unreadable'> {
     }
     throw error;
   }
+}
+
+function isOfThread(owner: Owner, own: Owner, thread: number | undefined): boolean {
+  return thread !== undefined && owner.thread === thread && owner.pid === own.pid && owner.start === own.start;
 }
 
 async function isAlive(owner: Owner, own: Owner): Promise<boolean> {

@@ -32,6 +32,8 @@ export interface AuditLogOptions {
   readonly stateDirectory: string;
   /** What the events call the sandbox. */
   readonly sandbox: string;
+  /** A thread of this process that wrote the file and has ended in the middle. */
+  readonly endedThread?: number | undefined;
   /** The clock, ms since 1970; default `Date.now`. */
   readonly now?: () => number;
   /** Called once, when the log has failed. */

@@ -9,11 +9,15 @@ const BROKEN_PIPE_STATUS = 141;
  * A connection to the daemon, which is started where there is none.
  *
  * @param variables Names of further variables that a daemon gets that is started.
+ * @param settings Variables that it gets with these values.
  */
-export async function connect(variables: readonly string[] = []): Promise<DaemonClient> {
+export async function connect(
+  variables: readonly string[] = [],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<DaemonClient> {
   leaveQuietlyWithoutReader();
   const { connectDaemon, ownProgram } = await import('../client/start-daemon.ts');
-  return await withProgress('starting the daemon', connectDaemon(process.env, ownProgram(), variables));
+  return await withProgress('starting the daemon', connectDaemon({ ...process.env, ...settings }, ownProgram(), variables));
 }
 
 /** A connection to the daemon where there is one. */

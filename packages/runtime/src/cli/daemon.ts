@@ -12,6 +12,7 @@ const POLL_MS = 20;
 
 interface HandOnFlags {
   readonly env?: readonly string[];
+  readonly workers?: string;
 }
 
 /** The option for what the daemon gets of this environment, which is otherwise no more than settings. */
@@ -20,6 +21,19 @@ const HAND_ON: [string, string, (value: string, previous?: readonly string[]) =>
   'hand this variable on to the daemon, for the sources of secrets (such as VAULT_TOKEN); can be repeated',
   (value, previous = []) => [...previous, value],
 ];
+
+/** The option for how many threads the daemon has for gates. */
+const WORKERS: [string, string] = [
+  '--workers <count>',
+  "how many threads share out the sandboxes' gates, 0 for none (default: one less than there are processors, at most 8; none on two or fewer)",
+];
+
+/** The setting of {@link WORKERS}, for the daemon. @throws SallyportError USAGE */
+async function readWorkers(workers: string | undefined): Promise<Record<string, string>> {
+  if (workers === undefined) return {};
+  const { parseGateThreads } = await import('../engine/gate-threads.ts');
+  return { SALLYPORT_WORKERS: String(parseGateThreads(workers, '--workers')) };
+}
 
 function refuseUnset(variables: readonly string[]): void {
   for (const name of variables) {
@@ -39,16 +53,18 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
     .command('start')
     .description('Start the daemon. Commands that need it start it by themselves.')
     .option(...HAND_ON)
-    .action(async ({ env = [] }: HandOnFlags) => {
+    .option(...WORKERS)
+    .action(async ({ env = [], workers }: HandOnFlags) => {
       refuseUnset(env);
-      const running = env.length === 0 ? undefined : await findStatus();
+      const settings = await readWorkers(workers);
+      const running = env.length === 0 && workers === undefined ? undefined : await findStatus();
       if (running !== undefined) {
         throw new SallyportError(
           'USAGE',
-          `The daemon, process ${running.pid}, runs already, with the environment that it has. To give it --env: sallyport daemon restart.`,
+          `The daemon, process ${running.pid}, runs already, with the environment and the workers that it has. To give it ${workers === undefined ? '--env' : '--workers'}: sallyport daemon restart.`,
         );
       }
-      const client = await connect(env);
+      const client = await connect(env, settings);
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });
@@ -64,10 +80,12 @@ export function addDaemonCommand(program: Command, settle: (status: number) => v
     .command('restart')
     .description('Stop the daemon and start it again. Sandboxes and their commands go on meanwhile.')
     .option(...HAND_ON)
-    .action(async ({ env = [] }: HandOnFlags) => {
+    .option(...WORKERS)
+    .action(async ({ env = [], workers }: HandOnFlags) => {
       refuseUnset(env);
+      const settings = await readWorkers(workers);
       await withProgress('stopping the daemon', stopDaemon(false));
-      const client = await connect(env);
+      const client = await connect(env, settings);
       const { pid } = await client.ask<DaemonStatus>({ method: 'GET', path: '/v1/daemon' });
       process.stdout.write(`the daemon runs, process ${pid}\n`);
     });
@@ -133,6 +151,14 @@ function describe(status: DaemonStatus): string {
   );
 }
 
+/** @throws SallyportError USAGE */
+async function readWorkersSetting(): Promise<number | undefined> {
+  const workers = process.env['SALLYPORT_WORKERS'];
+  if (workers === undefined || workers === '') return undefined;
+  const { parseGateThreads } = await import('../engine/gate-threads.ts');
+  return parseGateThreads(workers, 'SALLYPORT_WORKERS');
+}
+
 async function beDaemon(): Promise<number> {
   const { runDaemon } = await import('../daemon/daemon.ts');
   const { daemonPaths } = await import('../daemon/paths.ts');
@@ -141,10 +167,12 @@ async function beDaemon(): Promise<number> {
   // The terminal that started it may go.
   process.on('SIGHUP', () => undefined);
   const warm = process.env['SALLYPORT_WARM'];
+  const workers = await readWorkersSetting();
   await runDaemon({
     paths: daemonPaths(process.env),
     version: readVersion(),
     ...(warm !== undefined && /^\d{1,2}$/.test(warm) ? { warmSandboxes: Number(warm) } : {}),
+    ...(workers === undefined ? {} : { workers }),
     log: (line) => void process.stderr.write(`${new Date().toISOString()} ${line}\n`),
     signal: stop.signal,
   });

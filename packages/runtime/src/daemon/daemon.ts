@@ -6,6 +6,7 @@ import { describeApi } from '@sallyport/sdk/api';
 import { SallyportError, type DaemonEvent, type DaemonStatus, type DaemonStop } from '@sallyport/sdk';
 import { denyCoreDumps } from '../airlock/system-calls.ts';
 import { createStateDirectory } from '../engine/audit-file.ts';
+import { defaultGateThreads, GateThreads } from '../engine/gate-threads.ts';
 import { requireRegularFile } from '../engine/regular-file.ts';
 import { SecretSources } from '../engine/secret-sources.ts';
 import { loadUpstreamTrust, type UpstreamTrust } from '../tls/upstream-trust.ts';
@@ -44,6 +45,11 @@ export interface DaemonOptions {
   readonly version: string;
   /** Default {@link DEFAULT_WARM_SANDBOXES}. */
   readonly warmSandboxes?: number;
+  /**
+   * How many threads share out the gates of sandboxes, all from the start; 0 for none. Default: up to `defaultGateThreads` of this machine, as
+   * many as sandboxes run.
+   */
+  readonly workers?: number;
   /** One line for the log. */
   readonly log: (line: string) => void;
   /** Aborted by whoever wants the daemon to end; sandboxes go on. */
@@ -80,6 +86,11 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
     onChange: () => void registry.applyRules().catch(onDefect),
   });
   const sources = new SecretSources(process.env);
+  const gates = new GateThreads({
+    limit: options.workers ?? defaultGateThreads(availableParallelism()),
+    isEager: options.workers !== undefined,
+    onLoss: (count) => log(`a thread of gates has ended; ${count} gates are opened anew`),
+  });
   const registry: SandboxRegistry = new SandboxRegistry(
     {
       paths,
@@ -95,6 +106,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
           onDefect(error);
         }
       },
+      gates,
       trust: trustCache(),
       starts: new Turnstile(Math.max(MIN_PARALLEL_STARTS, availableParallelism())),
     },
@@ -144,6 +156,7 @@ export async function runDaemon(options: DaemonOptions): Promise<boolean> {
   log(sandboxes ? 'the daemon stops, and its sandboxes' : 'the daemon stops');
   await closeServer(server, stopping);
   await registry.close(sandboxes);
+  await gates.close();
   sources.close();
   await shelf.close();
   rules.close();

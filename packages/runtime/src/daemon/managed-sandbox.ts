@@ -12,6 +12,7 @@ import {
   type SecretInfo,
   type SecretUpdate,
 } from '@sallyport/sdk';
+import type { GateThreads } from '../engine/gate-threads.ts';
 import { LastingSandbox, prepareSandbox, type PreparedSandbox, type SandboxRules } from '../engine/lasting-sandbox.ts';
 import { LiveSecrets } from '../engine/live-secrets.ts';
 import { isSameBinding, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
@@ -71,6 +72,8 @@ export interface SandboxSurroundings {
   readonly tell: (event: Omit<DaemonEvent, 'id' | 'time'>) => void;
   /** Stored rules of the network policy. */
   readonly rules: RuleShelf;
+  /** Where gates are. */
+  readonly gates: GateThreads;
   /** Trusted roots for upstreams, with these further files. */
   readonly trust: (upstreamCaFiles: readonly string[]) => Promise<UpstreamTrust>;
   /** Commands that are being started: many at once would only hold each other up. */
@@ -193,7 +196,7 @@ export class ManagedSandbox {
         ]),
       ],
       runningExecs: this.runningExecs,
-      gate: this.#live !== null && !lost ? 'open' : 'closed',
+      gate: this.#live?.isGateOpen === true && !lost ? 'open' : 'closed',
     };
   }
 
@@ -354,9 +357,10 @@ export class ManagedSandbox {
   }
 
   /** @throws SallyportError SANDBOX_NOT_RUNNING */
-  get stats(): SandboxStats {
+  async stats(): Promise<SandboxStats> {
     const live = this.#running();
-    return { time: new Date().toISOString(), ...readUsage(live.record.cgroupDirectories), ...live.traffic };
+    const traffic = await live.traffic();
+    return { time: new Date().toISOString(), ...readUsage(live.record.cgroupDirectories), ...traffic };
   }
 
   /** Reaches into the running sandbox; what fails because it is stopped meanwhile says so. @throws SallyportError SANDBOX_NOT_RUNNING */
@@ -490,7 +494,6 @@ export class ManagedSandbox {
       const live = await LastingSandbox.adopt(record, {
         ...this.#opening(),
         trust,
-        names: this.#around.sandboxes.names(this.id),
         rulesFor: async (kept) => {
           if (kept !== null) this.#values = kept;
           this.#isLost = kept === null;
@@ -520,6 +523,8 @@ export class ManagedSandbox {
       name,
       auditFile: definition.auditFile,
       stateDirectory: this.#around.paths.state,
+      gates: this.#around.gates,
+      names: () => this.#around.sandboxes.names(id),
       onName: (host: string, position: number) => this.#around.sandboxes.addName(id, position, host),
       onAuditFailure: () =>
         this.#tell('sandbox.failed', { detail: 'The audit log cannot be written: the gate is closed.' }),
@@ -528,7 +533,22 @@ export class ManagedSandbox {
         this.#tell('sandbox.failed', { detail: reason });
         void this.stop(0, reason).catch(() => undefined);
       },
+      onGateLost: () => void this.#reopenGate(),
     };
+  }
+
+  /** Its gate has gone with the thread that it was in; connections through it have ended. */
+  async #reopenGate(): Promise<void> {
+    this.#tell('sandbox.failed', { detail: 'The thread of its gate has ended: the gate is closed, and opened anew.' });
+    try {
+      await this.#inSecretTurn(async () => await this.#live?.reopenGate());
+      if (this.#live?.isGateOpen === true) this.#tell('sandbox.recovered', { detail: 'Its gate is open again.' });
+    } catch (error) {
+      const why = error instanceof SallyportError ? error.message : 'that failed, which is a defect.';
+      this.#tell('sandbox.failed', {
+        detail: `Its gate could not be opened anew: ${why} Stop the sandbox and start it again.`,
+      });
+    }
   }
 
   #attach(live: LastingSandbox): void {
@@ -573,7 +593,7 @@ export class ManagedSandbox {
     const { record } = this.#row;
     if (live !== null) {
       // No credential leaves from here on.
-      live.closeGate();
+      await live.closeGate();
       if (timeoutMs > 0) await this.#execs.end(timeoutMs);
       await live.close();
     } else if (record !== null) {

@@ -11,10 +11,9 @@ import {
   type LastingHolder,
   type LastingHolderRecord,
 } from '../airlock/lasting-holder.ts';
-import { AuditLog } from '../audit/audit-log.ts';
-import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { Problem } from '../gate/problem.ts';
 import type { ValueProvider } from '../gate/value-provider.ts';
+import { closeDoors } from '../airlock/listeners.ts';
 import { listeningPorts, type NetworkPolicy } from '../policy/network-policy.ts';
 import type { SandboxSpec } from '../sandbox/backend.ts';
 import { currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
@@ -24,6 +23,7 @@ import { ParkedExec } from '../sandbox/parked-exec.ts';
 import { mountExecs, renameSandbox, startSupervisedExec, type SupervisedExecSpec } from '../sandbox/supervised-exec.ts';
 import type { ContainerRecord } from '../sandbox/waiting-container.ts';
 import { KnownValues } from '../secrets/known-values.ts';
+import type { RedactionRule } from '../secrets/redact.ts';
 import type { SecretSet } from '../secrets/secret-set.ts';
 import type { SecretValue } from '../secrets/secret-value.ts';
 import type { StoredRule } from '../stores/stored-rule.ts';
@@ -32,7 +32,8 @@ import { ClientCertificate, loadClientCertificate } from '../tls/client-certific
 import type { ClientCertificateSpec } from '../tls/client-certificate-spec.ts';
 import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { refuseVisibleKey } from './client-key.ts';
-import { openGate, type OpenGate } from './open-gate.ts';
+import type { GateThreads } from './gate-threads.ts';
+import type { GateEnds, GateTraffic, SandboxGate, SandboxGateOptions, SandboxGateRules } from './sandbox-gate.ts';
 import { compilePolicy, makeTrustFiles, type PolicySources } from './sandbox-parts.ts';
 import { requireRegularFile } from './regular-file.ts';
 import { Vault, type VaultContent } from './vault.ts';
@@ -185,52 +186,60 @@ export interface OpeningOptions {
   readonly trust: UpstreamTrust;
   readonly auditFile: string;
   readonly stateDirectory: string;
+  /** Where gates are. */
+  readonly gates: GateThreads;
+  /** The names that have addresses at this moment, in their order. */
+  readonly names: () => readonly string[];
   /** Hears of each name that gets an address, before it is used. */
   readonly onName: (name: string, position: number) => void;
   /** The audit log cannot be written any more: the gate is closed by then. */
   readonly onAuditFailure: () => void;
   /** A placeholder was sent where its secret says that the sandbox is to end. */
   readonly onTerminate: (secret: string) => void;
+  /** The thread of its gate has ended, which closed the gate: {@link LastingSandbox.reopenGate}. */
+  readonly onGateLost: () => void;
 }
+
+/** What a gate is opened with, now or again. */
+type GateSurroundings = Omit<OpeningOptions, 'rules'>;
 
 /** A sandbox that runs, with its gate open. Whatever becomes of this process, the sandbox goes on, with its gate closed. */
 export class LastingSandbox {
   readonly record: LastingRecord;
-  readonly airlock: Airlock;
+  readonly #around: GateSurroundings;
   readonly #authority: CertificateAuthority;
   readonly #vault: Vault;
   readonly #values: KnownValues;
   readonly #certificates: readonly ClientCertificate[];
-  readonly #gate: OpenGate;
-  readonly #audit: AuditLog;
   readonly #named: Promise<void>;
   readonly #ended: Promise<void>;
-  #policy: NetworkPolicy;
+  #airlock: Airlock;
+  #gate: SandboxGate | null = null;
+  #rules: SandboxGateRules;
   #parked: ParkedExec | null = null;
+  #isGateOpen = false;
   #isOver = false;
   #parking: NodeJS.Timeout | null = null;
 
   private constructor(parts: {
     readonly record: LastingRecord;
     readonly airlock: Airlock;
+    readonly around: GateSurroundings;
     readonly authority: CertificateAuthority;
     readonly vault: Vault;
     readonly values: KnownValues;
     readonly clientCertificates: readonly ClientCertificate[];
-    readonly gate: OpenGate;
-    readonly audit: AuditLog;
-    readonly policy: NetworkPolicy;
+    readonly rules: SandboxGateRules;
     readonly named: Promise<void>;
   }) {
     this.record = parts.record;
-    this.airlock = parts.airlock;
+    this.#airlock = parts.airlock;
+    this.#around = parts.around;
     this.#authority = parts.authority;
     this.#vault = parts.vault;
     this.#values = parts.values;
     this.#certificates = parts.clientCertificates;
-    this.#gate = parts.gate;
-    this.#audit = parts.audit;
-    this.#policy = parts.policy;
+    this.#rules = parts.rules;
     this.#named = parts.named;
     const container = watchLifeline(containerLifeline(parts.record.holder.lifeline));
     this.#ended = Promise.race([parts.airlock.ended, container]);
@@ -241,39 +250,23 @@ export class LastingSandbox {
    *
    * @throws SallyportError AUDIT_REFUSED, or what is wrong with a rule. The prepared sandbox is the caller's to close then.
    */
-  static async open(prepared: PreparedSandbox, options: OpeningOptions): Promise<LastingSandbox> {
+  static async open(prepared: PreparedSandbox, { rules, ...around }: OpeningOptions): Promise<LastingSandbox> {
     const { airlock, authority, vault, record } = prepared;
     const values = new KnownValues([]);
-    values.add(options.rules.secrets);
-    const policy = compilePolicy(options.rules);
-    const opened: { sandbox?: LastingSandbox } = {};
-    const named = renameSandbox(airlock.holder, options.name);
+    values.add(rules.secrets);
+    const gateRules = compileGateRules(rules);
+    const named = renameSandbox(airlock.holder, around.name);
     // Awaited by the first command.
     named.catch(() => undefined);
-    const clientCertificates = await loadClientCertificates(options.rules.network.clientCertificates);
-    const [audit] = await Promise.all([
-      openAudit(options, () => opened.sandbox?.closeGate()),
-      airlock.openPorts(listeningPorts(policy)),
-    ]);
+    const clientCertificates = await loadClientCertificates(rules.network.clientCertificates);
+    await airlock.openPorts(listeningPorts(gateRules.policy));
     // Acknowledged means kept: after a crash the values and the authority must be there.
-    vault.write(contentOf(values, options.rules.own, authority, clientCertificates));
-    const gate = openGate({
-      policy,
-      secrets: options.rules.secrets,
-      authority,
-      trust: options.trust,
-      clientCertificates,
-      audit,
-      closed: options.rules.closed,
-      provider: options.rules.provider,
-      onTerminate: options.onTerminate,
-      zone: new SyntheticAddresses({ onName: options.onName }),
-    });
-    gate.serve(airlock);
-    const parts = { record, airlock, authority, vault, values, clientCertificates, gate, audit, policy, named };
-    opened.sandbox = new LastingSandbox(parts);
-    opened.sandbox.#parked = prepared.parked;
-    return opened.sandbox;
+    vault.write(contentOf(values, rules.own, authority, clientCertificates));
+    const parts = { record, airlock, around, authority, vault, values, clientCertificates, rules: gateRules, named };
+    const sandbox = new LastingSandbox(parts);
+    await sandbox.#openGate(values.rules(), false);
+    sandbox.#parked = prepared.parked;
+    return sandbox;
   }
 
   /**
@@ -284,15 +277,17 @@ export class LastingSandbox {
    */
   static async adopt(
     record: LastingRecord,
-    options: Omit<OpeningOptions, 'rules'> & {
-      readonly names: readonly string[];
+    {
+      rulesFor,
+      ...around
+    }: GateSurroundings & {
       readonly rulesFor: (own: ReadonlyMap<string, SecretValue> | null) => Promise<SandboxRules>;
     },
   ): Promise<LastingSandbox> {
     const holder = adoptHolder(record.holder);
     const { vault, content } = await openVault(join(record.directory, FILES.vault), holder);
-    const rules = await options.rulesFor(content?.own ?? null);
-    const policy = compilePolicy(rules);
+    const rules = await rulesFor(content?.own ?? null);
+    const gateRules = compileGateRules(rules);
     const values = new KnownValues(content?.values ?? []);
     const authority =
       content === null
@@ -301,38 +296,81 @@ export class LastingSandbox {
     const clientCertificates =
       content?.clientCertificates.map((saved) => new ClientCertificate(saved)) ??
       (await loadClientCertificates(rules.network.clientCertificates));
-    const zone = SyntheticAddresses.restore({ version: 1, names: options.names }, { onName: options.onName });
-    const opened: { sandbox?: LastingSandbox } = {};
-    const audit = await openAudit(options, () => opened.sandbox?.closeGate());
-    let airlock: Airlock | undefined;
+    const airlock = await adoptAirlock(holder, { ports: listeningPorts(gateRules.policy) });
+    const named = Promise.resolve();
+    const parts = { record, airlock, around, authority, vault, values, clientCertificates, rules: gateRules, named };
+    const sandbox = new LastingSandbox(parts);
     try {
-      airlock = await adoptAirlock(holder, { ports: listeningPorts(policy) });
-      const gate = openGate({
-        policy,
-        secrets: rules.secrets,
-        authority,
-        trust: options.trust,
-        clientCertificates,
-        audit,
-        closed: rules.closed,
-        provider: rules.provider,
-        onTerminate: options.onTerminate,
-        zone,
-        earlierValues: values.rules(),
-      });
-      gate.serve(airlock);
+      const earlier = values.rules();
       // What has become a value while nobody was there is one from here on.
       values.add(rules.secrets);
       vault.write(contentOf(values, rules.own, authority, clientCertificates));
-      const named = Promise.resolve();
-      const parts = { record, airlock, authority, vault, values, clientCertificates, gate, audit, policy, named };
-      opened.sandbox = new LastingSandbox(parts);
-      return opened.sandbox;
+      await sandbox.#openGate(earlier, true);
+      return sandbox;
     } catch (error) {
-      if (airlock !== undefined) closeEnds(airlock);
-      await audit.close();
+      closeEnds(airlock);
+      await sandbox.#gate?.end().catch(() => undefined);
       throw error;
     }
+  }
+
+  async #openGate(earlierValues: readonly RedactionRule[], isPatient: boolean, endedThread?: number): Promise<void> {
+    const { gates, trust, name, auditFile, stateDirectory, names, onName, onAuditFailure, onTerminate } = this.#around;
+    const opened: { gate?: SandboxGate } = {};
+    const options: SandboxGateOptions = {
+      name,
+      rules: this.#rules,
+      earlierValues,
+      authority: this.#authority,
+      trust,
+      clientCertificates: this.#certificates,
+      names: names(),
+      auditFile,
+      stateDirectory,
+      endedThread,
+      ends: takeEnds(this.#airlock),
+      onName,
+      onAuditFailure: () => {
+        this.#shut();
+        onAuditFailure();
+      },
+      onTerminate,
+      onLost: () => {
+        // One that is lost while it is opened is told by that failing.
+        if (opened.gate === undefined || this.#gate !== opened.gate || this.#isOver) return;
+        this.#isGateOpen = false;
+        this.#around.onGateLost();
+      },
+    };
+    opened.gate = await gates.open(options, isPatient);
+    this.#gate = opened.gate;
+    this.#isGateOpen = true;
+  }
+
+  /**
+   * Opens the gate anew whose thread has ended: same addresses, same authority, same values, in another thread. Must not overlap a change of
+   * rules.
+   *
+   * @throws SallyportError AUDIT_REFUSED, AIRLOCK_FAILED; the gate stays closed then.
+   */
+  async reopenGate(): Promise<void> {
+    if (this.#isOver || this.#isGateOpen) return;
+    const { holder, ports } = this.#airlock;
+    closeEnds(this.#airlock);
+    this.#airlock = await adoptAirlock(holder, { ports: [...ports] });
+    await this.#openGate(this.#values.rules(), true, this.#gate?.thread);
+    // It has been stopped meanwhile.
+    if (this.#isOver) await this.closeGate();
+  }
+
+  /** Its namespaces. */
+  get airlock(): Airlock {
+    return this.#airlock;
+  }
+
+  /** Whether a gate is there: what it lets through is for its rules to say. */
+  get isGateOpen(): boolean {
+    return this.#isGateOpen;
   }
 
   /** Where the directories of its commands are. */
@@ -394,12 +432,12 @@ export class LastingSandbox {
   }
 
   get warnings(): readonly string[] {
-    return this.#policy.warnings;
+    return this.#rules.policy.warnings;
   }
 
   /** Connections through the gate at this moment, and names that have addresses. */
-  get traffic(): { readonly connections: number; readonly names: number } {
-    return { connections: this.#gate.gate.connectionCount, names: this.#gate.zone.size };
+  async traffic(): Promise<GateTraffic> {
+    return (await this.#gate?.traffic()) ?? { connections: 0, names: 0 };
   }
 
   /** What is wrong with rules, before anything is changed. @throws SallyportError */
@@ -414,47 +452,66 @@ export class LastingSandbox {
    * @throws SallyportError for what is wrong with a rule; nothing has changed then.
    */
   async reconfigure(rules: SandboxRules, keep: () => void): Promise<void> {
-    const policy = compilePolicy(rules);
+    const gateRules = compileGateRules(rules);
     this.#values.add(rules.secrets);
     this.#vault.write(contentOf(this.#values, rules.own, this.#authority, this.#certificates));
-    const missing = listeningPorts(policy).filter((port) => !this.airlock.servers.has(port));
-    const opened = missing.length === 0 ? undefined : await this.airlock.openPorts(missing);
+    const missing = listeningPorts(gateRules.policy).filter((port) => !this.#airlock.ports.has(port));
+    const opened = missing.length === 0 ? undefined : await this.#airlock.openPorts(missing);
     keep();
-    this.#policy = policy;
-    this.#gate.reconfigure({ policy, secrets: rules.secrets, closed: rules.closed, provider: rules.provider });
-    if (opened !== undefined) this.#gate.serve({ servers: opened });
+    this.#rules = gateRules;
+    await this.#gate?.reconfigure(gateRules);
+    if (opened === undefined) return;
+    const doors = this.#airlock.takeDoors();
+    await this.#gate?.serve(doors.length > 0 ? { doors } : { doors, listening: { servers: opened } });
   }
 
   /** Takes other values of the same secrets, which were fetched, and keeps them before. */
   replaceSecrets(secrets: SecretSet, own: ReadonlyMap<string, SecretValue>): void {
     this.#values.add(secrets);
     this.#vault.write(contentOf(this.#values, own, this.#authority, this.#certificates));
-    this.#gate.replaceSecrets(secrets);
+    this.#rules = { ...this.#rules, secrets, sources: { ...this.#rules.sources, secrets } };
+    this.#gate?.replaceSecrets(secrets);
   }
 
-  /** Lets nothing through any more. The sandbox itself goes on. */
-  closeGate(): void {
+  /** Lets nothing through any more when it resolves. The sandbox itself goes on. */
+  async closeGate(): Promise<void> {
+    this.#shut();
+    await this.#gate?.close();
+  }
+
+  #shut(): void {
     this.#isOver = true;
+    this.#isGateOpen = false;
     this.#unpark();
-    this.#gate.close();
-    closeEnds(this.airlock);
+    closeEnds(this.#airlock);
   }
 
   /** Closes the gate and writes the audit log to its end; the sandbox goes on for another process to take over. */
   async leave(): Promise<void> {
-    this.closeGate();
+    await this.closeGate();
     this.#authority.close();
-    await this.#audit.close();
+    await this.#gate?.end();
   }
 
   /** Closes the gate, ends the sandbox, and waits until nothing is left of it. */
   async close(): Promise<void> {
-    this.closeGate();
-    await this.airlock.close();
+    await this.closeGate();
+    await this.#airlock.close();
     this.#authority.close();
     Vault.remove(join(this.record.directory, FILES.vault));
-    await this.#audit.close();
+    await this.#gate?.end();
   }
+}
+
+function compileGateRules(rules: SandboxRules): SandboxGateRules {
+  const { secrets, network, stored = [], sandbox = null, closed, provider } = rules;
+  return { policy: compilePolicy(rules), secrets, closed, provider, sources: { secrets, network, stored, sandbox } };
+}
+
+/** What an airlock listens on, or could: a gate's from here on. */
+function takeEnds(airlock: Airlock): GateEnds {
+  const doors = airlock.takeDoors();
+  return doors.length > 0 ? { doors } : { doors, listening: airlock };
 }
 
 /** Reads client certificates, from files that a long-lived process can read: it would wait at a pipe for ever. */
@@ -491,26 +548,8 @@ async function openVault(file: string, holder: LastingHolder) {
   }
 }
 
+/** What this thread listens on itself; doors that were given away are their owner's to close. */
 function closeEnds(airlock: Airlock): void {
   for (const server of [...airlock.servers.values(), ...airlock.dnsTcp]) server.close(() => undefined);
-}
-
-async function openAudit(
-  {
-    auditFile,
-    stateDirectory,
-    name,
-    onAuditFailure,
-  }: Pick<OpeningOptions, 'auditFile' | 'stateDirectory' | 'name' | 'onAuditFailure'>,
-  closeGate: () => void,
-): Promise<AuditLog> {
-  return await AuditLog.open({
-    file: auditFile,
-    stateDirectory,
-    sandbox: name,
-    onFailure: () => {
-      closeGate();
-      onAuditFailure();
-    },
-  });
+  closeDoors(airlock.takeDoors());
 }

@@ -38,6 +38,6 @@ export function sandboxHandlers(registry: SandboxRegistry) {
       await sandbox.waitUntilStopped(AbortSignal.any([request.signal, limit]));
       return json(sandbox.info);
     },
-    getStats: async (request) => json(find(request).stats),
+    getStats: async (request) => json(await find(request).stats()),
   } satisfies Record<string, Handler>;
 }

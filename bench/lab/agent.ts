@@ -12,8 +12,10 @@ const END_TIMEOUT_MS = 5000;
 /**
  * The shell program of an agent: runs each line that it reads and prints its output, then its status and what it and all its children
  * cost. It knows nothing of where it runs, so the same clients run on the host and in a sandbox.
+ *
+ * @param core its number, or several as taskset(1) writes them.
  */
-export function agentProgram(core: number): string {
+export function agentProgram(core: number | string): string {
   return [
     `taskset -pc ${core} $$ >/dev/null`,
     'ulimit -n "$(ulimit -Hn)"',

@@ -17,7 +17,10 @@ export async function connect(
 ): Promise<DaemonClient> {
   leaveQuietlyWithoutReader();
   const { connectDaemon, ownProgram } = await import('../client/start-daemon.ts');
-  return await withProgress('starting the daemon', connectDaemon({ ...process.env, ...settings }, ownProgram(), variables));
+  return await withProgress(
+    'starting the daemon',
+    connectDaemon({ ...process.env, ...settings }, ownProgram(), variables),
+  );
 }
 
 /** A connection to the daemon where there is one. */

@@ -1,5 +1,6 @@
 // How long a named sandbox and its first command take, with the daemon up, beside what the bare OCI runtime takes for the same command:
-// node bench/named-sandboxes.ts [RUNS] [IDLE]. Both rows alternate. With IDLE, so many sandboxes are then left alone, and looked at. As root.
+// node bench/named-sandboxes.ts [RUNS] [IDLE] [WORKERS]. Both rows alternate. With IDLE, so many sandboxes are then left alone, and looked at;
+// with WORKERS the daemon has so many threads for gates. As root.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -105,8 +106,9 @@ async function watchIdle(count: number): Promise<void> {
 
 const runs = Number(process.argv[2] ?? DEFAULT_RUNS);
 const idle = Number(process.argv[3] ?? 0);
+const workers = process.argv[4];
 try {
-  sallyport('daemon', 'start');
+  sallyport('daemon', 'start', ...(workers === undefined ? [] : ['--workers', workers]));
   await sleep(PAUSE_MS * 2);
   const bundle = makeBundle();
   const [create, all, bare]: [number[], number[], number[]] = [[], [], []];

@@ -18,8 +18,8 @@ import {
 } from './gate-message.ts';
 import type { GateEnds, GateTraffic, SandboxGate, SandboxGateOptions, SandboxGateRules } from './sandbox-gate.ts';
 
-/** How long a thread may take to close a gate, or to write an audit log to its end; one that takes longer is ended, which closes it as well. */
-const CLOSE_TIMEOUT_MS = 10_000;
+/** How long a thread may take to change or close a gate, or to write an audit log to its end; one that takes longer is ended, with its gates. */
+const CHANGE_TIMEOUT_MS = 30_000;
 const END_TIMEOUT_MS = 60_000;
 
 /** A thread has no cache of compiled code of its own accord. */
@@ -168,7 +168,7 @@ export class GateThread {
       reconfigure: async (rules) => {
         listener.rules = rules;
         const task = describeRules(rules, [], (message): GateTask => ({ kind: 'reconfigure', rules: message }));
-        await this.#unlessLost(this.#call(gate, task));
+        await this.#unlessLost(this.#callInTime(gate, task, CHANGE_TIMEOUT_MS));
       },
       replaceSecrets: (secrets: SecretSet) => {
         const task = transferSecrets(secrets, [], (plain): GateTask => ({ kind: 'secrets', secrets: plain }));
@@ -178,7 +178,7 @@ export class GateThread {
       traffic: async () =>
         (await this.#call(gate, { kind: 'traffic' }).catch(ignoreLoss)) ?? { connections: 0, names: 0 },
       close: async () => {
-        await this.#callInTime(gate, { kind: 'close' }, CLOSE_TIMEOUT_MS).catch(ignoreLoss);
+        await this.#callInTime(gate, { kind: 'close' }, CHANGE_TIMEOUT_MS).catch(ignoreLoss);
       },
       end: async () => {
         try {

@@ -10,7 +10,8 @@ import {
 } from '@sallyport/sdk';
 import { installationDirectory } from '../engine/installation.ts';
 import { serviceUnknown, type NamedSecret } from '../engine/effective-secrets.ts';
-import type { PreparationOptions, SandboxRules } from '../engine/lasting-sandbox.ts';
+import type { SandboxRules } from '../engine/lasting-sandbox.ts';
+import type { PreparationOptions } from '../engine/prepared-sandbox.ts';
 import type { SandboxSecretsInput } from '../engine/sandbox-secrets.ts';
 import type { ValueProvider } from '../gate/value-provider.ts';
 import { formatHostAndPort } from '../policy/host-name.ts';

@@ -13,7 +13,8 @@ import {
   type SecretUpdate,
 } from '@sallyport/sdk';
 import type { GateThreads } from '../engine/gate-threads.ts';
-import { LastingSandbox, prepareSandbox, type PreparedSandbox, type SandboxRules } from '../engine/lasting-sandbox.ts';
+import { LastingSandbox, type SandboxRules } from '../engine/lasting-sandbox.ts';
+import { prepareSandbox, type PreparedSandbox } from '../engine/prepared-sandbox.ts';
 import { LiveSecrets } from '../engine/live-secrets.ts';
 import { isSameBinding, isSameSecrets, type SandboxSecrets } from '../engine/sandbox-secrets.ts';
 import type { SecretSources } from '../engine/secret-sources.ts';

@@ -1,7 +1,8 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SallyportError, type ExecCreate } from '@sallyport/sdk';
-import { newExecId, type LastingSandbox } from '../engine/lasting-sandbox.ts';
+import type { LastingSandbox } from '../engine/lasting-sandbox.ts';
+import { newExecId } from '../engine/prepared-sandbox.ts';
 import type { AttachSocket } from '../sandbox/attach-socket.ts';
 import { checkUser, currentCaller, sandboxIdentity } from '../sandbox/identity.ts';
 import { ParkedExec } from '../sandbox/parked-exec.ts';

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import type { PreparedSandbox } from '../engine/lasting-sandbox.ts';
+import type { PreparedSandbox } from '../engine/prepared-sandbox.ts';
 
 /** A sandbox that was prepared before anybody asked for it, and the id that it has got by that. */
 export interface WarmSandbox {

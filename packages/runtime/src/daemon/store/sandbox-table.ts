@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { SandboxState } from '@sallyport/sdk';
-import type { LastingRecord } from '../../engine/lasting-sandbox.ts';
+import type { LastingRecord } from '../../engine/prepared-sandbox.ts';
 import type { SandboxDefinition } from '../definition.ts';
 import { writeState } from './database.ts';
 

@@ -170,3 +170,16 @@ for (const program of ['run.cjs', 'commands.cjs'])
       [],
     );
   });
+
+test('the launcher sets one heap for its own process, and not for what that starts', () => {
+  const preload = join(ROOT, 'packages/runtime/bin/preload.cjs');
+  const seen = (value: string): string => {
+    const args = ['--require', preload, '-p', 'process.env.MALLOC_ARENA_MAX'];
+    const env = { HOME: checkout, MALLOC_ARENA_MAX: value };
+    return spawnSync(process.execPath, args, { encoding: 'utf8', env, timeout: TIMEOUT_MS }).stdout.trim();
+  };
+  assert.deepEqual([seen('1'), seen('4')], ['undefined', '4']);
+  for (const launcher of ['sallyport', 'packages/runtime/bin/sallyport']) {
+    assert.match(readFileSync(join(ROOT, launcher), 'utf8'), /export MALLOC_ARENA_MAX=1;/);
+  }
+});

@@ -58,3 +58,5 @@ if (major < MIN_NODE_MAJOR) {
   process.exit(125);
 }
 enableCompileCache();
+// What the launchers set is read by now, and not for the programs that are started from here.
+if (process.env.MALLOC_ARENA_MAX === '1') delete process.env.MALLOC_ARENA_MAX;

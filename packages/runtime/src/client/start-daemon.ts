@@ -94,7 +94,8 @@ export async function startDaemon(
   variables: readonly string[] = [],
 ): Promise<void> {
   const log = openLog(paths);
-  const own: NodeJS.ProcessEnv = {};
+  // As the launchers have it.
+  const own: NodeJS.ProcessEnv = { MALLOC_ARENA_MAX: '1' };
   for (const name of [...PASSED_ON, ...variables]) if (environment[name] !== undefined) own[name] = environment[name];
   const child = spawn(program.execPath, [...program.execArgv, '--', program.main, 'daemon', 'run'], {
     detached: true,

@@ -2,6 +2,7 @@ import type net from 'node:net';
 import { HttpSyntaxError } from '../http/http-syntax-error.ts';
 import type { Authority } from '../http/message.ts';
 import { RequestHeads } from '../http/request-heads.ts';
+import { noteChunk } from './chunk-memory.ts';
 import { Exchange } from './exchange.ts';
 import type { GateContext } from './gate-context.ts';
 import { MAX_HEAD_BYTES, MAX_LINGER_BYTES, type TimeLimits } from './limits.ts';
@@ -214,6 +215,7 @@ export class ClientConnection {
   }
 
   #onData(chunk: Buffer): void {
+    noteChunk(chunk.length);
     if (this.#lingeredBytes >= 0) {
       this.#lingeredBytes += chunk.length;
       if (this.#lingeredBytes > MAX_LINGER_BYTES) this.socket.destroy();

@@ -94,8 +94,7 @@ export async function startDaemon(
   variables: readonly string[] = [],
 ): Promise<void> {
   const log = openLog(paths);
-  // As the launchers have it.
-  const own: NodeJS.ProcessEnv = { MALLOC_ARENA_MAX: '1' };
+  const own: NodeJS.ProcessEnv = {};
   for (const name of [...PASSED_ON, ...variables]) if (environment[name] !== undefined) own[name] = environment[name];
   const child = spawn(program.execPath, [...program.execArgv, '--', program.main, 'daemon', 'run'], {
     detached: true,

@@ -12,6 +12,12 @@ export interface SystemCalls {
   /** Binds a socket to an address, or to every one of its family where `address` is `::` (which is IPv4 as well) or `0.0.0.0`. */
   bind(socket: number, address: string, port: number): void;
   /**
+   * Copies what has arrived on a socket and leaves it there (recv(2), MSG_PEEK). As the hottest of these calls it never throws.
+   *
+   * @returns the bytes copied, 0 at the end of the stream, below 0 where nothing has arrived or the descriptor is no socket.
+   */
+  peek(socket: number, into: Uint8Array): number;
+  /**
    * Does `work` in another mount namespace, and comes back before anything else runs: `work` must not wait for anything.
    *
    * Only the calling thread goes there; from the first call on it has a working directory of its own. Privilege over both namespaces
@@ -97,6 +103,9 @@ const SO_REUSEADDR = 2;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
+const MSG_PEEK = 2;
+const MSG_DONTWAIT = 0x40;
+
 let loaded: SystemCalls | undefined;
 
 /**
@@ -139,6 +148,7 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
     if (result < 0) throw new SystemCallError(name, koffi.errno());
     return result;
   };
+  const receiveCall = library.func('recv', 'long', ['int', 'void *', 'size_t', 'int']);
   const unshareCall = library.func('unshare', 'int', ['int']);
   const setnsCall = library.func('setns', 'int', ['int', 'int']);
   const fchdirCall = library.func('fchdir', 'int', ['int']);
@@ -163,6 +173,7 @@ function describeCalls(koffi: ForeignFunctions): SystemCalls {
       if (bytes.length === SOCKADDR_IN6_BYTES) setOption(socket, IPPROTO_IPV6, IPV6_V6ONLY, address === '::' ? 0 : 1);
       check('bind', bindCall(socket, bytes, bytes.length));
     },
+    peek: (socket, into) => receiveCall(socket, into, into.length, MSG_PEEK | MSG_DONTWAIT),
     withinMountNamespace(namespace, work) {
       const own = openSync('/proc/thread-self/ns/mnt', 'r');
       const [root, directory] = [openSync('/', O_PATH), openSync('.', O_PATH)];

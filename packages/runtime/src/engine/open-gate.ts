@@ -1,9 +1,11 @@
 import type { Server } from 'node:net';
 import type { Socket as UdpSocket } from 'node:dgram';
 import { originalDestination } from '../airlock/destination.ts';
+import { systemCalls } from '../airlock/system-calls.ts';
 import { DnsServer } from '../dns/server.ts';
 import { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import { BodyStores } from '../gate/body-store.ts';
+import type { Peek } from '../gate/client-hello.ts';
 import { Dialer } from '../gate/dialer.ts';
 import { Gate } from '../gate/gate.ts';
 import type { GateContext } from '../gate/gate-context.ts';
@@ -47,6 +49,8 @@ export interface GateParts {
   readonly provider?: ValueProvider | null;
   /** Signs for services that ask for it. Default {@link signerFor}. */
   readonly signerFor?: (service: BoundService) => RequestSigner;
+  /** Looks at what has arrived on a socket; null for no such thing. Default: the system's, where there is a library for it. */
+  readonly peek?: Peek | null;
   /** Ends the sandbox, because of what was done with the placeholder of that secret; called once. */
   readonly onTerminate?: (secret: string) => void;
   /** Default {@link TIME_LIMITS}. */
@@ -130,6 +134,15 @@ function knownValues({ secrets, earlierValues = [] }: GateParts): KnownValues {
   return values;
 }
 
+function systemPeek(): Peek | null {
+  try {
+    const calls = systemCalls();
+    return (descriptor, into) => calls.peek(descriptor, into);
+  } catch {
+    return null;
+  }
+}
+
 /** Builds what the gate of one sandbox consults: the one place where its parts meet. */
 export function createGateContext(parts: GateParts, values = knownValues(parts)): GateContext {
   const { policy, secrets, authority, trust, clientCertificates = [], audit, timeLimits = TIME_LIMITS } = parts;
@@ -147,6 +160,7 @@ export function createGateContext(parts: GateParts, values = knownValues(parts))
     },
     wallClockMs: Date.now,
     zone: parts.zone ?? new SyntheticAddresses(),
+    peek: parts.peek === undefined ? systemPeek() : parts.peek,
     leafContexts: new LeafContexts({ authority }),
     bodyStores: new BodyStores(),
     dialer,

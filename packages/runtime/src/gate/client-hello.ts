@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import { ClientHelloReader, type ClientHello } from '../tls/client-hello.ts';
+import { ClientHelloReader, readClientHello, type ClientHello } from '../tls/client-hello.ts';
 
 export type HelloOutcome =
   | { readonly outcome: 'hello'; readonly hello: ClientHello }
@@ -48,4 +48,37 @@ export function readHello(socket: net.Socket, settled: (outcome: HelloOutcome) =
   socket.on('end', onGone);
   socket.on('close', onGone);
   socket.resume();
+}
+
+/**
+ * Copies what has arrived on a socket of this descriptor, and leaves it there to be read.
+ *
+ * @returns the bytes copied; 0 or less where there are none.
+ */
+export type Peek = (descriptor: number, into: Uint8Array) => number;
+
+/** As much as one record holds; what is longer is read by {@link readHello}. */
+const PEEKED = Buffer.allocUnsafeSlow(5 + 16 * 1024);
+
+/**
+ * A ClientHello that has arrived whole, on a socket of which nothing has been read, and which stays unread: TLS reads it from the kernel by itself. Null
+ * where {@link readHello} has to find out.
+ *
+ * What is read later is what was seen here: the kernel takes no urgent mark for bytes that it has received, so none of them can be taken out. It spares each
+ * connection the 64 KB that Node sets aside for the first read of a socket and frees at the next collection.
+ */
+export function peekHello(socket: net.Socket, peek: Peek): ClientHello | null {
+  const descriptor = descriptorOf(socket);
+  if (descriptor === null) return null;
+  const length = peek(descriptor, PEEKED);
+  if (length <= 0) return null;
+  const result = readClientHello(PEEKED.subarray(0, length));
+  return result.state === 'complete' ? result : null;
+}
+
+/** Node tells it nowhere officially; null where it does not, or the socket is closed. */
+function descriptorOf(socket: net.Socket): number | null {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  const descriptor: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : null;
+  return typeof descriptor === 'number' && descriptor >= 0 ? descriptor : null;
 }

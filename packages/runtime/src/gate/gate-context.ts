@@ -4,6 +4,7 @@ import type { MessageSubstituter } from '../secrets/substitute-message.ts';
 import type { SyntheticAddresses } from '../dns/synthetic-addresses.ts';
 import type { LeafContexts } from '../tls/secure-contexts.ts';
 import type { BodyStores } from './body-store.ts';
+import type { Peek } from './client-hello.ts';
 import type { Dialer } from './dialer.ts';
 import type { TimeLimits } from './limits.ts';
 import type { Problem } from './problem.ts';
@@ -21,6 +22,8 @@ export interface CoarseClock {
 export interface GateContext extends RequestContext {
   readonly policy: NetworkPolicy;
   readonly zone: SyntheticAddresses;
+  /** Null where this machine has no such thing. */
+  readonly peek: Peek | null;
   readonly leafContexts: LeafContexts;
   /** Null when the sandbox has nothing that must not come back. */
   readonly redactor: Redactor | null;

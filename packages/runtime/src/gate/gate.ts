@@ -2,13 +2,13 @@ import type net from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { decideHost, type HostVerdict } from '../policy/network-policy.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
-import { readHello, type HelloOutcome } from './client-hello.ts';
+import { peekHello, readHello, type HelloOutcome } from './client-hello.ts';
 import { ClientConnection, type ConnectionPurpose } from './client-connection.ts';
 import { identifyDestination, type Destination, type OriginalDestination } from './destination.ts';
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { decideInterception, denyHost, encodeAlert, terminateTls, type TlsAlert } from './interception.ts';
+import { answerProtocol, decideInterception, denyHost, sayAlert, terminateTls } from './interception.ts';
 import { MAX_CONNECTIONS, MAX_REMEMBERED_ROUTES } from './limits.ts';
 import { relay, RelayInput } from './relay.ts';
 
@@ -167,9 +167,9 @@ export class Gate {
     const { host, port } = destination;
     switch (protocol) {
       case 'tls':
-        readHello(socket, (read) => {
-          this.#run(socket, destination, () => this.#routeTls(socket, phase, destination, network, read));
-        });
+        // By then the first bytes of a client in a hurry, or of one that had to wait, are there.
+        if (this.#context.peek === null) this.#readHello(socket, phase, destination, network);
+        else setImmediate(() => this.#peekHello(socket, phase, destination, network));
         return;
       case 'http': {
         const origin = { scheme: 'http', host, port } as const;
@@ -196,6 +196,20 @@ export class Gate {
     }
   }
 
+  #peekHello(socket: net.Socket, phase: Phase, destination: KnownDestination, network: HostVerdict): void {
+    if (socket.destroyed) return;
+    const { peek } = this.#context;
+    const hello = peek === null ? null : peekHello(socket, peek);
+    if (hello === null) this.#readHello(socket, phase, destination, network);
+    else this.#run(socket, destination, () => this.#routeHello(socket, phase, destination, network, hello, true));
+  }
+
+  #readHello(socket: net.Socket, phase: Phase, destination: KnownDestination, network: HostVerdict): void {
+    readHello(socket, (read) => {
+      this.#run(socket, destination, () => this.#routeTls(socket, phase, destination, network, read));
+    });
+  }
+
   #routeTls(
     socket: net.Socket,
     phase: Phase,
@@ -203,11 +217,7 @@ export class Gate {
     network: HostVerdict,
     read: HelloOutcome,
   ): Promise<void> | void {
-    const { host, port } = destination;
-    if (read.outcome === 'gone') {
-      socket.destroy();
-      return;
-    }
+    if (read.outcome === 'gone') return void socket.destroy();
     if (read.outcome === 'invalid') {
       this.#context.record.connection({
         ...connectionOf(destination),
@@ -219,11 +229,23 @@ export class Gate {
       else socket.resetAndDestroy();
       return;
     }
+    return this.#routeHello(socket, phase, destination, network, read.hello, false);
+  }
+
+  #routeHello(
+    socket: net.Socket,
+    phase: Phase,
+    destination: KnownDestination,
+    network: HostVerdict,
+    hello: ClientHello,
+    isUnread: boolean,
+  ): Promise<void> | void {
+    const { host, port } = destination;
     const intercepts =
       this.#context.intercepts ||
       this.#context.dialer.hasClientCertificate(host, port) ||
       (network.verdict === 'allow' && network.perRequest);
-    const verdict = decideInterception(network, destination, read.hello, intercepts);
+    const verdict = decideInterception(network, destination, hello, intercepts);
     const origin = { scheme: 'https', host, port } as const;
     const rule = network.rule;
     const { closed } = this.#context;
@@ -234,7 +256,7 @@ export class Gate {
         phase,
         leafHost,
         { kind: 'refuse', origin, problem: closed },
-        answerProtocol(read.hello),
+        answerProtocol(hello),
       );
     }
     switch (verdict.verdict) {
@@ -246,9 +268,11 @@ export class Gate {
           phase,
           verdict.leafHost,
           { kind: 'refuse', origin, problem: verdict.problem },
-          answerProtocol(read.hello),
+          answerProtocol(hello),
         );
       case 'alert':
+        // To close with unread bytes would reset the connection under the alert.
+        if (isUnread) return this.#readHello(socket, phase, destination, network);
         this.#context.record.connection({
           ...connectionOf(destination),
           decision: 'deny',
@@ -258,7 +282,7 @@ export class Gate {
         sayAlert(socket, verdict.alert);
         return;
       case 'intercept':
-        return this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, read.hello);
+        return this.#intercept(socket, phase, verdict.leafHost, { kind: 'forward', origin, rule }, hello);
       default:
         throw new TypeError(`unknown verdict ${String(verdict satisfies never)}`);
     }
@@ -461,17 +485,6 @@ export class Gate {
     this.#sweeper = setInterval(() => this.#sweep(), timeLimits.sweepMs);
     this.#sweeper.unref();
   }
-}
-
-/** Ends a connection with a TLS alert; whatever else the client has sent has been read. */
-function sayAlert(socket: net.Socket, alert: TlsAlert): void {
-  socket.end(encodeAlert(alert));
-  socket.destroySoon();
-}
-
-/** The gate's own answers go by HTTP/1.1 where the client takes that. */
-function answerProtocol(hello: ClientHello): Protocol {
-  return hello.alpn.includes('h2') && !hello.alpn.includes('http/1.1') ? 'h2' : 'http/1.1';
 }
 
 function connectionOf(destination: { readonly host: string; readonly port: number }) {

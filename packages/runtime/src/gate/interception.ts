@@ -133,12 +133,12 @@ export function denyHost(host: string, port: number, verdict: Extract<HostVerdic
 }
 
 /** What the gate says where TLS is as far as it gets: RFC 8446 section 6.2. */
-export type TlsAlert = 'protocol_version' | 'no_application_protocol';
+type TlsAlert = 'protocol_version' | 'no_application_protocol';
 
 const ALERTS: Readonly<Record<TlsAlert, number>> = { protocol_version: 70, no_application_protocol: 120 };
 
 /** A fatal alert as a record, in the version that every client reads before it has settled on one. */
-export function encodeAlert(alert: TlsAlert): Buffer {
+function encodeAlert(alert: TlsAlert): Buffer {
   return Buffer.of(21, 3, 1, 0, 2, 2, ALERTS[alert]);
 }
 
@@ -156,4 +156,15 @@ export function terminateTls(socket: net.Socket, secureContext: tls.SecureContex
     secureContext,
     ALPNProtocols: ALPN[protocol],
   });
+}
+
+/** Ends a connection with a TLS alert; whatever else the client has sent has been read. */
+export function sayAlert(socket: net.Socket, alert: TlsAlert): void {
+  socket.end(encodeAlert(alert));
+  socket.destroySoon();
+}
+
+/** The gate's own answers go by HTTP/1.1 where the client takes that. */
+export function answerProtocol(hello: ClientHello): Protocol {
+  return hello.alpn.includes('h2') && !hello.alpn.includes('http/1.1') ? 'h2' : 'http/1.1';
 }

@@ -13,6 +13,7 @@ interface FolderRule {
 const ALL_BELOW_ENGINE = [
   'policy',
   'http',
+  'http2',
   'websocket',
   'secrets',
   'services',
@@ -31,6 +32,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   policy: { folders: [], pure: { packages: ['tldts', 'ipaddr.js'] } },
   http: { folders: ['policy'], pure: { packages: [] } },
   websocket: { folders: [], pure: { packages: [] } },
+  http2: { folders: ['http'], pure: { packages: [] } },
   secrets: { folders: ['policy', 'http'], pure: { packages: [] } },
   services: { folders: ['policy', 'http', 'secrets'], pure: { packages: ['@smithy/signature-v4'] } },
   tls: { folders: ['policy'] },
@@ -40,7 +42,7 @@ const RUNTIME_FOLDERS: Readonly<Record<string, FolderRule>> = {
   sources: { folders: ['policy', 'secrets', 'services', 'tls'] },
   airlock: { folders: ['policy'] },
   sandbox: { folders: ['policy', 'airlock'] },
-  gate: { folders: ['policy', 'http', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },
+  gate: { folders: ['policy', 'http', 'http2', 'websocket', 'secrets', 'services', 'tls', 'dns', 'audit'] },
   engine: { folders: ALL_BELOW_ENGINE },
   daemon: { folders: [...ALL_BELOW_ENGINE, 'engine'] },
   // What the daemon's paths are is all that a client knows of it.

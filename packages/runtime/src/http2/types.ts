@@ -90,7 +90,10 @@ export interface Http2StreamListener {
   head(fields: string[], ends: boolean): void;
   /** A piece of the body; a view of what `receive` was given, or of a queue. Not called while paused. */
   data(bytes: Buffer): void;
-  /** The peer's side of the stream has come whole, with these trailers. Called once at most; not called while paused, nor after `reset`. */
+  /**
+   * The peer's side of the stream has come whole, with these trailers. Called once at most; not called while paused, nor after `reset`. Our own
+   * side stays as it is: where it has not ended, somebody has to end or reset it.
+   */
   end(trailers: string[]): void;
   /**
    * The stream was cut off: by the peer, for a fault of its, or with its connection (`cancel`). What was not delivered is lost. `closed`

@@ -1,13 +1,21 @@
 import { ConnectionOutput } from './connection-output.ts';
-import { ERROR_CODE, Http2ConnectionError } from './error-code.ts';
+import {
+  calm,
+  ERROR_CODE,
+  flowControlError,
+  Http2ConnectionError,
+  frameSizeError,
+  protocolError,
+} from './error-code.ts';
 import { FieldList, type ListKind } from './field-list.ts';
 import { DEFAULT_WINDOW_BYTES, FLAG, FRAME, MAX_FRAME_BYTES, MAX_INT31, PREFACE, readUint32 } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
+import { checkShape, paddingOf, PRIORITY_BYTES } from './frame-shape.ts';
 import { HeaderBlock } from './header-block.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 import { encodeSettings, initialSettings, readSettings } from './settings.ts';
 import { OpenStream, type StreamOwner } from './stream.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { PeerConduct } from './peer-conduct.ts';
 import type {
   Http2ConnectionListener,
   Http2ConnectionOptions,
@@ -19,18 +27,8 @@ import type {
 
 /** The connection's window is this many times as large as a stream's. */
 const CONNECTION_WINDOWS = 4;
-/** Streams that we reset and whose frames may still be on their way. */
-const MAX_REMEMBERED_RESETS = 1024;
-/** Frames that bring nothing (pings, settings, priorities, windows, empty data, unknown ones), at once and each second. */
-const IDLE_FRAME_BURST = 2000;
-const IDLE_FRAMES_PER_SECOND = 500;
-/** How many of those a request may bring with it. */
-const IDLE_FRAMES_PER_REQUEST = 8;
-/** Less than this on a stream that we have reset is counted among them. */
+/** Less than this on a stream that we have reset brings nothing. */
 const SMALL_DATA_BYTES = 256;
-const PRIORITY_BYTES = 5;
-const PING_BYTES = 8;
-const GOAWAY_BYTES = 8;
 
 /**
  * One HTTP/2 connection (RFC 9113), either side of it, without input and output: bytes go in by `receive`, and out by `Http2Output`.
@@ -47,10 +45,7 @@ export class Http2Connection {
   readonly #list: FieldList;
   readonly #block: HeaderBlock;
   readonly #streams = new Map<number, OpenStream>();
-  /** Streams that we have reset, oldest first. */
-  readonly #resets = new Set<number>();
-  readonly #resetTokens: TokenBucket;
-  readonly #idleTokens: TokenBucket;
+  readonly #conduct: PeerConduct;
   readonly #owner: StreamOwner;
   #peer: Http2PeerSettings;
   #hasPeerSettings = false;
@@ -78,8 +73,7 @@ export class Http2Connection {
     );
     this.#list = new FieldList(limits.maxHeaderListBytes, limits.maxHeaderPairs, enableConnectProtocol);
     this.#block = new HeaderBlock(limits.maxHeaderListBytes + MAX_FRAME_BYTES);
-    this.#resetTokens = new TokenBucket(limits.streamResetBurst, limits.streamResetsPerSecond, nowMs);
-    this.#idleTokens = new TokenBucket(IDLE_FRAME_BURST, IDLE_FRAMES_PER_SECOND, nowMs);
+    this.#conduct = new PeerConduct(role, limits, nowMs);
     this.#peer = initialSettings(limits.maxConcurrentStreams);
     this.#receiveWindow = limits.windowBytes * CONNECTION_WINDOWS;
     this.#owner = {
@@ -89,7 +83,7 @@ export class Http2Connection {
       output: this.#output,
       credit: (bytes) => this.#credit(bytes),
       streamFault: (streamId, code, reason) => this.#streamFault(streamId, code, reason),
-      noteReset: (streamId) => this.#noteReset(streamId),
+      noteReset: (streamId) => this.#conduct.remember(streamId),
       wireClosed: () => void (this.#openCount -= 1),
       forget: (stream) => this.#forget(stream),
     };
@@ -165,7 +159,7 @@ export class Http2Connection {
     this.#output.writeFields(id, fields, ends, neverIndexed);
     this.#nextId += 2;
     this.#openCount += 1;
-    this.#idleTokens.give(IDLE_FRAMES_PER_REQUEST);
+    this.#conduct.request();
     const stream = new OpenStream(id, this.#owner, this.#peer.initialWindowSize, listener);
     stream.sentRequest(fields[fields.indexOf(':method') + 1] ?? '', ends);
     this.#streams.set(id, stream);
@@ -208,6 +202,7 @@ export class Http2Connection {
     if (this.#block.streamId !== 0 && (type !== FRAME.continuation || streamId !== this.#block.streamId)) {
       throw protocolError('a header block is interrupted');
     }
+    checkShape(type, streamId, end - start);
     switch (type) {
       case FRAME.data:
         this.#receiveData(flags, streamId, source, start, end);
@@ -219,27 +214,23 @@ export class Http2Connection {
         this.#receiveContinuation(flags, streamId, source, start, end);
         break;
       case FRAME.reset:
-        this.#receiveReset(streamId, source, start, end);
+        this.#receiveReset(streamId, readUint32(source, start));
         break;
       case FRAME.windowUpdate:
-        this.#receiveWindowUpdate(streamId, source, start, end);
+        this.#receiveWindowUpdate(streamId, readUint32(source, start) & MAX_INT31);
         break;
       case FRAME.settings:
-        this.#receiveSettings(flags, streamId, source, start, end);
+        this.#receiveSettings(flags, source, start, end);
         break;
       case FRAME.ping:
-        this.#receivePing(flags, streamId, source, start, end);
+        this.#spendIdle();
+        if ((flags & FLAG.ack) === 0) this.#output.writePong(source, start, end);
         break;
       case FRAME.goAway:
-        this.#receiveGoAway(streamId, source, start, end);
-        break;
-      case FRAME.pushPromise:
-        throw protocolError('a push comes although none is taken');
-      case FRAME.priority:
-        this.#receivePriority(streamId, start, end);
+        this.#receiveGoAway(readUint32(source, start) & MAX_INT31, readUint32(source, start + 4));
         break;
       default:
-        // Unknown frames are ignored (RFC 9113 section 4.1).
+        // Priorities are not followed, and what is unknown is ignored.
         this.#spendIdle();
     }
     if (this.#output.isFlooded) throw calm('the peer does not read what it makes us write');
@@ -252,9 +243,7 @@ export class Http2Connection {
     const ends = (flags & FLAG.endStream) !== 0;
     const padding = (flags & FLAG.padded) === 0 ? 0 : paddingOf(source, start, end);
     this.#receiveWindow -= flowBytes;
-    if (this.#receiveWindow < 0) {
-      throw new Http2ConnectionError(ERROR_CODE.flowControlError, 'DATA exceeds the window of the connection');
-    }
+    if (this.#receiveWindow < 0) throw flowControlError('DATA exceeds the window of the connection');
     if (stream === null) {
       if (flowBytes < SMALL_DATA_BYTES) this.#spendIdle();
       this.#credit(flowBytes);
@@ -267,7 +256,7 @@ export class Http2Connection {
   }
 
   #receiveHeaders(flags: number, streamId: number, source: Buffer, start: number, end: number): void {
-    if (streamId === 0 || streamId % 2 === 0) throw protocolError('HEADERS is on a stream that is none');
+    if (streamId % 2 === 0) throw protocolError('HEADERS is on a stream that only a server opens');
     let from = start;
     let to = end;
     if ((flags & FLAG.padded) !== 0) {
@@ -330,7 +319,7 @@ export class Http2Connection {
       this.#streamFault(streamId, ERROR_CODE.protocolError, list.problem);
     } else {
       this.#openCount += 1;
-      this.#idleTokens.give(IDLE_FRAMES_PER_REQUEST);
+      this.#conduct.request();
       const stream = new OpenStream(streamId, this.#owner, this.#peer.initialWindowSize);
       this.#streams.set(streamId, stream);
       stream.receiveRequest(list, ends);
@@ -339,28 +328,22 @@ export class Http2Connection {
     }
   }
 
-  #receiveReset(streamId: number, source: Buffer, start: number, end: number): void {
-    if (end - start !== 4) throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'RST_STREAM has another length');
+  #receiveReset(streamId: number, code: number): void {
     const stream = this.#streams.get(streamId);
     if (stream === undefined) {
       if (this.#isIdle(streamId)) throw protocolError('RST_STREAM is on a stream that was not opened');
       this.#spendIdle();
       return;
     }
-    if (this.#role === 'server' && !this.#resetTokens.take()) throw calm('the peer resets too many streams');
-    stream.cut(readUint32(source, start));
+    this.#conduct.reset();
+    stream.cut(code);
   }
 
-  #receiveWindowUpdate(streamId: number, source: Buffer, start: number, end: number): void {
-    if (end - start !== 4)
-      throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'WINDOW_UPDATE has another length');
+  #receiveWindowUpdate(streamId: number, bytes: number): void {
     this.#spendIdle();
-    const bytes = readUint32(source, start) & MAX_INT31;
     if (streamId === 0) {
       if (bytes === 0) throw protocolError('a window is widened by nothing');
-      if (this.#output.sendWindow + bytes > MAX_INT31) {
-        throw new Http2ConnectionError(ERROR_CODE.flowControlError, 'a window is made too large');
-      }
+      if (this.#output.sendWindow + bytes > MAX_INT31) throw flowControlError('a window is made too large');
       this.#output.sendWindow += bytes;
       this.#output.pump();
       return;
@@ -378,12 +361,10 @@ export class Http2Connection {
     this.#output.pump();
   }
 
-  #receiveSettings(flags: number, streamId: number, source: Buffer, start: number, end: number): void {
-    if (streamId !== 0) throw protocolError('SETTINGS is on a stream');
+  #receiveSettings(flags: number, source: Buffer, start: number, end: number): void {
     this.#spendIdle();
     if ((flags & FLAG.ack) !== 0) {
-      if (start !== end)
-        throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'SETTINGS is acknowledged with a payload');
+      if (start !== end) throw frameSizeError('SETTINGS is acknowledged with a payload');
       if (this.#settingsToAcknowledge === 0) throw protocolError('SETTINGS is acknowledged that was not sent');
       this.#settingsToAcknowledge -= 1;
       return;
@@ -399,33 +380,14 @@ export class Http2Connection {
     this.#listener.settings(this.#peer);
   }
 
-  #receivePing(flags: number, streamId: number, source: Buffer, start: number, end: number): void {
-    if (streamId !== 0) throw protocolError('PING is on a stream');
-    if (end - start !== PING_BYTES)
-      throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'PING has another length');
+  #receiveGoAway(lastId: number, code: number): void {
     this.#spendIdle();
-    if ((flags & FLAG.ack) === 0) this.#output.writePong(source, start, end);
-  }
-
-  #receiveGoAway(streamId: number, source: Buffer, start: number, end: number): void {
-    if (streamId !== 0) throw protocolError('GOAWAY is on a stream');
-    if (end - start < GOAWAY_BYTES) throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'GOAWAY is too short');
-    this.#spendIdle();
-    const lastId = readUint32(source, start) & MAX_INT31;
     this.#peerGoesAway = true;
-    this.#listener.goAway(readUint32(source, start + 4));
+    this.#listener.goAway(code);
     if (this.#role === 'server') return;
     for (const stream of this.#streams.values()) if (stream.id > lastId) stream.cut(ERROR_CODE.refusedStream);
     // Nothing can be asked of it any more.
     if (this.#streams.size === 0) this.destroy();
-  }
-
-  #receivePriority(streamId: number, start: number, end: number): void {
-    if (streamId === 0) throw protocolError('PRIORITY is on no stream');
-    this.#spendIdle();
-    if (end - start !== PRIORITY_BYTES) {
-      throw new Http2ConnectionError(ERROR_CODE.frameSizeError, 'PRIORITY has another length');
-    }
   }
 
   /**
@@ -437,7 +399,7 @@ export class Http2Connection {
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) return stream;
     if (this.#isIdle(streamId)) throw protocolError(`${frame} is on a stream that was not opened`);
-    if (this.#resets.has(streamId)) return null;
+    if (this.#conduct.remembers(streamId)) return null;
     throw new Http2ConnectionError(ERROR_CODE.streamClosed, `${frame} comes behind the end of its stream`);
   }
 
@@ -451,18 +413,9 @@ export class Http2Connection {
     if (this.#isClosed) return;
     this.#listener.fault({ scope: 'stream', streamId, code, reason });
     this.#output.writeReset(streamId, code);
-    this.#noteReset(streamId);
+    this.#conduct.remember(streamId);
     this.#streams.get(streamId)?.cut(code);
-    // Counted like the peer's own resets: it makes us begin and give up (CVE-2025-8671).
-    if (this.#role === 'server' && !this.#resetTokens.take())
-      throw calm("too many streams are reset for the peer's faults");
-  }
-
-  #noteReset(streamId: number): void {
-    this.#resets.add(streamId);
-    if (this.#resets.size <= MAX_REMEMBERED_RESETS) return;
-    const [oldest] = this.#resets;
-    this.#resets.delete(oldest!);
+    this.#conduct.reset();
   }
 
   #forget(stream: OpenStream): void {
@@ -483,24 +436,9 @@ export class Http2Connection {
 
   #spendIdle(): void {
     if (this.#output.earnedFrames > 0) {
-      this.#idleTokens.give(this.#output.earnedFrames);
+      this.#conduct.earn(this.#output.earnedFrames);
       this.#output.earnedFrames = 0;
     }
-    if (!this.#idleTokens.take()) throw calm('the peer sends too many frames that bring nothing');
+    this.#conduct.idleFrame();
   }
-}
-
-/** The length of padding (RFC 9113 section 6.1), of which the first octet tells. */
-function paddingOf(source: Buffer, start: number, end: number): number {
-  const padding = start < end ? source[start]! : 0;
-  if (padding >= end - start) throw protocolError('padding is longer than its frame');
-  return padding;
-}
-
-function protocolError(reason: string): Http2ConnectionError {
-  return new Http2ConnectionError(ERROR_CODE.protocolError, reason);
-}
-
-function calm(reason: string): Http2ConnectionError {
-  return new Http2ConnectionError(ERROR_CODE.enhanceYourCalm, reason);
 }

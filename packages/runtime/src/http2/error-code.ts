@@ -42,3 +42,20 @@ export class Http2ConnectionError extends Error {
 export class Http2FieldError extends Error {
   override readonly name = 'Http2FieldError';
 }
+
+export function protocolError(reason: string): Http2ConnectionError {
+  return new Http2ConnectionError(ERROR_CODE.protocolError, reason);
+}
+
+export function frameSizeError(reason: string): Http2ConnectionError {
+  return new Http2ConnectionError(ERROR_CODE.frameSizeError, reason);
+}
+
+export function flowControlError(reason: string): Http2ConnectionError {
+  return new Http2ConnectionError(ERROR_CODE.flowControlError, reason);
+}
+
+/** `ENHANCE_YOUR_CALM`: a bound was reached. */
+export function calm(reason: string): Http2ConnectionError {
+  return new Http2ConnectionError(ERROR_CODE.enhanceYourCalm, reason);
+}

@@ -32,7 +32,7 @@ function entryOf(name: string, value: string, kind: NameKind): Entry {
  * One block after the other: it throws `COMPRESSION_ERROR` for what is none, and cannot be used any further then.
  */
 export class HpackDecoder {
-  readonly #ring = new Array<Entry | undefined>(RING_LENGTH).fill(undefined);
+  readonly #ring = Array.from<Entry | undefined>({ length: RING_LENGTH });
   /** Where the newest entry is in the ring; older ones follow. */
   #newest = 0;
   #count = 0;

@@ -1,6 +1,6 @@
 import { ByteQueue } from './byte-queue.ts';
 import type { ConnectionOutput } from './connection-output.ts';
-import { ERROR_CODE, Http2ConnectionError } from './error-code.ts';
+import { ERROR_CODE, flowControlError } from './error-code.ts';
 import type { FieldList } from './field-list.ts';
 import { MAX_FRAME_BYTES, MAX_INT31 } from './frame.ts';
 import type { Http2Stream, Http2StreamListener, SendHeadOptions } from './types.ts';
@@ -237,7 +237,7 @@ export class OpenStream implements Http2Stream {
     }
     this.#receiveWindow -= flowBytes;
     if (this.#receiveWindow < 0) {
-      throw new Http2ConnectionError(ERROR_CODE.flowControlError, 'DATA exceeds the window of its stream');
+      throw flowControlError('DATA exceeds the window of its stream');
     }
     const length = end - start;
     if (!this.#headReceived || !this.#isWhole(length, ends)) {
@@ -293,7 +293,7 @@ export class OpenStream implements Http2Stream {
     this.sendWindow += bytes;
     if (this.sendWindow > MAX_INT31) {
       const reason = 'a window is made too large';
-      if (isSetting) throw new Http2ConnectionError(ERROR_CODE.flowControlError, reason);
+      if (isSetting) throw flowControlError(reason);
       this.#owner.streamFault(this.id, ERROR_CODE.flowControlError, reason);
       return;
     }

@@ -345,7 +345,7 @@ export class Gate {
     protocol: Protocol,
   ): Promise<void> {
     const secureContext = await this.#context.leafContexts.contextFor(leafHost);
-    // `node:http2` takes time to load, which a start without HTTP/2 is spared.
+    // It takes time to load, which a start without HTTP/2 is spared.
     const http2 = protocol === 'h2' ? await import('./http2-client-connection.ts') : null;
     this.#open(socket, phase, secureContext, purpose, protocol, http2);
   }
@@ -385,8 +385,6 @@ export class Gate {
     if (http2 === null) return this.#serve(secure, phase, purpose);
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {
-      // `tls.Server` would say so; without it `node:http2` waits for an event that only client sockets emit.
-      Object.assign(secure, { secureConnecting: false });
       phase.client = new http2.Http2ClientConnection(secure, this.#context, purpose);
     });
     return null;

@@ -58,7 +58,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     return this.#framing.kind === 'chunked' ? writeChunk(socket, chunk) : socket.write(chunk);
   }
 
-  end(trailers: string[]): void {
+  finish(trailers: string[]): void {
     this.#requestEnded = true;
     if (this.#framing.kind === 'chunked') this.#connection.socket.write(encodeLastChunk(trailers), 'latin1');
     if (this.#done) this.#giveBack();
@@ -109,7 +109,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
           code: this.#heads.isPending ? 'UPSTREAM_MALFORMED' : 'UPSTREAM_UNREACHABLE',
           detail: 'The upstream closed the connection before its answer was complete.',
         });
-        this.#answer.fail({ ...fault, isStale: this.#connection.used && !this.#hasReceived });
+        this.#answer.failed({ ...fault, isStale: this.#connection.used && !this.#hasReceived });
         return;
       }
       this.#body.end();
@@ -172,7 +172,7 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     if (this.#done) return;
     this.#done = true;
     this.#connection.destroy();
-    this.#answer.fail(
+    this.#answer.failed(
       error instanceof HttpSyntaxError
         ? { code: 'UPSTREAM_MALFORMED', detail: `The upstream's response breaks HTTP: ${error.message}` }
         : { code: 'INTERNAL', detail: 'The gate failed on this response.' },

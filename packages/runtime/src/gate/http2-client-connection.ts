@@ -1,61 +1,36 @@
-import http2 from 'node:http2';
 import type tls from 'node:tls';
+import { ERROR_CODE, type Http2Fault } from '../http2/error-code.ts';
+import type { Http2ConnectionListener, Http2Stream } from '../http2/types.ts';
 import { limitMsFor, type ConnectionPurpose, type Waiting } from './client-connection.ts';
 import type { GateContext } from './gate-context.ts';
 import { Http2Exchange } from './http2-exchange.ts';
-import {
-  MAX_CONCURRENT_STREAMS,
-  MAX_HEAD_BYTES,
-  MAX_HEADER_PAIRS,
-  MAX_SESSION_MEGABYTES,
-  STREAM_RESET_BURST,
-  STREAM_RESETS_PER_SECOND,
-  WINDOW_BYTES,
-} from './limits.ts';
+import { HTTP2_LIMITS } from './http2-limits.ts';
+import { Http2Transport } from './http2-transport.ts';
 
 /**
  * The client's side of one HTTP/2 connection: each stream is an exchange of its own, held against the one origin of the connection.
  *
- * nghttp2 bounds what a hostile client can make it hold: header lists, CONTINUATION floods, settings, pings and resets.
+ * The codec bounds what a hostile client can make it hold: header lists, CONTINUATION floods, settings, pings and resets.
  */
-export class Http2ClientConnection {
+export class Http2ClientConnection implements Http2ConnectionListener {
   /** For requests that begin from now on. */
   context: GateContext;
   readonly purpose: ConnectionPurpose;
-  readonly #socket: tls.TLSSocket;
-  readonly #session: http2.ServerHttp2Session;
+  readonly #transport: Http2Transport;
   readonly #exchanges = new Set<Http2Exchange>();
   #idleDeadlineMs: number;
 
   constructor(socket: tls.TLSSocket, context: GateContext, purpose: ConnectionPurpose) {
-    this.#socket = socket;
     this.context = context;
     this.purpose = purpose;
     this.#idleDeadlineMs = this.deadlineFor('head');
-    this.#session = http2.performServerHandshake(socket, {
-      settings: {
-        maxConcurrentStreams: MAX_CONCURRENT_STREAMS,
-        initialWindowSize: WINDOW_BYTES,
-        maxHeaderListSize: MAX_HEAD_BYTES,
-        enableConnectProtocol: true,
-      },
-      // A field that is there twice goes on as it came, as over HTTP/1.
-      strictSingleValueFields: false,
-      maxHeaderListPairs: MAX_HEADER_PAIRS,
-      maxSessionMemory: MAX_SESSION_MEGABYTES,
-      maxOutstandingPings: 10,
-      maxSettings: 32,
-      maxSessionInvalidFrames: 100,
-      maxSessionRejectedStreams: 100,
-      streamResetBurst: STREAM_RESET_BURST,
-      streamResetRate: STREAM_RESETS_PER_SECOND,
+    this.#transport = new Http2Transport(socket, {
+      role: 'server',
+      limits: HTTP2_LIMITS,
+      listener: this,
+      nowMs: () => this.context.clock.nowMs,
+      enableConnectProtocol: true,
     });
-    this.#session.once('connect', () => this.#session.setLocalWindowSize(WINDOW_BYTES * 4));
-    this.#session.on('stream', (stream, _, flags, raw) => this.#onStream(stream, flags, raw));
-    this.#session.on('error', () => this.#session.destroy());
-    this.#session.on('close', () => socket.destroy());
-    // The socket may be half open for HTTP/1's sake; a client of HTTP/2 that has ended its side has left.
-    socket.once('end', () => this.#session.destroy());
   }
 
   /** Whether no stream is open. */
@@ -77,9 +52,9 @@ export class Http2ClientConnection {
   /** Ends what is overdue: streams in words, an idle connection with GOAWAY. */
   expire(): void {
     if (this.#exchanges.size === 0) {
-      // A session that is over can wait for ever for the end of a socket whose client has left.
-      if (this.#session.closed || this.#session.destroyed) this.#socket.destroy();
-      else this.#session.close();
+      // A connection that is over can wait for ever for a client that does not take its end.
+      if (this.#transport.connection.isClosed) this.#transport.destroy();
+      else this.#transport.connection.close();
       return;
     }
     for (const exchange of this.#exchanges) if (exchange.isOverdue(this.context.clock.nowMs)) exchange.expire();
@@ -90,9 +65,32 @@ export class Http2ClientConnection {
     if (this.#exchanges.size === 0) this.#idleDeadlineMs = this.deadlineFor('idle');
   }
 
-  #onStream(stream: http2.ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    const exchange = new Http2Exchange(this, stream, flags, raw);
+  stream(stream: Http2Stream, fields: string[], ends: boolean): void {
+    const exchange = new Http2Exchange(this, stream, fields, ends);
     this.#exchanges.add(exchange);
     exchange.start();
+  }
+
+  settings(): void {}
+
+  goAway(): void {
+    // What the client has asked is answered; it opens no stream any more.
+  }
+
+  fault({ scope, streamId, code }: Http2Fault): void {
+    if (scope === 'stream') {
+      for (const exchange of this.#exchanges) {
+        if (exchange.streamId !== streamId) continue;
+        exchange.clientAtFault();
+        return;
+      }
+      // Not begun, so the client asks again.
+      if (code === ERROR_CODE.refusedStream) return;
+    }
+    this.context.record.malformed(this.purpose.origin, { code: 'MALFORMED_REQUEST', status: null });
+  }
+
+  closed(): void {
+    // Each exchange has been told; with the socket the gate's own record of this connection goes.
   }
 }

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import http2 from 'node:http2';
 import { test } from 'node:test';
 
 import fc from 'fast-check';
@@ -9,8 +8,9 @@ import {
   readRequestHead,
   readResponseHead,
   readTrailers,
-  requestHeaderList,
-  responseHeaderList,
+  requestFields,
+  responseFields,
+  trailerFields,
 } from './http2-fields.ts';
 
 const ORIGIN = { scheme: 'https', host: 'a.example', port: 443 } as const;
@@ -21,49 +21,78 @@ const value = fc.stringMatching(/^[!-~][ -~]{0,11}$/);
 const fields = fc.array(fc.tuple(name, value), { maxLength: 8 });
 
 /** The values of each name, in order. */
-function byName(list: Readonly<Record<string, unknown>>): Map<string, string[]> {
-  return new Map(Object.entries(list).map(([key, text]) => [key, [text].flat().map(String)]));
+function byName(list: readonly string[]): Map<string, string[]> {
+  const values = new Map<string, string[]>();
+  for (let index = 0; index < list.length; index += 2)
+    values.set(list[index]!, [...(values.get(list[index]!) ?? []), list[index + 1]!]);
+  return values;
 }
 
-test('requestHeaderList() prints what readRequestHead() reads', () => {
+test('requestFields() prints what readRequestHead() reads', () => {
   fc.assert(
     fc.property(fields, value, (pairs, path) => {
       const given = [':method', 'GET', ':scheme', 'https', ':authority', 'a.example', ':path', path, ...pairs.flat()];
       const { head, scheme, protocol } = readRequestHead(given);
       assert.deepEqual([scheme, protocol, head.fields.slice(0, 2)], ['https', null, ['host', 'a.example']]);
-      const list = requestHeaderList(head, ORIGIN, 'a.example', head);
-      const expected = new Map<string, string[]>();
-      for (let index = 0; index < given.length; index += 2)
-        expected.set(given[index]!, [...(expected.get(given[index]!) ?? []), given[index + 1]!]);
-      assert.deepEqual(byName(list), expected);
+      assert.deepEqual(requestFields(head, ORIGIN, 'a.example', head).fields, given);
     }),
   );
 });
 
-test('requestHeaderList() lets nothing be indexed that was put in', () => {
+test('requestFields() lets nothing be indexed that was put in, however many fields there are', () => {
   fc.assert(
-    fc.property(fields, fc.nat(), (pairs, which) => {
+    fc.property(fields, fc.nat(), fc.constantFrom(0, 50), (pairs, which, more) => {
       fc.pre(pairs.length > 0);
-      const original = { method: 'GET', target: '/', minor: 1 as const, fields: pairs.flat() };
+      const others = Array.from({ length: more }, (_, index) => [`x-other-${index}`, `${index}`]);
+      const original = { method: 'GET', target: '/', minor: 1 as const, fields: [...pairs, ...others].flat() };
       const index = (which % pairs.length) * 2;
       const head = { ...original, fields: original.fields.with(index + 1, 'A value that no field had before') };
-      const list = requestHeaderList(head, ORIGIN, 'a.example', original) as { [http2.sensitiveHeaders]?: string[] };
-      assert.ok(list[http2.sensitiveHeaders]?.includes(head.fields[index]!));
+      const { sensitive } = requestFields(head, ORIGIN, 'a.example', original);
+      assert.ok(sensitive.has(head.fields[index]!));
+      assert.ok(!sensitive.has(':path') && !sensitive.has('x-other-1'));
+      assert.ok(requestFields({ ...head, target: '/value' }, ORIGIN, 'a.example', original).sensitive.has(':path'));
     }),
   );
+  const usual = { method: 'GET', target: '/', minor: 1 as const, fields: [] };
+  for (const name of ['authorization', 'cookie', 'proxy-authorization', 'x-api-key'])
+    assert.ok(requestFields(usual, ORIGIN, 'a.example', usual).sensitive.has(name));
 });
 
-test('responseHeaderList() prints what readResponseHead() reads', () => {
+test('responseFields() prints what readResponseHead() reads', () => {
   fc.assert(
     fc.property(fields, fc.integer({ min: 200, max: 599 }), (pairs, status) => {
       const head = readResponseHead([':status', String(status), ...pairs.flat()]);
       assert.equal(head.status, status);
       assert.deepEqual(head.fields, pairs.flat());
-      const printed = byName(responseHeaderList(head));
-      assert.equal(printed.get(':status')?.join(), String(status));
-      for (const [key, text] of pairs) assert.ok(printed.get(key)?.includes(text));
+      assert.deepEqual(responseFields(head), [':status', String(status), ...pairs.flat()]);
     }),
   );
+});
+
+test('header lists are in lower case, and without what HTTP/2 does not have', () => {
+  const odd = [
+    'Host',
+    'x',
+    'Connection',
+    'x',
+    'Keep-Alive',
+    'x',
+    'Proxy-Connection',
+    'x',
+    'Transfer-Encoding',
+    'x',
+    'Upgrade',
+    'x',
+  ];
+  const given = ['X-A', 'B', ...odd, 'x-c', 'D'];
+  const expected = ['x-a', 'B', 'x-c', 'D'];
+  assert.deepEqual(trailerFields(given), expected);
+  assert.deepEqual(responseFields({ status: 200, reason: '', minor: 1, fields: given }).slice(2), expected);
+  const head = { method: 'GET', target: '/', minor: 1 as const, fields: given };
+  const { fields: request } = requestFields(head, ORIGIN, 'a.example', head);
+  assert.deepEqual(Object.fromEntries(byName(request)), {
+    ':method': ['GET'], ':scheme': ['https'], ':authority': ['a.example'], ':path': ['/'], 'x-a': ['B'], 'x-c': ['D'],
+  }); // prettier-ignore
 });
 
 test('readTrailers() drops pseudo-headers and what no trailer section may hold', () => {

@@ -1,19 +1,12 @@
-import http2 from 'node:http2';
 import type { Authority, OwnRequestHead, RequestHead, ResponseHead } from '../http/message.ts';
 import { isForbiddenTrailer } from '../http/trailers.ts';
 
-/** A header list as `node:http2` takes it. */
-export type HeaderList = http2.OutgoingHttpHeaders;
-
-/** Fields that HTTP/2 does not have (RFC 9113 section 8.2.2). */
-const CONNECTION_SPECIFIC = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'host',
-]);
+/** A header list as it is sent: flattened, names in lower case, pseudo-header fields first. */
+export interface FieldList {
+  readonly fields: readonly string[];
+  /** Names of the fields that are never indexed (RFC 7541 section 7.1.3). */
+  readonly sensitive: ReadonlySet<string>;
+}
 
 export interface Http2RequestHead {
   /** In the shape of HTTP/1, `:authority` as its Host field: everything later reads one kind of head. */
@@ -23,9 +16,13 @@ export interface Http2RequestHead {
   readonly protocol: string | null;
 }
 
-/** Reads a header list that nghttp2 has checked: name, value, name, value, … */
+/** Fields that hold credentials as a rule. */
+const ALWAYS_SENSITIVE: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie', 'x-api-key']);
+
+/** Reads a header list that the codec has checked: name, value, name, value, … */
 export function readRequestHead(raw: readonly string[]): Http2RequestHead {
-  const head: OwnRequestHead = { method: '', target: '', minor: 1, fields: [] };
+  const fields: string[] = [];
+  const head: OwnRequestHead = { method: '', target: '', minor: 1, fields };
   let scheme = '';
   let protocol: string | null = null;
   let authority: string | null = null;
@@ -48,21 +45,22 @@ export function readRequestHead(raw: readonly string[]): Http2RequestHead {
         break;
       case ':authority':
         authority = value;
+        if (fields.length === 0) fields.push('host', value);
+        else fields.unshift('host', value);
         break;
       case 'host':
         // Both are allowed when they agree (RFC 9113 section 8.3.1); a second Host field is refused later.
-        if (value !== authority) head.fields.push('host', value);
+        if (value !== authority) fields.push('host', value);
         break;
       case 'cookie':
         // One field, as RFC 9113 section 8.2.3 asks before anybody else reads it.
         cookies = cookies === '' ? value : `${cookies}; ${value}`;
         break;
       default:
-        head.fields.push(name, value);
+        fields.push(name, value);
     }
   }
-  if (cookies !== '') head.fields.push('cookie', cookies);
-  if (authority !== null) head.fields.unshift('host', authority);
+  if (cookies !== '') fields.push('cookie', cookies);
   return { head, scheme, protocol };
 }
 
@@ -70,66 +68,67 @@ export function readRequestHead(raw: readonly string[]): Http2RequestHead {
  * The header list of a request that was rewritten; what was put in is never indexed (RFC 7541 section 7.1.3). With `protocol` it is an
  * extended CONNECT (RFC 8441 section 4).
  */
-export function requestHeaderList(
+export function requestFields(
   head: RequestHead,
   authority: Authority,
   host: string,
   original: RequestHead,
   protocol: 'websocket' | null = null,
-): HeaderList {
-  const list: HeaderList = Object.create(null) as HeaderList;
-  list[':method'] = protocol === null ? head.method : 'CONNECT';
-  if (protocol !== null) list[':protocol'] = protocol;
-  list[':scheme'] = authority.scheme;
-  list[':authority'] = host;
-  list[':path'] = head.target;
-  const sensitive = new Set<string>(['authorization', 'proxy-authorization', 'cookie', 'x-api-key']);
-  const before = new Set(original.fields);
+): FieldList {
+  const fields: string[] = [':method', protocol === null ? head.method : 'CONNECT'];
+  if (protocol !== null) fields.push(':protocol', protocol);
+  fields.push(':scheme', authority.scheme, ':authority', host, ':path', head.target);
+  const received = original.fields.length <= MAX_SCANNED ? original.fields : new Set(original.fields);
+  let more: Set<string> | null = null;
   for (let index = 0; index + 1 < head.fields.length; index += 2) {
     const name = (head.fields[index] as string).toLowerCase();
+    if (isConnectionSpecific(name)) continue;
     const value = head.fields[index + 1] as string;
-    if (CONNECTION_SPECIFIC.has(name)) continue;
-    if (!before.has(value)) sensitive.add(name);
-    appendField(list, name, value);
+    if (!ALWAYS_SENSITIVE.has(name) && !has(received, value)) (more ??= new Set(ALWAYS_SENSITIVE)).add(name);
+    fields.push(name, value);
   }
-  if (head.target !== original.target) sensitive.add(':path');
-  return Object.assign(list, { [http2.sensitiveHeaders]: [...sensitive].filter((name) => name in list) });
+  if (head.target !== original.target) (more ??= new Set(ALWAYS_SENSITIVE)).add(':path');
+  return { fields, sensitive: more ?? ALWAYS_SENSITIVE };
+}
+
+/** Up to so many strings are compared one by one, which is quicker than to make a set of them. */
+const MAX_SCANNED = 64;
+
+function has(list: readonly string[] | ReadonlySet<string>, value: string): boolean {
+  return list instanceof Set ? list.has(value) : (list as readonly string[]).includes(value);
 }
 
 /** Reads a response's header list. */
 export function readResponseHead(raw: readonly string[]): ResponseHead {
-  const head: ResponseHead = { status: 0, reason: '', minor: 1, fields: [] };
+  const fields: string[] = [];
+  const head: ResponseHead = { status: 0, reason: '', minor: 1, fields };
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] as string;
     const value = raw[index + 1] as string;
     if (name === ':status') head.status = Number(value);
-    else head.fields.push(name, value);
+    else fields.push(name, value);
   }
   return head;
 }
 
 /** The header list of a response. */
-export function responseHeaderList(head: ResponseHead): HeaderList {
-  const list = fieldList(head.fields);
-  list[':status'] = head.status;
-  return list;
+export function responseFields(head: ResponseHead): string[] {
+  const fields = [':status', String(head.status)];
+  appendFields(fields, head.fields);
+  return fields;
 }
 
-function fieldList(fields: readonly string[]): HeaderList {
-  const list: HeaderList = Object.create(null) as HeaderList;
+/** Trailer fields as they are sent. */
+export function trailerFields(trailers: readonly string[]): string[] {
+  const fields: string[] = [];
+  appendFields(fields, trailers);
+  return fields;
+}
+
+function appendFields(to: string[], fields: readonly string[]): void {
   for (let index = 0; index + 1 < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase();
-    if (!CONNECTION_SPECIFIC.has(name)) appendField(list, name, fields[index + 1] as string);
-  }
-  return list;
-}
-
-/** Sends trailers. What cannot be sent ends the stream and not the process: nobody catches what a listener throws. */
-export function sendTrailers(stream: http2.Http2Stream, fields: readonly string[]): void {
-  try {
-    stream.sendTrailers(fieldList(fields));
-  } catch {
-    stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+    if (!isConnectionSpecific(name)) to.push(name, fields[index + 1] as string);
   }
 }
 
@@ -143,9 +142,20 @@ export function readTrailers(raw: readonly string[]): string[] {
   return fields;
 }
 
-function appendField(list: HeaderList, name: string, value: string): void {
-  const known = list[name];
-  if (known === undefined) list[name] = value;
-  else if (Array.isArray(known)) known.push(value);
-  else list[name] = [String(known), value];
+/** Whether HTTP/2 does not have a field (RFC 9113 section 8.2.2), or says it by `:authority`. By length: each field of each head is asked. */
+function isConnectionSpecific(name: string): boolean {
+  switch (name.length) {
+    case 4:
+      return name === 'host';
+    case 7:
+      return name === 'upgrade';
+    case 10:
+      return name === 'connection' || name === 'keep-alive';
+    case 16:
+      return name === 'proxy-connection';
+    case 17:
+      return name === 'transfer-encoding';
+    default:
+      return false;
+  }
 }

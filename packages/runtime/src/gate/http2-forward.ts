@@ -5,7 +5,7 @@ import { setFraming } from '../http/hop-by-hop.ts';
 import type { RequestHead } from '../http/message.ts';
 import type { GateContext } from './gate-context.ts';
 import { Http1UpstreamRequest } from './http1-upstream-request.ts';
-import { requestHeaderList } from './http2-fields.ts';
+import { requestFields } from './http2-fields.ts';
 import type { ForwardVerdict } from './request-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
@@ -28,7 +28,7 @@ export interface Forwarding {
 /**
  * Sends the head of a request on what was leased for it.
  *
- * @throws {HttpSyntaxError} `UNENCODABLE` when the head cannot be written safely; nothing has been sent then.
+ * @throws {HttpSyntaxError} `UNENCODABLE`, or {Http2FieldError}, when the head cannot be written safely; nothing has been sent then.
  */
 export function forwardRequest(
   context: GateContext,
@@ -51,14 +51,14 @@ function forwardOverHttp2(
   const host = hostFieldFor(authority);
   if (kind === 'websocket') {
     removeHandshakeFields(head.fields);
-    return upstream.request(requestHeaderList(head, authority, host, original, 'websocket'), false, answer, true);
+    return upstream.request(requestFields(head, authority, host, original, 'websocket'), false, answer, true);
   }
   if (kind === 'grpc' && redactor !== null) {
     // A compressed message could hide a value; an uncompressed one cannot.
     removeField(head.fields, 'grpc-accept-encoding');
     head.fields.push('grpc-accept-encoding', 'identity');
   }
-  return upstream.request(requestHeaderList(head, authority, host, original), isBodyless, answer);
+  return upstream.request(requestFields(head, authority, host, original), isBodyless, answer);
 }
 
 function forwardOverHttp1(
@@ -81,6 +81,6 @@ function forwardOverHttp1(
     pool.release(connection);
     throw error;
   }
-  if (isBodyless || isWebSocket) request.end([]);
+  if (isBodyless || isWebSocket) request.finish([]);
   return request;
 }

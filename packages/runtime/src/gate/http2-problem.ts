@@ -1,6 +1,6 @@
-import type http2 from 'node:http2';
 import { fieldValue } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
+import type { Http2Stream } from '../http2/types.ts';
 import { encodeProblemBody, type Problem } from './problem.ts';
 
 /** gRPC status codes (grpc/grpc doc/statuscodes.md) that the gate answers with. */
@@ -26,36 +26,29 @@ export function isPlainGrpc(head: ResponseHead): boolean {
 }
 
 /** Sends a problem on a stream that has no answer yet, as problem+json. `bodyless` is for HEAD requests. */
-export function respondProblem(stream: http2.ServerHttp2Stream, problem: Problem, bodyless: boolean): void {
+export function respondProblem(stream: Http2Stream, problem: Problem, bodyless: boolean): void {
   const body = encodeProblemBody(problem);
-  stream.respond(
-    {
-      ':status': problem.status,
-      'content-type': 'application/problem+json',
-      'content-length': String(body.length),
-      'cache-control': 'no-store',
-    },
-    { endStream: bodyless },
+  stream.sendHead(
+    [
+      ...[':status', String(problem.status), 'content-type', 'application/problem+json'],
+      ...['content-length', String(body.length), 'cache-control', 'no-store'],
+    ],
+    { ends: bodyless },
   );
-  if (!bodyless) stream.end(body);
+  if (bodyless) return;
+  stream.sendData(body);
+  stream.end();
 }
 
 /** The same for a client that speaks gRPC: as a status of the call. */
-export function respondGrpcProblem(
-  stream: http2.ServerHttp2Stream,
-  problem: Problem,
-  decision: 'deny' | 'error',
-): void {
-  stream.respond(
-    {
-      ':status': 200,
-      'content-type': 'application/grpc',
-      'grpc-status': String(grpcStatusOf(problem, decision)),
-      'grpc-message': encodeURIComponent(
-        problem.remedy === undefined ? problem.detail : `${problem.detail} ${problem.remedy}`,
-      ),
-    },
-    { endStream: true },
+export function respondGrpcProblem(stream: Http2Stream, problem: Problem, decision: 'deny' | 'error'): void {
+  const text = problem.remedy === undefined ? problem.detail : `${problem.detail} ${problem.remedy}`;
+  stream.sendHead(
+    [
+      ...[':status', '200', 'content-type', 'application/grpc'],
+      ...['grpc-status', String(grpcStatusOf(problem, decision)), 'grpc-message', encodeURIComponent(text)],
+    ],
+    { ends: true },
   );
 }
 

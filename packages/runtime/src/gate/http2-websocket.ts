@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { removeHopByHop } from '../http/hop-by-hop.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { BoundSecret } from '../secrets/bound-secret.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
+import type { Http2Stream } from '../http2/types.ts';
 import { CLOSE_CODE } from '../websocket/frame.ts';
 import type { Waiting } from './client-connection.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { responseHeaderList } from './http2-fields.ts';
+import { responseFields } from './http2-fields.ts';
+import { Http2StreamDuplex } from './http2-stream-duplex.ts';
 import type { Problem } from './problem.ts';
 import { redactHead } from './response-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
@@ -20,7 +21,7 @@ import {
   removeHandshakeFields,
   type WebSocketOffer,
 } from './websocket-handshake.ts';
-import { isReset, type WebSocketEnd, type WebSocketRelay } from './websocket-relay.ts';
+import type { WebSocketEnd, WebSocketRelay } from './websocket-relay.ts';
 import { openWebSocketSession } from './websocket-session.ts';
 
 /** RFC 6455 section 4.1. */
@@ -53,7 +54,7 @@ export function readTunnelRequest(head: RequestHead, protocol: string, ends: boo
 /** What tells of a WebSocket to the exchange that it came from. */
 export interface Http2WebSocketOptions {
   readonly client: Http2ClientConnection;
-  readonly stream: http2.ServerHttp2Stream;
+  readonly stream: Http2Stream;
   readonly offer: WebSocketOffer;
   /** What the upstream speaks. */
   readonly protocol: Extract<Lease, { outcome: 'connected' }>['protocol'];
@@ -64,6 +65,8 @@ export interface Http2WebSocketOptions {
   readonly wait: (forWhat: Extract<Waiting, 'websocket' | 'websocket-close'>) => void;
   /** Called once: the relay writes nothing more. */
   readonly onEnd: (end: WebSocketEnd) => void;
+  /** Called once: the client's stream is over in both directions. */
+  readonly onOver: () => void;
 }
 
 /** What became of the upstream's answer to a handshake. */
@@ -75,6 +78,7 @@ export type Http2SwitchVerdict =
 export class Http2WebSocket {
   /** Redactions in the answer to the handshake. */
   readonly #headRedactions: number;
+  readonly #client: Http2StreamDuplex;
   readonly #relay: WebSocketRelay;
   readonly #substitution: ConnectionSubstitution | null;
 
@@ -88,7 +92,7 @@ export class Http2WebSocket {
     const accepted = check(head, outgoing.fields, options.offer);
     if (accepted.verdict === 'malformed') return accepted;
     removeHandshakeFields(outgoing.fields);
-    options.stream.respond(responseHeaderList(outgoing), { endStream: false });
+    options.stream.sendHead(responseFields(outgoing));
     return { verdict: 'ok', webSocket: new Http2WebSocket(upstream, accepted.compression, redactions, options) };
   }
 
@@ -96,26 +100,32 @@ export class Http2WebSocket {
     upstream: Duplex,
     compression: boolean,
     redactions: number,
-    { client, stream, context, bound, wait, onEnd }: Http2WebSocketOptions,
+    { client, stream, context, bound, wait, onEnd, onOver }: Http2WebSocketOptions,
   ) {
     this.#headRedactions = redactions;
-    const authority = client.purpose.origin;
+    const duplex = new Http2StreamDuplex(stream, onOver);
+    this.#client = duplex;
+    let hasEnded = false;
     const session = openWebSocketSession(context, {
-      client: stream,
+      client: duplex,
       upstream,
       compression,
-      authority,
+      authority: client.purpose.origin,
       bound,
       wait,
-      onEnd,
+      onEnd: (end) => {
+        hasEnded = true;
+        onEnd(end);
+      },
     });
     this.#relay = session.relay;
     this.#substitution = session.substitution;
-    stream.on('data', (chunk: Buffer) => this.#relay.clientData(chunk));
-    stream.on('drain', () => this.#relay.clientDrain());
-    stream.on('end', () => {
-      // `node:http2` ends what it reads of a stream that was reset, too; its close follows.
-      if (!isReset(stream)) this.#relay.clientEnd();
+    duplex.on('data', (chunk: Buffer) => this.#relay.clientData(chunk));
+    duplex.on('drain', () => this.#relay.clientDrain());
+    duplex.on('end', () => this.#relay.clientEnd());
+    // Once all that came has been read, or at once where it was cut off.
+    duplex.on('close', () => {
+      if (!hasEnded) this.#relay.clientGone();
     });
   }
 
@@ -149,9 +159,9 @@ export class Http2WebSocket {
     return this.#substitution?.stray;
   }
 
-  /** The client's stream is gone. */
-  clientGone(): void {
-    this.#relay.clientGone();
+  /** Ends our side of the client's stream. */
+  end(): void {
+    if (!this.#client.writableEnded) this.#client.end();
   }
 
   /** A time limit has passed. */

@@ -53,8 +53,8 @@ export const MAX_CONCURRENT_STREAMS = 128;
 export const MAX_HEADER_PAIRS = 256;
 /** What one HTTP/2 stream may send before it waits for the other side to read. */
 export const WINDOW_BYTES = 256 * 1024;
-/** What one HTTP/2 connection may hold, in megabytes (of 10^6 bytes); streams beyond it are refused. */
-export const MAX_SESSION_MEGABYTES = 64;
+/** What waits to be taken by one HTTP/2 peer, beside bodies, before nothing more is read of it. */
+export const MAX_UNSENT_BYTES = 1024 * 1024;
 /** HTTP/2 streams that a client may open and reset at once, and each second after that (CVE-2023-44487). */
 export const STREAM_RESET_BURST = 200;
 export const STREAM_RESETS_PER_SECOND = 33;

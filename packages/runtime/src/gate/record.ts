@@ -39,6 +39,9 @@ export interface ConnectionOutcome {
   readonly durationMs: number;
 }
 
+/** What is recorded of a request that was not understood. A status is null where the client was told by a reset. */
+export type MalformedRequest = Pick<Problem, 'code'> & { readonly status: number | null };
+
 /** Both lists of secrets' names, each once; the first list itself when nothing is added. */
 export function mergeNames(names: string[], more: readonly string[] | Iterable<string> | undefined): string[] {
   if (more === undefined || ('length' in more && more.length === 0)) return names;
@@ -75,7 +78,7 @@ export class Recorder {
   }
 
   /** A request that could not be parsed: there is no method or path to speak of. */
-  malformed(origin: Authority, problem: Problem): void {
+  malformed(origin: Authority, problem: MalformedRequest): void {
     this.#sink.record({
       kind: 'request',
       decision: 'deny',

@@ -11,7 +11,7 @@ import { createSecretSet } from '../secrets/secret-set.ts';
 import { parseLocations, parseSecretSpec } from '../secrets/secret-spec.ts';
 import { BodySubstituter } from '../secrets/substitute-body.ts';
 import { Substituter } from '../secrets/substitute.ts';
-import { readRequestHead, requestHeaderList } from './http2-fields.ts';
+import { readRequestHead, requestFields } from './http2-fields.ts';
 import { rewriteRequest } from './request-rewrite.ts';
 
 const VALUES = { ONE: 'canary/one+4711?%"', TWO: 'canary-two-0815-x' } as const;
@@ -90,9 +90,8 @@ function rewritten(one: { origin: Authority; method: string; target: string; fie
   const head: RequestHead = { method: one.method, target: one.target, minor: 1, fields };
   const verdict = rewriteRequest(context, one.origin, { ...head, fields: [...fields] });
   if (verdict.verdict === 'answer') return null;
-  const list = requestHeaderList(verdict.head, verdict.authority, hostFieldFor(verdict.authority), head);
-  const raw = Object.entries(list).flatMap(([name, value]) => [value].flat().flatMap((text) => [name, String(text)]));
-  return { verdict, http1: encodeRequestHead(verdict.head), http2: raw };
+  const { fields: http2 } = requestFields(verdict.head, verdict.authority, hostFieldFor(verdict.authority), head);
+  return { verdict, http1: encodeRequestHead(verdict.head), http2 };
 }
 
 test('rewriteRequest() puts a value nowhere but into requests for its own hosts, over either protocol', () => {

@@ -12,7 +12,7 @@ export interface UpstreamFault {
   readonly isStale?: boolean;
 }
 
-/** Receives the answer to one request, whatever protocol it comes by. After `end`, `switched` or `fail` nothing more is called. */
+/** Receives the answer to one request, whatever protocol it comes by. After `end`, `switched` or `failed` nothing more is called. */
 export interface UpstreamAnswer {
   /** A 1xx response. */
   interim(head: ResponseHead): void;
@@ -26,7 +26,7 @@ export interface UpstreamAnswer {
   data(chunk: Buffer): void;
   /** The body is complete; trailer fields flattened as in a head. */
   end(trailers: string[]): void;
-  fail(fault: UpstreamFault): void;
+  failed(fault: UpstreamFault): void;
   /** The request's body may go on. */
   drain(): void;
 }
@@ -36,7 +36,7 @@ export interface UpstreamRequest {
   /** Sends body bytes; false asks to wait for `drain`. */
   write(chunk: Buffer): boolean;
   /** Completes the request. */
-  end(trailers: string[]): void;
+  finish(trailers: string[]): void;
   /** Gives the request up; nothing more is called. */
   abort(resetCode: number): void;
   /** Stops and restarts the answer's data. */

@@ -1,12 +1,13 @@
-import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
+import { ERROR_CODE } from '../http2/error-code.ts';
 import type { Redactor, RedactionStream } from '../secrets/redact.ts';
 import type { ConnectionSubstitution } from '../secrets/substitute-message.ts';
 import { CLOSE_CODE, MAX_CONTROL_PAYLOAD_BYTES, OPCODE, type WebSocketSide } from '../websocket/frame.ts';
 import { FrameBoundary } from '../websocket/frame-boundary.ts';
 import type { ControlFrame } from '../websocket/frame-decoder.ts';
 import { FrameRelay, MessageRefused, type FrameFault, type MessageTransform } from './frame-relay.ts';
+import type { Http2StreamDuplex } from './http2-stream-duplex.ts';
 import type { Problem } from './problem.ts';
 import { writeFrame } from './write-frame.ts';
 
@@ -93,10 +94,7 @@ export class WebSocketRelay {
     this.#toClient = redactor === null ? this.#passToClient() : this.#redactToClient(redactor);
     upstream.on('data', (chunk: Buffer) => this.#upstreamData(chunk));
     upstream.on('drain', () => this.#toServer.drain());
-    upstream.on('end', () => {
-      // `node:http2` ends what it reads of a stream that was reset, too; its close follows.
-      if (!isReset(upstream)) this.#upstreamEnd();
-    });
+    upstream.on('end', () => this.#upstreamEnd());
     upstream.on('error', () => upstream.destroy());
     upstream.on('close', () => this.#upstreamGone());
     // The server may end its side before it has read our close frame.
@@ -351,21 +349,18 @@ function pass(
   };
 }
 
-/** NGHTTP2_CANCEL; `node:http2` itself takes time to load. */
-const CANCEL = 8;
-
 /** A socket, or a stream of HTTP/2. */
-type Connection = Duplex & Partial<Pick<Http2Stream, 'rstCode' | 'close'>>;
+type Connection = Duplex & Partial<Pick<Http2StreamDuplex, 'rstCode' | 'close'>>;
 
 /** Whether this is a stream of HTTP/2 that was reset. */
-export function isReset(connection: Connection): boolean {
+function isReset(connection: Connection): boolean {
   return (connection.rstCode ?? 0) !== 0;
 }
 
 /** Ends a connection so that its peer sees that it broke: a stream of HTTP/2 by a reset (RFC 8441 section 5). */
 export function breakOff(connection: Connection): void {
   if (connection.close === undefined) connection.destroy();
-  else connection.close(CANCEL);
+  else connection.close(ERROR_CODE.cancel);
 }
 
 /** At most `maxBytes` of a text, and no part of a character of UTF-8. */

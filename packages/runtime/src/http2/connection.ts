@@ -85,7 +85,8 @@ export class Http2Connection {
       streamFault: (streamId, code, reason) => this.#streamFault(streamId, code, reason),
       noteReset: (streamId) => this.#conduct.remember(streamId),
       wireClosed: () => void (this.#openCount -= 1),
-      forget: (stream) => this.#forget(stream),
+      forget: (stream) => void this.#streams.delete(stream.id),
+      streamClosed: () => this.#endIfDone(),
     };
     if (role === 'client') this.#output.writeRaw(PREFACE);
     this.#output.writeSettings(0, encodeSettings(role, limits, enableConnectProtocol));
@@ -418,8 +419,7 @@ export class Http2Connection {
     this.#conduct.reset();
   }
 
-  #forget(stream: OpenStream): void {
-    this.#streams.delete(stream.id);
+  #endIfDone(): void {
     if (this.#streams.size > 0 || this.#isClosed) return;
     if (this.#isClosing) this.#finish();
     else if (this.#peerGoesAway && this.#role === 'client') this.destroy();

@@ -28,6 +28,8 @@ export interface StreamOwner {
   wireClosed(): void;
   /** The stream is over: nothing refers to it any more. */
   forget(stream: OpenStream): void;
+  /** Its listener has been told so. */
+  streamClosed(): void;
 }
 
 /** What stands in for a listener until there is one. */
@@ -385,5 +387,6 @@ export class OpenStream implements Http2Stream {
     this.#owner.forget(this);
     if (code !== null) this.listener.reset(code);
     this.listener.closed();
+    this.#owner.streamClosed();
   }
 }

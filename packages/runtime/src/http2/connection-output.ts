@@ -9,6 +9,8 @@ import type { Http2Output } from './types.ts';
  * read and still makes us write more is to be ended.
  */
 const MAX_BLOCKED_BYTES = 1024 * 1024;
+/** When so much waits to be flushed, bodies wait for that. Nothing is written in between: writing can bring about further calls. */
+const MAX_TURN_BYTES = 256 * 1024;
 /** A piece of a body of that size, or the last one, is answered by two windows and perhaps a ping. */
 const EARNING_BYTES = 1024;
 const FRAMES_PER_DATA = 3;
@@ -23,7 +25,7 @@ export class ConnectionOutput {
   earnedFrames = 0;
   readonly encoder = new HpackEncoder();
   readonly #output: Http2Output;
-  readonly #writer = new FrameWriter((bytes) => this.#write(bytes));
+  readonly #writer = new FrameWriter();
   /** Streams whose body could go on if the connection could: the first one sends a frame, and stands last then. */
   readonly #ready = new Set<OpenStream>();
   #isBlocked = false;
@@ -38,7 +40,8 @@ export class ConnectionOutput {
 
   /** How many body bytes can be written at this moment. */
   get room(): number {
-    return this.#isBlocked || this.#isOver ? 0 : this.sendWindow;
+    const mustWait = this.#isBlocked || this.#isOver || this.#writer.waitingBytes >= MAX_TURN_BYTES;
+    return mustWait ? 0 : this.sendWindow;
   }
 
   /**
@@ -109,9 +112,7 @@ export class ConnectionOutput {
 
   /** Writes bytes that are no frame: the preface. */
   writeRaw(bytes: Buffer): void {
-    this.#writer.reserve(bytes.length);
-    bytes.copy(this.#writer.buffer, this.#writer.at);
-    this.#writer.at += bytes.length;
+    this.#writer.raw(bytes);
     this.#wake();
   }
 
@@ -145,8 +146,8 @@ export class ConnectionOutput {
 
   flush(): void {
     this.#isScheduled = false;
-    const bytes = this.#writer.take();
-    if (bytes !== null) this.#write(bytes);
+    for (const bytes of this.#writer.take()) this.#write(bytes);
+    if (this.#ready.size > 0) this.pump();
   }
 
   /** Nothing is written any more. */

@@ -14,33 +14,25 @@ export class FrameWriter {
   /** Where a frame's payload can be written after {@link reserve}, from `at + FRAME_HEAD_BYTES` on. */
   buffer: Buffer = EMPTY;
   at = 0;
-  /** Called with bytes that have no room together with what comes. */
-  readonly #overflow: (bytes: Buffer) => void;
+  /** How many bytes wait. */
+  waitingBytes = 0;
+  /** Buffers that are full, to be written before what waits in the present one. */
+  #full: Buffer[] = [];
   /** What waits begins here. */
   #from = 0;
   /** Where the last HEADERS or DATA frame begins, and its stream; 0 for none that could still end its stream. */
   #lastAt = 0;
   #lastStream = 0;
 
-  constructor(overflow: (bytes: Buffer) => void) {
-    this.#overflow = overflow;
-  }
-
-  /** How many bytes wait. */
-  get waitingBytes(): number {
-    return this.at - this.#from;
-  }
-
   /** Makes room for a frame with a payload of up to that many bytes, and more such frames if `expectedBytes` is more. */
   reserve(payloadBytes: number, expectedBytes: number = payloadBytes): void {
     const wanted = FRAME_HEAD_BYTES + payloadBytes;
     if (this.buffer.length - this.at >= wanted) return;
-    const waiting = this.take();
+    this.#setAside();
     const usual = expectedBytes > SMALL_CHUNK_BYTES / 2 ? LARGE_CHUNK_BYTES : SMALL_CHUNK_BYTES;
     this.buffer = Buffer.allocUnsafeSlow(Math.max(usual, wanted));
     this.at = 0;
     this.#from = 0;
-    if (waiting !== null) this.#overflow(waiting);
   }
 
   /** Puts a frame's head before its payload, which has been written up to `end`. */
@@ -58,23 +50,39 @@ export class FrameWriter {
       // A block that goes on in CONTINUATION is left alone.
       this.#lastStream = type === FRAME.data || (flags & FLAG.endHeaders) !== 0 ? streamId : 0;
     }
+    this.waitingBytes += end - at;
     this.at = end;
+  }
+
+  /** Puts bytes there that are no frame: the preface. */
+  raw(bytes: Buffer): void {
+    this.reserve(bytes.length);
+    bytes.copy(this.buffer, this.at);
+    this.at += bytes.length;
+    this.waitingBytes += bytes.length;
   }
 
   /** Ends a stream with a frame of it that waits, if the last one is such; false when it needs a frame of its own. */
   endLast(streamId: number): boolean {
-    if (this.#lastStream !== streamId || this.waitingBytes === 0) return false;
+    if (this.#lastStream !== streamId) return false;
     this.buffer[this.#lastAt + 4]! |= FLAG.endStream;
     this.#lastStream = 0;
     return true;
   }
 
-  /** Takes what waits, for writing; null for nothing. */
-  take(): Buffer | null {
-    if (this.at === this.#from) return null;
-    const bytes = this.buffer.subarray(this.#from, this.at);
-    this.#from = this.at;
+  /** Takes what waits, for writing: one buffer unless there was much. */
+  take(): readonly Buffer[] {
+    this.#setAside();
+    const buffers = this.#full;
+    if (buffers.length > 0) this.#full = [];
+    this.waitingBytes = 0;
+    return buffers;
+  }
+
+  #setAside(): void {
     this.#lastStream = 0;
-    return bytes;
+    if (this.at === this.#from) return;
+    this.#full.push(this.buffer.subarray(this.#from, this.at));
+    this.#from = this.at;
   }
 }

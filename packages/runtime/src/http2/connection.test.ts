@@ -50,6 +50,22 @@ describe('a request', () => {
     assert.equal(server.writes, 1);
   });
 
+  test('writes nothing to the socket but in flush(), and not endlessly much in one', () => {
+    const server = openServer();
+    server.receive(setting(4, 0x7fff_ffff), encodeFrame(FRAME.window, 0, 0, integer(0x7000_0000)), headers(1));
+    server.writes = 0;
+    const [stream] = server.streams as [Http2Stream];
+    stream.sendHead([':status', '200']);
+    assert.equal(stream.sendData(Buffer.alloc(1_000_000)), false);
+    stream.end();
+    assert.equal(server.writes, 0);
+    assert.ok(server.take().length < 300_000);
+    let rest = 0;
+    for (let bytes = server.take(); bytes.length > 0; bytes = server.take()) rest += bytes.length;
+    assert.ok(rest > 700_000);
+    assert.equal(stream.isClosed, true);
+  });
+
   test('comes the same however padded, prioritized and cut into CONTINUATION frames', () => {
     const server = openServer();
     server.receive(

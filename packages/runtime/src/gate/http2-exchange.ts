@@ -10,35 +10,24 @@ import { CredentialRound } from './credential-round.ts';
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
-import { readRequestHead, readTrailers } from './http2-fields.ts';
+import { readRequestHead, readTrailers, type Http2RequestHead } from './http2-fields.ts';
 import { forwardRequest } from './http2-forward.ts';
 import { isGrpcCall, respondGrpcProblem, respondProblem } from './http2-problem.ts';
+import { rewriteHttp2Request } from './http2-request-rewrite.ts';
 import { Http2Response, type ResponseOwner } from './http2-response.ts';
-import { Http2WebSocket, readTunnelRequest } from './http2-websocket.ts';
+import { Http2WebSocket } from './http2-websocket.ts';
 import { describeDialFailure, type Problem } from './problem.ts';
 import { mergeNames } from './record.ts';
 import { setGatheredLength, type RequestBodyPlan, type RequestBodyRelay } from './request-body.ts';
 import { openRequestBody, repeatRequestBody } from './request-body-relay.ts';
-import {
-  judgeRefused,
-  rewriteRequest,
-  rewriteTrailers,
-  type ForwardVerdict,
-  type RequestVerdict,
-} from './request-rewrite.ts';
+import { judgeRefused, rewriteTrailers, type ForwardVerdict } from './request-rewrite.ts';
 import type { Lease } from './upstream-pool.ts';
-import type { UpstreamFault, UpstreamRequest } from './upstream-request.ts';
+import { asksAgain, type UpstreamFault, type UpstreamRequest } from './upstream-request.ts';
 import type { WebSocketOffer } from './websocket-handshake.ts';
 import { breakOff } from './websocket-relay.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
 const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
-
-/**
- * Resets of an upstream by which it says that it has done nothing yet (RFC 9113 section 8.7). Told so, a client asks again, and over
- * HTTP/1.1 where that is asked for, on a connection of its own.
- */
-const ASK_AGAIN_CODES: ReadonlySet<number> = new Set([ERROR_CODE.refusedStream, ERROR_CODE.http11Required]);
 
 /**
  * One HTTP/2 stream of a client and its answer: steps 5 to 10, as `Exchange` does them for HTTP/1.
@@ -56,10 +45,9 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
   context: GateContext;
   readonly #client: Http2ClientConnection;
   readonly #stream: Http2Stream;
+  readonly #received: Http2RequestHead;
+  /** As the client sent it. */
   readonly #original: RequestHead;
-  readonly #scheme: string;
-  /** `:protocol` of an extended CONNECT (RFC 8441). */
-  readonly #protocol: string | null;
   readonly #response: Http2Response;
   readonly #startedMs = performance.now();
   #deadlineMs = 0;
@@ -90,11 +78,10 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     this.#client = client;
     this.context = client.context;
     this.#stream = stream;
-    const { head, scheme, protocol } = readRequestHead(fields);
-    this.#original = head;
-    this.#scheme = scheme;
-    this.#protocol = protocol;
-    this.isGrpc = protocol === null && isGrpcCall(head);
+    const received = readRequestHead(fields);
+    this.#received = received;
+    this.#original = received.head;
+    this.isGrpc = received.protocol === null && isGrpcCall(received.head);
     this.isRequestComplete = ends;
     this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
     this.#response = new Http2Response(this, stream);
@@ -193,11 +180,8 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
   /** The stream is over. */
   closed(): void {
     this.#client.exchangeDone(this);
+    if (this.#response.isComplete) this.complete();
     if (this.isEnded) return;
-    if (this.#response.isComplete) {
-      this.complete();
-      return;
-    }
     this.#abort();
     if (this.#isMalformed) this.#conclude('deny', 'MALFORMED_REQUEST');
     else this.#conclude('error', null);
@@ -250,10 +234,10 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
         this.#status = 200;
         this.#webSocket = opened.webSocket;
         this.#webSocket.upstreamEarly(rest);
-        return;
+      } else {
+        const detail = `The answer to the WebSocket handshake is malformed: ${opened.reason}.`;
+        this.fail({ code: 'UPSTREAM_MALFORMED', detail });
       }
-      const detail = `The answer to the WebSocket handshake is malformed: ${opened.reason}.`;
-      this.fail({ code: 'UPSTREAM_MALFORMED', detail });
     } catch (error) {
       this.broke(error);
     }
@@ -273,7 +257,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
       return;
     }
     const stream = this.#stream;
-    if (!stream.headSent && (fault.resetCode === undefined || !ASK_AGAIN_CODES.has(fault.resetCode))) {
+    if (!stream.headSent && !asksAgain(fault)) {
       const status = fault.code === 'UPSTREAM_TIMEOUT' ? 504 : 502;
       this.#answer({ status, code: fault.code, detail: fault.detail }, 'error');
       return;
@@ -287,10 +271,8 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
   /** A fault of the gate's own ends this stream and no other. What it was is not told: it could quote a value. */
   broke(error: unknown): void {
     const isTheirs = error instanceof HttpSyntaxError || error instanceof Http2FieldError;
-    this.fail({
-      code: isTheirs ? 'UPSTREAM_MALFORMED' : 'INTERNAL',
-      detail: 'The message cannot be passed on safely.',
-    });
+    const code = isTheirs ? 'UPSTREAM_MALFORMED' : 'INTERNAL';
+    this.fail({ code, detail: 'The message cannot be passed on safely.' });
   }
 
   complete(): void {
@@ -323,14 +305,15 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
   }
 
   #beginRequest(): void {
-    const verdict = this.#judge();
+    const { origin } = this.#client.purpose;
+    const verdict = rewriteHttp2Request(this.context, origin, this.#received, this.isRequestComplete);
     if (verdict.verdict === 'answer') {
       this.#answer(verdict.problem, 'deny');
       return;
     }
     if (verdict.rule !== null) this.#rule = verdict.rule;
     this.#forward = verdict;
-    this.#offer = this.#protocol === null ? null : verdict.offer;
+    this.#offer = this.#received.protocol === null ? null : verdict.offer;
     // Of a request that is sent once more, what it had at first counts as well.
     const isRepetition = this.#round?.isRepetition === true;
     this.#released = isRepetition ? mergeNames(this.#released, verdict.released) : verdict.released;
@@ -344,28 +327,6 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     if (this.#requestBody?.gathers !== true) this.#sign(verdict, null);
     else if (this.isRequestComplete) this.#requestBody.end();
     else this.#stream.resume();
-  }
-
-  /** Steps 5 to 7. */
-  #judge(): RequestVerdict {
-    const { purpose } = this.#client;
-    let head = this.#original;
-    if (this.#protocol !== null) {
-      const read = readTunnelRequest(head, this.#protocol, this.isRequestComplete);
-      if (read.verdict === 'answer') return read;
-      head = read.head;
-    }
-    if (head.method !== 'CONNECT' && this.#scheme !== purpose.origin.scheme) {
-      const detail = 'The request names another scheme than its connection.';
-      return { verdict: 'answer', problem: { status: 421, code: 'AUTHORITY_MISMATCH', detail } };
-    }
-    try {
-      const hasUnframedBody = this.#protocol === null && !this.isRequestComplete;
-      return rewriteRequest(this.context, purpose.origin, head, hasUnframedBody);
-    } catch (error) {
-      if (!(error instanceof HttpSyntaxError)) throw error;
-      return { verdict: 'answer', problem: { status: error.status, code: 'MALFORMED_REQUEST', detail: error.message } };
-    }
   }
 
   /** Prepares for a body into which values may be put; false when it is refused. */
@@ -504,8 +465,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     this.#conclude(decision, code);
     this.#webSocket?.end();
     if (this.#stream.isClosed) this.#client.exchangeDone(this);
-    const { clock, timeLimits } = this.context;
-    this.#deadlineMs = clock.nowMs + timeLimits.lingerMs;
+    this.#deadlineMs = this.context.clock.nowMs + this.context.timeLimits.lingerMs;
   }
 
   #wait(forWhat: Waiting): void {

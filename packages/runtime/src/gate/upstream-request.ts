@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@sallyport/sdk';
 import type { ResponseHead } from '../http/message.ts';
+import { ERROR_CODE } from '../http2/error-code.ts';
 
 /** Why a request got no (whole) answer from its upstream. */
 export interface UpstreamFault {
@@ -10,6 +11,14 @@ export interface UpstreamFault {
   readonly resetCode?: number;
   /** Not a byte came, on a connection that had served before: it was closed while it rested, most likely. */
   readonly isStale?: boolean;
+}
+
+/**
+ * Whether an upstream said by a reset that it has done nothing yet (RFC 9113 section 8.7). Told so, a client asks again, and over HTTP/1.1
+ * where that is asked for, on a connection of its own.
+ */
+export function asksAgain({ resetCode }: UpstreamFault): boolean {
+  return resetCode === ERROR_CODE.refusedStream || resetCode === ERROR_CODE.http11Required;
 }
 
 /** Receives the answer to one request, whatever protocol it comes by. After `end`, `switched` or `failed` nothing more is called. */

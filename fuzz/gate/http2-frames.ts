@@ -85,7 +85,8 @@ function wrap(
   return { payload: text, flags: set };
 }
 
-function blockFrames(random: Random, stream: number, block: Buffer, ends: boolean): RawFrame[] {
+/** A header block in HEADERS and CONTINUATION frames, padded and cut now and then. */
+export function blockFrames(random: Random, stream: number, block: Buffer, ends: boolean): RawFrame[] {
   const pieces = random.oneIn(4) ? 1 + random.below(4) : 1;
   const cuts = Array.from({ length: pieces - 1 }, () => random.below(block.length + 1)).toSorted((a, b) => a - b);
   const edges = [0, ...cuts, block.length];
@@ -95,6 +96,16 @@ function blockFrames(random: Random, stream: number, block: Buffer, ends: boolea
     const piece = block.subarray(edges[index], end).toString('latin1');
     const wrapped = index === 0 ? wrap(random, piece, flags, true) : { payload: piece, flags };
     return { type: index === 0 ? TYPE.headers : TYPE.continuation, stream, ...wrapped };
+  });
+}
+
+/** A body in DATA frames; its end is forgotten now and then. */
+export function dataFrames(random: Random, stream: number, body: string, isLast: boolean): RawFrame[] {
+  const cut = random.below(body.length + 1);
+  const pieces = random.oneIn(3) ? [body.slice(0, cut), body.slice(cut)] : [body];
+  return pieces.map((piece, at) => {
+    const ends = at === pieces.length - 1 && isLast && !random.oneIn(25);
+    return { type: TYPE.data, stream, ...wrap(random, piece, ends ? FLAG.endStream : 0, false) };
   });
 }
 
@@ -137,14 +148,7 @@ function requestFrames(random: Random, writer: HpackWriter, host: string, index:
   const fields = requestFields(random, host, body, hasBody);
   fields.push(['x-case', `${CASE_MARK}.${stream}`]);
   const frames = blockFrames(random, stream, headerBlock(random, writer, fields), !hasBody && !hasTrailers);
-  if (hasBody) {
-    const cut = random.below(body.length + 1);
-    const pieces = random.oneIn(3) ? [body.slice(0, cut), body.slice(cut)] : [body];
-    for (const [at, piece] of pieces.entries()) {
-      const ends = at === pieces.length - 1 && !hasTrailers && !random.oneIn(25);
-      frames.push({ type: TYPE.data, stream, ...wrap(random, piece, ends ? FLAG.endStream : 0, false) });
-    }
-  }
+  if (hasBody) frames.push(...dataFrames(random, stream, body, !hasTrailers));
   if (hasTrailers) {
     const trailers: Pair[] = [
       random.oneIn(3) ? random.pick(ODD_FIELDS) : ['x-sum', random.pick(['1', PLACEHOLDERS.SECURE])],
@@ -156,7 +160,8 @@ function requestFrames(random: Random, writer: HpackWriter, host: string, index:
   return frames;
 }
 
-function mutate(random: Random, frames: RawFrame[], streams: number): RawFrame[] {
+/** Breaks one thing, most of the time. */
+export function mutate(random: Random, frames: RawFrame[], streams: number): RawFrame[] {
   const at = random.below(frames.length);
   const chosen = frames[at];
   if (chosen === undefined) return frames;

@@ -75,6 +75,15 @@ export function isFieldValue(value: string): boolean {
   return !isBlank(value.charCodeAt(0)) && !isBlank(value.charCodeAt(length - 1)) && isMadeOf(value, IS_FIELD_VALUE);
 }
 
+/** The value without white space at its ends, as HTTP/1 reads it. */
+export function trimValue(value: string): string {
+  let start = 0;
+  let end = value.length;
+  while (start < end && isBlank(value.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(value.charCodeAt(end - 1))) end -= 1;
+  return value.slice(start, end);
+}
+
 function isBlank(octet: number): boolean {
   return octet === SP || octet === HTAB;
 }

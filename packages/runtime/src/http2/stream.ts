@@ -279,6 +279,7 @@ export class OpenStream implements Http2Stream {
   /** The stream ends early: by the peer, for a fault of its, or with the connection. A whole response is delivered nevertheless. */
   cut(code: number): void {
     if (this.isClosed) return;
+    this.resetCode = code;
     if (this.#owner.role === 'client' && this.#remoteEnded) {
       this.#waiting.clear();
       this.#owner.output.dequeue(this);
@@ -286,7 +287,6 @@ export class OpenStream implements Http2Stream {
       this.#localEnd();
       return;
     }
-    this.resetCode = code;
     this.#close(code);
   }
 

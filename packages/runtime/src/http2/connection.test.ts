@@ -245,6 +245,13 @@ describe('a client', () => {
     });
   }
 
+  test('takes white space off the values of responses, and nothing else', () => {
+    const client = openClient();
+    client.request(REQUEST);
+    client.receive(headers(1, [...OK, ['x-a', ' a b\t'], ['x-b', ' ']]));
+    assert.equal(client.transcript[0], '1 head [":status","200","x-a","a b","x-b",""] ends');
+  });
+
   test('expects no body for HEAD and 304, whatever their length says', () => {
     const client = openClient();
     client.request([':method', 'HEAD', ...REQUEST.slice(2)]);

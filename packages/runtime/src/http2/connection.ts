@@ -71,7 +71,12 @@ export class Http2Connection {
     this.#reader = new FrameReader(role === 'server', (type, flags, streamId, source, start, end) =>
       this.#receiveFrame(type, flags, streamId, source, start, end),
     );
-    this.#list = new FieldList(limits.maxHeaderListBytes, limits.maxHeaderPairs, enableConnectProtocol);
+    this.#list = new FieldList(
+      limits.maxHeaderListBytes,
+      limits.maxHeaderPairs,
+      enableConnectProtocol,
+      role === 'client',
+    );
     this.#block = new HeaderBlock(limits.maxHeaderListBytes + MAX_FRAME_BYTES);
     this.#conduct = new PeerConduct(role, limits, nowMs);
     this.#peer = initialSettings(limits.maxConcurrentStreams);

@@ -1,5 +1,15 @@
 import { IS_VISIBLE, isMadeOf } from '../http/octets.ts';
-import { isAuthority, isMethod, isScheme, NAME_KIND, parseLength, parseStatus, type NameKind } from './field-rules.ts';
+import {
+  isAuthority,
+  isFieldValue,
+  isMethod,
+  isScheme,
+  NAME_KIND,
+  parseLength,
+  parseStatus,
+  trimValue,
+  type NameKind,
+} from './field-rules.ts';
 import { ENTRY_OVERHEAD_BYTES } from './hpack-static-table.ts';
 
 /** What a list of fields is the head of; null where it is decoded for HPACK's sake alone. */
@@ -23,6 +33,7 @@ export class FieldList {
   readonly maxBytes: number;
   readonly #maxPairs: number;
   readonly #takesProtocol: boolean;
+  readonly #trims: boolean;
   #kind: ListKind = 'trailers';
   #bytes = 0;
   #pairs = 0;
@@ -33,11 +44,15 @@ export class FieldList {
   #protocol: string | null = null;
   #hasHost = false;
 
-  /** `takesProtocol` tells whether extended CONNECT (RFC 8441) is taken. */
-  constructor(maxBytes: number, maxPairs: number, takesProtocol: boolean) {
+  /**
+   * `takesProtocol` tells whether extended CONNECT (RFC 8441) is taken. `trims` takes white space off values, where else it makes the message
+   * malformed: some servers send it, and what is left is one value for everybody.
+   */
+  constructor(maxBytes: number, maxPairs: number, takesProtocol: boolean, trims = false) {
     this.maxBytes = maxBytes;
     this.#maxPairs = maxPairs;
     this.#takesProtocol = takesProtocol;
+    this.#trims = trims;
   }
 
   /** Begins a list. */
@@ -71,7 +86,9 @@ export class FieldList {
   add(name: string, value: string, kind: NameKind, isValueValid: boolean): void {
     if (this.problem !== null) return;
     if (!isValueValid) {
-      this.problem = 'a field value has octets that it must not have';
+      const trimmed = trimValue(value);
+      if (this.#trims && isFieldValue(trimmed)) this.add(name, trimmed, kind, true);
+      else this.problem = 'a field value has octets that it must not have';
       return;
     }
     this.fields.push(name, value);
@@ -98,7 +115,8 @@ export class FieldList {
       case NAME_KIND.te:
         return value.toLowerCase() === 'trailers' ? null : 'TE has another value than "trailers"';
       case NAME_KIND.contentLength:
-        if (this.#kind === 'trailers') return null;
+        // It would frame what is over by then.
+        if (this.#kind === 'trailers') return 'trailers have a Content-Length';
         if (this.contentLength !== -1) return 'there are two Content-Length fields';
         this.contentLength = parseLength(value);
         return this.contentLength === -1 ? 'Content-Length is no number' : null;

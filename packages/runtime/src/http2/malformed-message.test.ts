@@ -73,6 +73,7 @@ describe('a malformed request', () => {
   const TRAILERS: Readonly<Record<string, readonly [fields: readonly WireField[], flags?: number]>> = {
     'a pseudo-header': [[[':path', '/q']]],
     connection: [[['connection', 'close']]],
+    'a length': [[['content-length', '1']]],
     'a name in upper case': [[['X-Upper', '1']]],
     'a line break': [[['x-a', '1\r\nx-b: 2']]],
     'no end of the stream': [[['x-a', '1']], FLAG.endHeaders],

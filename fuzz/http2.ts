@@ -28,8 +28,11 @@ interface H2Reading {
 const SETTINGS = Buffer.from('\0\0\0\x04\0\0\0\0\0', 'latin1');
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1'), SETTINGS]);
 
-/** Priorities, which we do not read, the reserved bit of WINDOW_UPDATE (RFC 9113 section 6.9), and origins that the gate refuses in words. */
-const ONLY_H2_REFUSES = /may not depend on itself|non-compliant data|mismatched :authority and Host/;
+/**
+ * Priorities, which we do not read, the reserved bit of WINDOW_UPDATE (RFC 9113 section 6.9), origins that the gate refuses in words,
+ * and padding that leaves nothing of a header block, which is not too much of it (section 6.2).
+ */
+const ONLY_H2_REFUSES = /may not depend on itself|non-compliant data|mismatched :authority and Host|invalid padding/;
 /** Written so long, a connection's answers were flooded. */
 const MAX_WRITTEN = 1024 * 1024;
 

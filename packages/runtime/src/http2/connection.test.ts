@@ -94,7 +94,7 @@ describe('a request', () => {
 });
 
 describe('flow control', () => {
-  test('gives credit back only for what was taken', () => {
+  test("gives a stream's credit back only for what was taken", () => {
     const server = openServer();
     server.onStream = (stream) => stream.pause();
     server.receive(
@@ -113,6 +113,24 @@ describe('flow control', () => {
     assert.equal(server.transcript.at(-1), `1 data ${'x'.repeat(64_000)}`);
     server.receive(data(1, '', FLAG.endStream));
     assert.equal(server.transcript.at(-1), '1 end []');
+  });
+
+  test('lets streams that are paused stop no other', () => {
+    const server = openServer();
+    server.onStream = (stream) => stream.pause();
+    let given = 0;
+    // Far more than the connection may have on its way at a time.
+    for (let id = 1; id < 80; id += 2) {
+      server.receive(
+        headers(id, POST, FLAG.endHeaders),
+        times(4, () => data(id, 'x'.repeat(16_000))),
+      );
+      for (const { type, stream, payload } of server.takeFrames()) {
+        if (type === FRAME.window && stream === 0) given += payload.readUInt32BE(0);
+      }
+    }
+    assert.equal(server.connection.isClosed, false);
+    assert.ok(given > 2_000_000, String(given));
   });
 
   test("gives back the connection's credit for streams that were reset, and for padding", () => {

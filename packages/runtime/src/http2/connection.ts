@@ -86,7 +86,6 @@ export class Http2Connection {
       windowBytes: limits.windowBytes,
       maxInterimResponses: limits.maxInterimResponses,
       output: this.#output,
-      credit: (bytes) => this.#credit(bytes),
       streamFault: (streamId, code, reason) => this.#streamFault(streamId, code, reason),
       noteReset: (streamId) => this.#conduct.remember(streamId),
       wireClosed: () => void (this.#openCount -= 1),
@@ -250,9 +249,10 @@ export class Http2Connection {
     const padding = (flags & FLAG.padded) === 0 ? 0 : paddingOf(source, start, end);
     this.#receiveWindow -= flowBytes;
     if (this.#receiveWindow < 0) throw flowControlError('DATA exceeds the window of the connection');
+    // At once, not when it is taken: a stream that is paused must not stop the others. What it holds is bounded by its own window.
+    this.#credit(flowBytes);
     if (stream === null) {
       if (flowBytes < SMALL_DATA_BYTES) this.#spendIdle();
-      this.#credit(flowBytes);
       return;
     }
     const from = (flags & FLAG.padded) === 0 ? start : start + 1;

@@ -18,8 +18,6 @@ export interface StreamOwner {
   readonly windowBytes: number;
   readonly maxInterimResponses: number;
   readonly output: ConnectionOutput;
-  /** The connection's window: so many received bytes have been taken. */
-  credit(bytes: number): void;
   /** The peer broke the rules on this stream: it is told, and the stream is cut. @throws {Http2ConnectionError} at too many of them. */
   streamFault(streamId: number, code: number, reason: string): void;
   /** We reset the stream: frames of it that are on their way are to be ignored. */
@@ -226,14 +224,13 @@ export class OpenStream implements Http2Stream {
   }
 
   /**
-   * Body data have come; the connection's window has been charged with `flowBytes`, which includes padding.
+   * Body data have come; the connection's window has been charged with `flowBytes`, which includes padding, and opened again.
    *
    * @throws {Http2ConnectionError} `FLOW_CONTROL_ERROR`
    */
   receiveData(source: Buffer, start: number, end: number, flowBytes: number, ends: boolean): void {
     const owner = this.#owner;
     if (this.#remoteEnded) {
-      owner.credit(flowBytes);
       owner.streamFault(this.id, ERROR_CODE.streamClosed, 'DATA comes behind the end of its stream');
       return;
     }
@@ -243,7 +240,6 @@ export class OpenStream implements Http2Stream {
     }
     const length = end - start;
     if (!this.#headReceived || !this.#isWhole(length, ends)) {
-      owner.credit(flowBytes);
       if (!this.isClosed) owner.streamFault(this.id, ERROR_CODE.protocolError, 'DATA comes before its head');
       return;
     }
@@ -349,7 +345,6 @@ export class OpenStream implements Http2Stream {
   #takeCredit(bytes: number): void {
     if (bytes === 0) return;
     const owner = this.#owner;
-    owner.credit(bytes);
     if (this.#remoteEnded || this.isClosed) return;
     this.#takenBytes += bytes;
     if (this.#takenBytes < owner.windowBytes / 2) return;
@@ -383,7 +378,7 @@ export class OpenStream implements Http2Stream {
     }
     this.#waiting.clear();
     this.#owner.output.dequeue(this);
-    this.#owner.credit(this.#received.clear());
+    this.#received.clear();
     this.#owner.forget(this);
     if (code !== null) this.listener.reset(code);
     this.listener.closed();

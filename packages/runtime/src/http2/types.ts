@@ -42,7 +42,7 @@ export interface Http2Limits {
   readonly maxHeaderListBytes: number;
   /** Fields of one list. */
   readonly maxHeaderPairs: number;
-  /** What one stream may send before its listener takes it; the whole connection four times as much. */
+  /** What one stream may send before its listener takes it; the whole connection, at a time, four times as much. */
   readonly windowBytes: number;
   /** Streams that may be reset at once, by the peer or for a fault of its, and each second after that. Server's side only. */
   readonly streamResetBurst: number;

@@ -160,9 +160,10 @@ export class Http2Response implements UpstreamAnswer, BodySink, BodySource {
 
   /** The 401 that was held back is the answer. */
   passOn401(): void {
+    // What waits in the stream may come at once, and belongs behind what is held.
+    this.#owner.upstream?.resume();
     const held = this.#held ?? [];
     this.#held = null;
-    this.#owner.upstream?.resume();
     for (const happen of held) happen();
   }
 

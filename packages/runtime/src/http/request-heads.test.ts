@@ -91,6 +91,14 @@ describe('RequestHeads', () => {
     assert.ok(counts.read > 1000 && counts.refused > 1000, JSON.stringify(counts));
   });
 
+  test('tells of a bare LF before a remembered section as of any', () => {
+    const bytes = Buffer.from('GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\n\r\n\r\n');
+    for (let at = 0; at <= bytes.length; at += 1) {
+      const chunks = [bytes.subarray(0, at), bytes.subarray(at)];
+      assert.deepEqual(readRemembering(chunks), readAnew(chunks), String(at));
+    }
+  });
+
   test('gives the same array for the same fields, and another one for any others', () => {
     const heads = new RequestHeads();
     const fieldsOf = (text: string): readonly string[] => {

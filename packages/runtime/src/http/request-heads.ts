@@ -1,7 +1,7 @@
 import { MAX_HEAD_BYTES, parseRequestHead, readRequestLine } from './head-parser.ts';
 import { HeadReader } from './head-reader.ts';
 import type { RequestHead } from './message.ts';
-import { LF } from './octets.ts';
+import { CR, LF } from './octets.ts';
 
 /** A longer field section is parsed each time it comes: what is remembered is kept for every connection. */
 export const MAX_REMEMBERED_SECTION_BYTES = 4096;
@@ -66,6 +66,8 @@ export class RequestHeads {
     const last = chunk.length - sectionBytes;
     let start = offset;
     while (start < last && chunk[start] !== LF) start++;
+    // A bare LF is told as one by whoever looks for the head's end.
+    if (start === offset || chunk[start - 1] !== CR) return null;
     start++;
     if (start > last || start + sectionBytes - offset > this.#maxHeadBytes) return null;
     for (let i = 0; i < sectionBytes; i++) if (chunk[start + i] !== section[i]) return null;

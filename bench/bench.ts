@@ -3,7 +3,7 @@
  *
  *     npm run bench -- [--quick] [--rows ID,…] [--gates NAME,…] [--rounds N] [--seconds N] [--output DIRECTORY] [--docs]
  *
- * `--output` writes JSON and charts there; `--docs` writes them, and the tables, into docs/.
+ * `--output` writes JSON and charts there; `--docs` writes them, and the tables, into docs/, where rows that were not measured stay as they are.
  */
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { DIRECT } from './lab/direct.ts';
 import type { GateKind } from './lab/gate.ts';
 import { HAPROXY } from './lab/haproxy.ts';
 import { CORES, Lab, pinToClients } from './lab/lab.ts';
-import { fillDocumentFile, writeReport } from './lab/document.ts';
+import { fillDocumentFile, mergeWithWritten, writeReport } from './lab/document.ts';
 import { describeMachine } from './lab/machine.ts';
 import { MITMPROXY } from './lab/mitmproxy.ts';
 import { MOCKTTP } from './lab/mockttp.ts';
@@ -98,8 +98,11 @@ async function main(): Promise<void> {
     };
     if (options.output !== undefined) writeReport(report, options.output);
     if (options.docs) {
-      writeReport(report, join(DOCUMENTS, 'charts'));
-      fillDocumentFile(join(DOCUMENTS, 'performance.md'), report, 'charts');
+      const charts = join(DOCUMENTS, 'charts');
+      const order = ROWS.map(({ id }) => id);
+      const merged = mergeWithWritten(report, charts, order);
+      writeReport(merged, charts);
+      fillDocumentFile(join(DOCUMENTS, 'performance.md'), merged, 'charts');
     }
     say(`took ${((Date.now() - startedAt.getTime()) / 1000).toFixed(0)} s`);
   } finally {

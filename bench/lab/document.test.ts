@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { fillDocument } from './document.ts';
+import { fillDocument, mergeReports } from './document.ts';
 import type { Report } from './document.ts';
 
 const MACHINE = {
@@ -47,4 +47,33 @@ test('fillDocument() replaces what stands between the marks, and nothing else, a
 test('fillDocument() refuses a document without marks, or with them the wrong way around', () => {
   assert.throws(() => fillDocument('nothing', REPORT, 'charts'), /bench:begin/);
   assert.throws(() => fillDocument('<!-- bench:end --><!-- bench:begin -->', REPORT, 'charts'), /bench:begin/);
+});
+
+test('mergeReports() keeps rows that were not measured, in their order, and says where they are from', () => {
+  const [row] = REPORT.rows;
+  assert.ok(row !== undefined);
+  const later: Report = {
+    ...REPORT,
+    startedAt: '2026-02-03T04:05:06.000Z',
+    versions: { other: '2' },
+    rows: [{ ...row, id: 'more', title: 'More' }],
+  };
+  const merged = mergeReports(REPORT, later, ['row', 'more']);
+  assert.deepEqual(
+    merged.rows.map(({ id, from }) => [id, from?.startedAt]),
+    [
+      ['row', REPORT.startedAt],
+      ['more', undefined],
+    ],
+  );
+  assert.deepEqual(merged.versions, { peer: '1.2', other: '2' });
+  // A row that was kept once already stays what it was.
+  const again = mergeReports(merged, { ...later, startedAt: '2026-03-04T05:06:07.000Z' }, ['row', 'more']);
+  assert.equal(again.rows[0]?.from?.startedAt, REPORT.startedAt);
+  assert.deepEqual(
+    mergeReports(merged, later, ['more']).rows.map(({ id }) => id),
+    ['more'],
+  );
+  const text = fillDocument('<!-- bench:begin --><!-- bench:end -->', merged, 'charts');
+  assert.match(text, /Of a run of 2026-01-02, 03:04 UTC: 5 rounds of 2 s\./);
 });

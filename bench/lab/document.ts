@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MeasuredRow } from './campaign.ts';
 import { barsOf, formatBarChart } from './chart.ts';
@@ -7,6 +7,7 @@ import { formatMarkdownTable } from './table.ts';
 
 const BEGIN = '<!-- bench:begin -->';
 const END = '<!-- bench:end -->';
+const REPORT_FILE = 'bench.json';
 
 /** A whole run of the benchmark, as its JSON file has it. */
 export interface Report {
@@ -18,13 +19,40 @@ export interface Report {
   readonly cores: { readonly gate: number; readonly client: number };
   readonly rounds: number;
   readonly seconds: number;
-  readonly rows: readonly MeasuredRow[];
+  readonly rows: readonly RecordedRow[];
+}
+
+/** A row, with the run that it is from where that is not the report's own. All of its contenders were measured in that one run. */
+export interface RecordedRow extends MeasuredRow {
+  readonly from?: Pick<Report, 'startedAt' | 'rounds' | 'seconds'>;
+}
+
+/**
+ * The report with those rows of an earlier one that it did not measure itself.
+ *
+ * @param order the ids of all rows there are, as they are to stand; others are left out.
+ */
+export function mergeReports(earlier: Report, report: Report, order: readonly string[]): Report {
+  const { startedAt, rounds, seconds } = earlier;
+  const rows = order.flatMap((id) => {
+    const measured = report.rows.find((row) => row.id === id);
+    if (measured !== undefined) return [measured];
+    const kept = earlier.rows.find((row) => row.id === id);
+    return kept === undefined ? [] : [{ from: { startedAt, rounds, seconds }, ...kept }];
+  });
+  return { ...report, versions: { ...earlier.versions, ...report.versions }, rows };
+}
+
+/** {@link mergeReports} with the report that {@link writeReport} left in a directory, if there is one. */
+export function mergeWithWritten(report: Report, directory: string, order: readonly string[]): Report {
+  const file = join(directory, REPORT_FILE);
+  return existsSync(file) ? mergeReports(JSON.parse(readFileSync(file, 'utf8')) as Report, report, order) : report;
 }
 
 /** Writes `bench.json` and a chart for each row into a directory. */
 export function writeReport(report: Report, directory: string): void {
   mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, 'bench.json'), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(join(directory, REPORT_FILE), `${JSON.stringify(report, null, 1)}\n`);
   for (const row of report.rows) {
     const file = join(directory, `${row.id}.svg`);
     const bars = barsOf(row, (gate) => !(gate in report.versions) || gate === 'Sallyport');
@@ -53,9 +81,16 @@ export function fillDocument(text: string, report: Report, charts: string): stri
   const parts = [
     `Measured on ${report.startedAt.slice(0, 10)}: ${report.machine.summary}. ${versions}. ` +
       `${report.rounds} rounds of ${report.seconds} s; medians, in brackets the quartiles; ratios are medians of the rounds' ratios.`,
-    ...report.rows.map((row) => `${formatMarkdownTable(row)}\n![${row.title}](${charts}/${row.id}.svg)`),
+    ...report.rows.map(
+      (row) => `${formatMarkdownTable(row)}\n${originOf(row)}![${row.title}](${charts}/${row.id}.svg)`,
+    ),
   ];
   return `${text.slice(0, begin)}${BEGIN}\n\n${parts.join('\n\n')}\n\n${text.slice(end)}`;
+}
+
+function originOf({ from }: RecordedRow): string {
+  if (from === undefined) return '';
+  return `Of a run of ${from.startedAt.slice(0, 10)}, ${from.startedAt.slice(11, 16)} UTC: ${from.rounds} rounds of ${from.seconds} s.\n\n`;
 }
 
 /** {@link fillDocument} for a file. */

@@ -69,6 +69,11 @@ export class Http1UpstreamRequest implements UpstreamRequest, UpstreamListener {
     this.#connection.destroy();
   }
 
+  answerTaken(): void {
+    // Else nobody would give the connection back.
+    if (!this.#requestEnded) this.abort();
+  }
+
   pause(): void {
     this.#connection.socket.pause();
   }

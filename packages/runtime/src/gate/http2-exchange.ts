@@ -46,6 +46,8 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
   readonly #client: Http2ClientConnection;
   readonly #stream: Http2Stream;
   readonly #received: Http2RequestHead;
+  /** Whether the head was all of the request. */
+  readonly #endedWithHead: boolean;
   /** As the client sent it. */
   readonly #original: RequestHead;
   readonly #response: Http2Response;
@@ -82,6 +84,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     this.#received = received;
     this.#original = received.head;
     this.isGrpc = received.protocol === null && isGrpcCall(received.head);
+    this.#endedWithHead = ends;
     this.isRequestComplete = ends;
     this.#rule = client.purpose.kind === 'forward' ? client.purpose.rule : '';
     this.#response = new Http2Response(this, stream);
@@ -131,7 +134,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     }
     if (this.#round?.expire() === true) return;
     if (!this.isRequestComplete && this.#waiting === 'body') {
-      this.#answer({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' }, 'deny');
+      this.#refuse({ status: 408, code: 'CLIENT_TIMEOUT', detail: 'The request body stopped coming.' });
       return;
     }
     this.fail({ code: 'UPSTREAM_TIMEOUT', detail: 'The upstream did not answer within the time limit.' });
@@ -277,7 +280,9 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
 
   complete(): void {
     if (this.isEnded) return;
+    const { upstream } = this;
     this.upstream = null;
+    upstream?.answerTaken();
     if (this.#response.isBroken) this.#conclude('error', 'RESPONSE_UNREDACTABLE');
     else this.#conclude('allow', null);
   }
@@ -306,7 +311,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
 
   #beginRequest(): void {
     const { origin } = this.#client.purpose;
-    const verdict = rewriteHttp2Request(this.context, origin, this.#received, this.isRequestComplete);
+    const verdict = rewriteHttp2Request(this.context, origin, this.#received, this.#endedWithHead);
     if (verdict.verdict === 'answer') {
       this.#answer(verdict.problem, 'deny');
       return;
@@ -425,7 +430,7 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     else this.#refuse(problem);
   }
 
-  /** The request turned out, in its body, to be one that cannot be sent (any further). */
+  /** The request turned out, by its body, to be one that cannot be sent (any further). */
   #refuse(problem: Problem): void {
     if (this.isEnded) return;
     this.#abort();

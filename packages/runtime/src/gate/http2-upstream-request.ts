@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import { ERROR_CODE } from '../http2/error-code.ts';
 import type { Http2Stream, Http2StreamListener } from '../http2/types.ts';
 import { readResponseHead, readTrailers, trailerFields } from './http2-fields.ts';
 import { Http2StreamDuplex } from './http2-stream-duplex.ts';
@@ -44,6 +45,11 @@ export class Http2UpstreamRequest implements UpstreamRequest, Http2StreamListene
   abort(resetCode: number): void {
     this.#isDone = true;
     this.#stream?.reset(resetCode);
+  }
+
+  answerTaken(): void {
+    // Else the stream would stay half open for as long as the connection lasts.
+    if (this.#stream?.sendEnded === false) this.abort(ERROR_CODE.cancel);
   }
 
   pause(): void {

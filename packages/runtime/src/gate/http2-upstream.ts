@@ -5,7 +5,7 @@ import type { FieldList } from './http2-fields.ts';
 import { HTTP2_LIMITS } from './http2-limits.ts';
 import { Http2Transport } from './http2-transport.ts';
 import { Http2UpstreamRequest } from './http2-upstream-request.ts';
-import { CONNECT_TIMEOUT_MS, MAX_CONCURRENT_STREAMS } from './limits.ts';
+import { CONNECT_TIMEOUT_MS, MAX_CONCURRENT_STREAMS, UPSTREAM_END_MS } from './limits.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream-request.ts';
 
 /** One HTTP/2 connection to an upstream, shared by the streams of a sandbox to that authority. */
@@ -109,6 +109,8 @@ export class Http2Upstream implements Http2ConnectionListener {
     this.#refusesMore = true;
     this.#onClosed(this);
     this.#settle();
+    // What was written last may have to leave yet, but an upstream that takes nothing more must not keep the socket.
+    setTimeout(() => this.#transport.destroy(), UPSTREAM_END_MS).unref();
   }
 
   #settle(): void {

@@ -55,6 +55,8 @@ export const MAX_HEADER_PAIRS = 256;
 export const WINDOW_BYTES = 256 * 1024;
 /** What waits to be taken by one HTTP/2 peer, beside bodies, before nothing more is read of it. */
 export const MAX_UNSENT_BYTES = 1024 * 1024;
+/** Time for an HTTP/2 upstream to take the end of its connection, in ms. */
+export const UPSTREAM_END_MS = 2000;
 /** HTTP/2 streams that a client may open and reset at once, and each second after that (CVE-2023-44487). */
 export const STREAM_RESET_BURST = 200;
 export const STREAM_RESETS_PER_SECOND = 33;

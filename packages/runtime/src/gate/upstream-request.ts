@@ -48,6 +48,8 @@ export interface UpstreamRequest {
   finish(trailers: string[]): void;
   /** Gives the request up; nothing more is called. */
   abort(resetCode: number): void;
+  /** The whole answer has been passed on: what was not sent of the request by then is not sent any more. */
+  answerTaken(): void;
   /** Stops and restarts the answer's data. */
   pause(): void;
   resume(): void;

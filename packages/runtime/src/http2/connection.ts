@@ -149,6 +149,7 @@ export class Http2Connection {
   /** Writes what waits. */
   flush(): void {
     this.#output.flush();
+    if (this.#output.isFlooded) this.#fail(flooded());
   }
 
   /**
@@ -238,7 +239,7 @@ export class Http2Connection {
         // Priorities are not followed, and what is unknown is ignored.
         this.#spendIdle();
     }
-    if (this.#output.isFlooded) throw calm('the peer does not read what it makes us write');
+    if (this.#output.isFlooded) throw flooded();
     return !this.#isClosed;
   }
 
@@ -446,4 +447,8 @@ export class Http2Connection {
     }
     this.#conduct.idleFrame();
   }
+}
+
+function flooded(): Http2ConnectionError {
+  return calm('the peer does not read what it makes us write');
 }

@@ -55,6 +55,11 @@ export class FieldList {
     this.#trims = trims;
   }
 
+  /** How long the list is, as RFC 9113 section 6.5.2 counts it. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Begins a list. */
   begin(kind: ListKind): void {
     this.#kind = kind;

@@ -196,6 +196,19 @@ describe('a server ends the connection', () => {
     assert.ok(server.take().length < 2 * 1024 * 1024);
   });
 
+  test('for a peer that reads nothing and sends nothing while others make it write more and more', () => {
+    const server = openServer();
+    server.hasRoom = false;
+    server.receive(times(40, (index) => headers(2 * index + 1)));
+    for (const stream of server.streams) {
+      stream.sendInterim([':status', '103', 'link', 'v'.repeat(60_000)]);
+      server.connection.flush();
+    }
+    assert.equal(server.connection.isClosed, true);
+    assert.equal(server.isEnded, true);
+    assert.ok(server.transcript.some((line) => line.startsWith('connection 0 fault 11: ')));
+  });
+
   const LONG_LISTS: Readonly<Record<string, () => Buffer>> = {
     'an HPACK bomb': () =>
       Buffer.concat([BLOCK, Buffer.of(0x40), encodeLiteral('x-big'), encodeLiteral('y'.repeat(3500)), Buffer.alloc(8000, 0xbe)]),

@@ -62,6 +62,7 @@ export class OpenStream implements Http2Stream {
   #contentLength = -1;
   #bodyBytes = 0;
   #interimCount = 0;
+  #interimBytes = 0;
   #headReceived = false;
   /** END_STREAM has come; it has been delivered; it has been sent. */
   #remoteEnded = false;
@@ -196,7 +197,9 @@ export class OpenStream implements Http2Stream {
     const { status, fields } = list;
     if (status < 200) {
       this.#interimCount += 1;
-      if (this.#interimCount > this.#owner.maxInterimResponses) {
+      this.#interimBytes += list.bytes;
+      // Together no longer than one list: a few octets can refer to a whole one, and windows do not hold them back.
+      if (this.#interimCount > this.#owner.maxInterimResponses || this.#interimBytes > list.maxBytes) {
         this.#owner.streamFault(this.id, ERROR_CODE.enhanceYourCalm, 'there are too many interim responses');
       } else {
         this.listener.interim(fields);

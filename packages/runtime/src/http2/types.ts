@@ -47,7 +47,7 @@ export interface Http2Limits {
   /** Streams that may be reset at once, by the peer or for a fault of its, and each second after that. Server's side only. */
   readonly streamResetBurst: number;
   readonly streamResetsPerSecond: number;
-  /** Interim (1xx) responses to one request. Client's side only. */
+  /** Interim (1xx) responses to one request, which are together no longer than `maxHeaderListBytes`. Client's side only. */
   readonly maxInterimResponses: number;
 }
 

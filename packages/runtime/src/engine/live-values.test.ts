@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { createAuthority, type TestAuthority } from '../../../../e2e/harness/certificates.ts';
+import type { ServiceInput } from '../secrets/bound-service.ts';
 import { readSecretHosts } from '../secrets/secret-spec.ts';
 import { SecretValue } from '../secrets/secret-value.ts';
 import { CachedSource } from '../sources/cached-source.ts';
@@ -23,6 +24,18 @@ import {
 const HOST = 'api.example.com';
 const OTHER = 'other.example.com';
 const PLACEHOLDER = placeholderOf('LIVE');
+
+const SIGNED: ServiceInput = {
+  definition: {
+    name: 'vendor',
+    title: 'Vendor',
+    variables: [{ name: 'VENDOR_KEY', sentinel: 'sk-sentinel-0123456789' }],
+    endpoints: [{ hosts: [HOST], overwrite: [], strip: { headers: [], query: [] }, signer: 'aws' }],
+    documentation: [],
+  },
+  credential: { kind: 'token', value: new SecretValue('real-service-key-4711') },
+  sentinels: new Map([['VENDOR_KEY', 'sk-sentinel-0123456789']]),
+};
 
 let authority: TestAuthority;
 before(async () => {
@@ -239,6 +252,31 @@ for (const protocol of TEST_PROTOCOLS) {
       assert.deepEqual(
         live.upstream.seen.map((request) => request.body),
         ['{"token":"live-value-0"}', '{"token":"live-value-xxxxx1"}'],
+      );
+    });
+
+    test('so is one that is kept to be signed, whose length nothing tells', async () => {
+      const source = createSource();
+      const plan = { kind: 'hashed' } as const;
+      await using live = await openLive(
+        source.cached,
+        ({ body }) => (body.includes('live-value-1') ? { body: 'fine' } : { status: 401 }),
+        {
+          secretIn: ['body'],
+          services: [SIGNED],
+          signerFor: () => ({ plan: () => plan, sign: ({ head }) => Promise.resolve({ verdict: 'signed', head }) }),
+        },
+      );
+      const answer = await ask(protocol, live.gate, {
+        host: HOST,
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: ['{"token":', `"${PLACEHOLDER}"}`],
+      });
+      assert.equal(answer.body, 'fine');
+      assert.deepEqual(
+        live.upstream.seen.map((request) => request.body),
+        ['{"token":"live-value-0"}', '{"token":"live-value-1"}'],
       );
     });
   });

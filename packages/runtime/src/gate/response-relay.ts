@@ -169,6 +169,8 @@ export class ResponseRelay implements BodySink {
     const held = this.#held;
     if (held === null || this.#disposed) return;
     this.#held = null;
+    // The memory in which its bytes came has been read over since: they can tell nothing about the head any more.
+    this.#heads = null;
     try {
       this.#begin(held.head);
     } catch (error) {

@@ -9,9 +9,14 @@ import type { UpstreamConnection } from './upstream-connection.ts';
 const VALUE = 'ghp_Zx81bcQ7fK2mZx9L';
 const PLACEHOLDER = 'sp_TOKEN_0q1w2e3r';
 
-/** A relay that keeps a 401 back, and what it has written to its client. */
-function openRelay(): { readonly relay: ResponseRelay; readonly written: () => string } {
+/** A relay, what it has written to its client, and whether its upstream could be used again when the response was complete. */
+function openRelay({ method = 'GET', holds = true } = {}): {
+  readonly relay: ResponseRelay;
+  readonly written: () => string;
+  readonly isReusable: () => boolean | null;
+} {
   let output = '';
+  let isReusable: boolean | null = null;
   const client = {
     cork: () => undefined,
     uncork: () => undefined,
@@ -24,19 +29,21 @@ function openRelay(): { readonly relay: ResponseRelay; readonly written: () => s
   const relay = new ResponseRelay({
     client: client as unknown as Socket,
     upstream: upstream as unknown as UpstreamConnection,
-    method: 'GET',
+    method,
     minor: 1,
     keepAlive: true,
     redactor: new Redactor([{ name: 'TOKEN', placeholder: PLACEHOLDER, values: [new SecretValue(VALUE)] }]),
     offer: null,
     listener: {
       responseSwitched: () => assert.fail('nothing was switched'),
-      holdsResponse: () => true,
-      responseComplete: () => undefined,
+      holdsResponse: () => holds,
+      responseComplete: () => {
+        isReusable = relay.upstreamReusable;
+      },
       responseFailed: (code, detail) => assert.fail(`${code}: ${detail}`),
     },
   });
-  return { relay, written: () => output };
+  return { relay, written: () => output, isReusable: () => isReusable };
 }
 
 test('ResponseRelay.goOn() redacts a head that was kept back, whatever has come into the memory that it was read from', () => {
@@ -53,5 +60,28 @@ test('ResponseRelay.goOn() redacts a head that was kept back, whatever has come 
     assert.match(written(), new RegExp(`^WWW-Authenticate: Bearer error="${PLACEHOLDER}"\r$`, 'm'));
     assert.ok(written().endsWith(body.replace(VALUE, PLACEHOLDER)));
     assert.ok(relay.isComplete);
+  }
+});
+
+test('ResponseRelay gives no upstream back that has sent more than it announced, be it behind a head without a body', () => {
+  const ok = 'HTTP/1.1 200 OK\r\n';
+  const responses = [
+    ['GET', `${ok}Content-Length: 0\r\n\r\n`],
+    ['GET', 'HTTP/1.1 204 No Content\r\n\r\n'],
+    ['GET', 'HTTP/1.1 304 Not Modified\r\n\r\n'],
+    ['GET', 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n'],
+    ['HEAD', `${ok}Content-Length: 4\r\n\r\n`],
+    ['GET', `${ok}Content-Length: 4\r\n\r\nfine`],
+    ['GET', `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n`],
+  ] as const;
+  for (const [method, response] of responses) {
+    for (const holds of [true, false]) {
+      for (const more of ['', 'HTTP/1.1 200 OK\r\n']) {
+        const { relay, isReusable } = openRelay({ method, holds });
+        relay.receive(Buffer.from(`${response}${more}`));
+        relay.goOn();
+        assert.equal(isReusable(), more === '', `${method} ${response}${more}`);
+      }
+    }
   }
 });

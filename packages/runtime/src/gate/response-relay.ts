@@ -120,7 +120,7 @@ export class ResponseRelay implements BodySink {
             this.#options.upstream.hold();
             break;
           }
-          this.#begin(head);
+          this.#begin(head, offset < chunk.length);
         } else if (this.#bodyReceived) {
           // More than was announced: whatever it is, it is not the answer to another request.
           this.#keepsUpstream = false;
@@ -172,7 +172,7 @@ export class ResponseRelay implements BodySink {
     // The memory in which its bytes came has been read over since: they can tell nothing about the head any more.
     this.#heads = null;
     try {
-      this.#begin(held.head);
+      this.#begin(held.head, held.rest.length > 0);
     } catch (error) {
       this.#failBy(error);
     }
@@ -226,7 +226,8 @@ export class ResponseRelay implements BodySink {
     this.#options.upstream.resume();
   }
 
-  #begin(head: ResponseHead): void {
+  /** @param hasMore whether bytes have come behind the head. */
+  #begin(head: ResponseHead, hasMore: boolean): void {
     const { redactor, minor, method } = this.#options;
     if (head.status < 200) {
       this.#passInterim(head);
@@ -268,7 +269,10 @@ export class ResponseRelay implements BodySink {
     if (plan.kind !== 'none') {
       this.#content = new ResponseBody(plan, redactor, this.#options.upstream, this);
     }
-    if (this.#body.isDone) this.#bodyEnd();
+    if (!this.#body.isDone) return;
+    // Nothing was announced: what is there all the same is not the answer to another request.
+    if (hasMore) this.#keepsUpstream = false;
+    this.#bodyEnd();
   }
 
   #switch(head: ResponseHead, rest: Buffer): void {

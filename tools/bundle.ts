@@ -98,6 +98,8 @@ async function bundleProgram(directory: string, { source, included }: Bundle, ou
     banner: { js: `const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
     define: { 'import.meta.url': 'importMetaUrl' },
     target: 'node24',
+    // `import()` in code that the loader compiles is an experiment of Node's, which says so on the terminal; `require` does the same here.
+    supported: { 'dynamic-import': false },
     conditions: ['sallyport-source'],
     // ES modules where a package has both: what is not used of them is left out.
     mainFields: ['module', 'main'],

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire, getCompileCacheDir } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { constants, Script } from 'node:vm';
+import { Script } from 'node:vm';
 import { readCompiledCode, writeCompiledCode } from './code-cache.ts';
 import { runsSandbox } from './program-choice.ts';
 
@@ -32,7 +32,6 @@ function runProgram(name: string): void {
   const cachedData = cacheFile === undefined ? undefined : readCompiledCode(cacheFile, id);
   const script = new Script(`(function (exports, require, module, __filename, __dirname) { ${text}\n})`, {
     filename: file,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     ...(cachedData === undefined ? {} : { cachedData }),
   });
   if (cacheFile !== undefined && (cachedData === undefined || script.cachedDataRejected === true)) {

@@ -401,6 +401,11 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
       this.#answer(problem, decision);
       return;
     }
+    if (lease.protocol === 'h2' && !lease.upstream.hasRoom) {
+      // Others that waited for the same connection were quicker.
+      this.#lease(verdict);
+      return;
+    }
     try {
       this.#isSent = true;
       this.#upstreamProtocol = lease.protocol;

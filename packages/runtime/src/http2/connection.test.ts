@@ -285,6 +285,16 @@ describe('a client', () => {
     });
   }
 
+  test('ends the connection of a server that goes on behind the end of a stream, which nobody reads', () => {
+    const client = openClient();
+    const stream = client.request(REQUEST);
+    stream.pause();
+    client.receive(headers(1, OK));
+    client.receive(times(3000, () => data(1, 'x')));
+    assert.equal(client.connection.isClosed, true);
+    assert.ok(client.transcript.some((line) => line.startsWith('connection 0 fault 11: ')));
+  });
+
   test('takes white space off the values of responses, and nothing else', () => {
     const client = openClient();
     client.request(REQUEST);

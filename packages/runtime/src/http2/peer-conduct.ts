@@ -13,7 +13,7 @@ const MAX_REMEMBERED_RESETS = 1024;
 /** Counts what a peer makes us do for nothing, and ends its connection at too much of it. */
 export class PeerConduct {
   readonly #idle: TokenBucket;
-  /** Null on the client's side: a server can reset no more streams than it was asked for. */
+  /** Null on the client's side, where it is a frame that brings nothing: a server can reset no more streams than it was asked for. */
   readonly #resets: TokenBucket | null;
   /** Streams that we have reset, oldest first. */
   readonly #remembered = new Set<number>();
@@ -45,7 +45,8 @@ export class PeerConduct {
    * @throws {Http2ConnectionError}
    */
   reset(): void {
-    if (this.#resets?.take() === false) throw calm('too many streams are reset by the peer, or for its faults');
+    if (this.#resets === null) this.idleFrame();
+    else if (!this.#resets.take()) throw calm('too many streams are reset by the peer, or for its faults');
   }
 
   /** We have reset that stream. */

@@ -89,6 +89,7 @@ describe('npm pack', () => {
               'age-worker.cjs',
               'certificate-worker.cjs',
               'commands.cjs',
+              'gate-worker.cjs',
               'keychain-program.cjs',
               'main.cjs',
               'run.cjs',

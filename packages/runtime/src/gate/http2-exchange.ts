@@ -9,6 +9,7 @@ import { removeDigests } from './content-coding.ts';
 import { CredentialRound } from './credential-round.ts';
 import type { Protocol } from './dialer.ts';
 import type { GateContext } from './gate-context.ts';
+import { discardSoon } from './http2-early-answer.ts';
 import type { Http2ClientConnection } from './http2-client-connection.ts';
 import { readRequestHead, readTrailers, type Http2RequestHead } from './http2-fields.ts';
 import { forwardRequest } from './http2-forward.ts';
@@ -459,9 +460,9 @@ export class Http2Exchange implements Http2StreamListener, ResponseOwner {
     this.#conclude(decision, problem.code);
     if (problem.misuse?.terminates === true) this.context.terminate(problem.misuse.secret);
     const stream = this.#stream;
-    if (!this.isRequestComplete) stream.discardRest();
     if (this.isGrpc) respondGrpcProblem(stream, problem, decision);
     else respondProblem(stream, problem, this.method === 'HEAD');
+    if (!this.isRequestComplete) discardSoon(stream);
   }
 
   #abort(): void {

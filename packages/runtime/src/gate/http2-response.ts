@@ -7,6 +7,7 @@ import type { ResponseHead } from '../http/message.ts';
 import { ERROR_CODE } from '../http2/error-code.ts';
 import type { Http2Stream } from '../http2/types.ts';
 import type { GateContext } from './gate-context.ts';
+import { discardSoon } from './http2-early-answer.ts';
 import { responseFields, trailerFields } from './http2-fields.ts';
 import { BROKEN_CALL_TRAILERS, isPlainGrpc } from './http2-problem.ts';
 import { ResponseBody, type BodySink, type BodySource } from './response-body.ts';
@@ -214,8 +215,6 @@ export class Http2Response implements UpstreamAnswer, BodySink, BodySource {
     const stream = this.#stream;
     if (owner.isEnded) return;
     const trailers = this.isBroken ? BROKEN_CALL_TRAILERS : this.#trailers;
-    // After an answer that came before the request was whole, nobody reads the rest (RFC 9113 section 8.1).
-    if (!owner.isRequestComplete) stream.discardRest();
     if (!this.isComplete) {
       this.isComplete = true;
       try {
@@ -226,7 +225,9 @@ export class Http2Response implements UpstreamAnswer, BodySink, BodySource {
         return;
       }
     }
+    const isEarly = !owner.isRequestComplete;
     owner.complete();
+    if (isEarly) discardSoon(stream);
   }
 
   fail(code: ErrorCode, detail: string): void {
@@ -251,7 +252,6 @@ export class Http2Response implements UpstreamAnswer, BodySink, BodySource {
     this.#redactions += rewriteResponseHead(head, plan, redactor);
     this.#head = head;
     if (plan.kind === 'none') {
-      if (!hasBody && !this.#owner.isRequestComplete) this.#stream.discardRest();
       this.isComplete = !hasBody;
       this.#stream.sendHead(responseFields(head), { ends: !hasBody });
       return;

@@ -80,7 +80,8 @@ rm /run/netns/made /run/netns/kept
  * "AnyIP": the two `local` routes make every address in the world local to the airlock, so that a connection to any of
  * them arrives at a listener there. The two ends have no subnet in common, or its other addresses would be looked for as
  * neighbors for seconds instead of being refused by the gate at once. There is no interface out. Echo requests are ignored, or the airlock itself would
- * answer pings on behalf of the world.
+ * answer pings on behalf of the world. The ends make no link-local addresses: the kernel checks such an address for a second or two, and a browser
+ * that is loading a page when it is done gives up, since its network has changed.
  */
 export function networkProgram(
   tools: { readonly ip: string; readonly mount: string },
@@ -98,14 +99,14 @@ ${lasting === undefined ? `${tools.ip} netns add room` : lastingRoomProgram(last
 ${tools.ip} -batch - <<'END'
 link set lo up
 link add gate type veth peer name eth0 netns room
-link set gate up mtu ${LINK_MTU_BYTES}
+${onlyV6('link set gate addrgenmode none')}link set gate up mtu ${LINK_MTU_BYTES}
 addr add ${GATE_V4}/32 dev gate
 route add ${ROOM_V4} dev gate
 ${onlyV6(`addr add ${GATE_V6}/128 dev gate nodad`)}${onlyV6(`route add ${ROOM_V6} dev gate`)}route add local 0.0.0.0/0 dev lo table main
 ${onlyV6('route add local ::/0 dev lo table main')}END
 ${tools.ip} -n room -batch - <<'END'
 link set lo up
-link set eth0 up mtu ${LINK_MTU_BYTES}
+${onlyV6('link set eth0 addrgenmode none')}link set eth0 up mtu ${LINK_MTU_BYTES}
 addr add ${ROOM_V4}/32 dev eth0
 route add ${GATE_V4} dev eth0
 route add default via ${GATE_V4}

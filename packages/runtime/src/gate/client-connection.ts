@@ -8,6 +8,7 @@ import type { GateContext } from './gate-context.ts';
 import { MAX_HEAD_BYTES, MAX_LINGER_BYTES, type TimeLimits } from './limits.ts';
 import { encodeProblem, type Problem } from './problem.ts';
 import { RepeatedFields } from './repeated-fields.ts';
+import { CLIENT_MEMORY, SharedInput } from './shared-input.ts';
 import type { DialFailure } from './dialer.ts';
 
 /** What a connection was admitted for: an origin to forward to, or one answer to everything. */
@@ -73,6 +74,10 @@ export class ClientConnection {
     this.#context = context;
     this.purpose = purpose;
     this.#deadlineMs = context.clock.nowMs + context.timeLimits.headMs;
+    const input = new SharedInput(CLIENT_MEMORY);
+    input.receive = (bytes) => this.#onData(bytes);
+    input.take(socket);
+    // Makes the socket flow; with an input it tells only what came while it did not.
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('drain', () => {
       if (this.#awaitsDrain) {
@@ -152,7 +157,7 @@ export class ClientConnection {
     this.#stashed = null;
     // Whoever reads may pause again.
     this.socket.resume();
-    if (stashed !== null) this.#read(stashed, 0);
+    if (stashed !== null) this.#read(stashed, true);
     if (this.#inputEnded) this.#endInput();
   }
 
@@ -208,27 +213,36 @@ export class ClientConnection {
     // Not from within the exchange's own call: a long pipeline would grow the stack.
     setImmediate(() => {
       if (this.#ended || this.#lingeredBytes >= 0) return;
-      this.#read(stashed, 0);
+      this.#read(stashed, true);
       if (this.#inputEnded) this.#endInput();
       else if (this.#stashed === null) this.socket.resume();
     });
   }
 
+  /** @param chunk may be read over afterwards. */
   #onData(chunk: Buffer): void {
-    noteChunk(chunk.length);
     if (this.#lingeredBytes >= 0) {
       this.#lingeredBytes += chunk.length;
       if (this.#lingeredBytes > MAX_LINGER_BYTES) this.socket.destroy();
       return;
     }
-    this.#read(chunk, 0);
+    this.#read(chunk, false);
   }
 
-  #read(chunk: Buffer, start: number): void {
-    let offset = start;
+  /** @param isOurs whether what is not a head can be kept as it lies. */
+  #read(received: Buffer, isOurs: boolean): void {
+    let chunk = received;
+    let isKept = isOurs;
+    let offset = 0;
     try {
       while (offset < chunk.length) {
         if (this.#exchange !== null) {
+          if (!isKept) {
+            chunk = Buffer.from(chunk.subarray(offset));
+            noteChunk(chunk.length);
+            isKept = true;
+            offset = 0;
+          }
           offset = this.#exchange.clientData(chunk, offset);
           const waits = this.#exchange !== null || this.#awaitsDrain;
           if (!waits && this.#lingeredBytes < 0 && !this.#ended) continue;

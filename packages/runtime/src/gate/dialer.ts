@@ -12,7 +12,7 @@ import type { UpstreamTrust } from '../tls/upstream-trust.ts';
 import { watchForAlert } from './late-alert.ts';
 import { CONNECT_TIMEOUT_MS, DIAL_TIMEOUT_MS, MAX_ADDRESSES_TRIED, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { adviceOf } from './problem.ts';
-import type { UpstreamInput } from './upstream-input.ts';
+import type { SharedInput } from './shared-input.ts';
 
 /** What to reach. `secure` asks for TLS with the certificate checked against `host`. */
 export interface DialTarget {
@@ -24,7 +24,7 @@ export interface DialTarget {
   /** For cleartext that is relayed: the connection is paused, and what it reads goes there. */
   readonly input?: RelayInput;
   /** For HTTP/1: how the connection reads. */
-  readonly reader?: UpstreamInput;
+  readonly reader?: SharedInput;
 }
 
 /** What an upstream speaks. */

@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import type { UpstreamInput } from './upstream-input.ts';
+import type { SharedInput } from './shared-input.ts';
 
 /** Receives what an upstream connection does while it carries an exchange. */
 export interface UpstreamListener {
@@ -27,14 +27,14 @@ export class UpstreamConnection {
   closed = false;
   #listener: UpstreamListener | null = null;
   readonly #onClosed: (connection: UpstreamConnection) => void;
-  readonly #input: UpstreamInput | null;
+  readonly #input: SharedInput | null;
   readonly #stopListening: () => void;
 
   /** @param input how the socket reads; null where it does so as any socket. */
   constructor(
     socket: net.Socket,
     key: string,
-    input: UpstreamInput | null,
+    input: SharedInput | null,
     onClosed: (connection: UpstreamConnection) => void,
   ) {
     this.socket = socket;

@@ -4,7 +4,7 @@ import type { CoarseClock } from './gate-context.ts';
 import type { Http2Upstream } from './http2-upstream.ts';
 import { MAX_IDLE_PER_AUTHORITY, MAX_IDLE_UPSTREAMS, MAX_REMEMBERED_SESSIONS } from './limits.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
-import { UpstreamInput } from './upstream-input.ts';
+import { SharedInput, UPSTREAM_MEMORY } from './shared-input.ts';
 
 /** Something to send a request on: an HTTP/1 connection of one's own, or a place on a shared HTTP/2 one. */
 export type Lease =
@@ -115,7 +115,7 @@ export class UpstreamPool {
     const generation = this.#generation;
     // Before the dial: a connected socket must not wait for a module.
     const http2 = protocols.includes('h2') ? await import('./http2-upstream.ts') : null;
-    const reader = http2 === null ? new UpstreamInput() : null;
+    const reader = http2 === null ? new SharedInput(UPSTREAM_MEMORY) : null;
     const result = await this.#dialer.dial({
       host: authority.host,
       port: authority.port,

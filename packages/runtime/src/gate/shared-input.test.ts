@@ -3,14 +3,16 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import tls from 'node:tls';
+import { CertificateAuthority } from '../tls/certificate-authority.ts';
+import { CLIENT_MEMORY, SharedInput, UPSTREAM_MEMORY } from './shared-input.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
-import { UpstreamInput } from './upstream-input.ts';
 
 const CONNECTIONS = 3;
 const BYTES = 8_000_000;
 
 async function open(port: number): Promise<UpstreamConnection> {
-  const input = new UpstreamInput();
+  const input = new SharedInput(UPSTREAM_MEMORY);
   const socket = net.connect({ host: '127.0.0.1', port, allowHalfOpen: true, onread: input });
   input.attach(socket);
   await once(socket, 'connect');
@@ -49,7 +51,7 @@ async function digest(upstream: UpstreamConnection, pauses: 'pause' | 'hold', co
 
 for (const pauses of ['pause', 'hold'] as const) {
   for (const copiesChunks of [true, false]) {
-    test(`UpstreamInput gives each connection its own bytes, in order (${pauses}, ${copiesChunks ? 'read at once' : 'kept'})`, async () => {
+    test(`SharedInput gives each connection its own bytes, in order (${pauses}, ${copiesChunks ? 'read at once' : 'kept'})`, async () => {
       const sent: string[] = [];
       const server = net.createServer((socket) => {
         const bytes = randomBytes(BYTES);
@@ -87,6 +89,37 @@ test('UpstreamConnection.detach() hands over a socket that tells of its bytes by
     assert.equal(text, 'first');
     socket.destroy();
   } finally {
+    server.close();
+  }
+});
+
+test('SharedInput.take() has a TLS server read into the shared memory, and tells all that it is sent', async () => {
+  const authority = await CertificateAuthority.create({ openssl: 'openssl', commonName: 'Test CA' });
+  const { certPem: cert, keyPem: key } = await authority.issueLeaf('localhost');
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const server = net.createServer({ pauseOnConnect: true }, (raw) => {
+    const socket = new tls.TLSSocket(raw, { isServer: true, key, cert });
+    const hash = createHash('sha256');
+    const input = new SharedInput(CLIENT_MEMORY);
+    input.receive = (bytes) => {
+      assert.equal(bytes.buffer, CLIENT_MEMORY.buffer.buffer);
+      hash.update(bytes);
+    };
+    input.take(socket);
+    socket.on('data', () => assert.fail('a socket that flows needs no chunk of its own'));
+    socket.on('end', () => resolve(hash.digest('hex')));
+    socket.resume();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const client = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+  try {
+    const bytes = randomBytes(BYTES);
+    client.end(bytes);
+    assert.equal(await promise, createHash('sha256').update(bytes).digest('hex'));
+  } finally {
+    client.destroy();
     server.close();
   }
 });

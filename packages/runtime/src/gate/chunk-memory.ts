@@ -4,6 +4,12 @@
  */
 const COLLECT_AFTER_BYTES = 8 * 1024 * 1024;
 
+/**
+ * The slabs out of which Node cuts small buffers, in bytes; 64 KiB unless told. A slab lives as long as any of its pieces, and each connection keeps
+ * some, which lie between pieces for the messages of others: connections would hold slabs rather than pieces.
+ */
+Buffer.poolSize = 8 * 1024;
+
 /** V8's `gc`, with the options that are used here. */
 type Collect = (options: { readonly type: 'minor' }) => void;
 

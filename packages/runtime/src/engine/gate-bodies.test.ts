@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
@@ -143,6 +144,10 @@ async function send(
 
 async function sendSized(gate: LoopbackGate, type: string, body: Buffer | string, more = {}): Promise<string> {
   return send(gate, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body), ...more }, body);
+}
+
+function digestOf(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** A body in chunks of `chunkBytes`. */
@@ -424,6 +429,34 @@ describe('placeholders in request bodies', () => {
       upstream.seen.map(({ body }) => body.toString()),
       bodies.map((body) => body.replace(PLACEHOLDER, VALUE)),
     );
+  });
+
+  test('clients at work at once keep their requests apart', async () => {
+    await using upstream = await startServer((seen, response) => response.end(digestOf(seen.body)));
+    await using gate = await open(upstream);
+    // Heads and bodies in one write, before there is an upstream, and cut anywhere.
+    const clients = Array.from({ length: 24 }, async (_, index) => {
+      const host = index % 2 === 0 ? HOST : OTHER;
+      const bodies = [10, 3000, 40_000, 200_000].map((bytes) => randomBytes(bytes + index));
+      const wire = bodies.map((body) =>
+        Buffer.concat([Buffer.from(headOf({ 'Content-Length': body.length }, 'POST', host)), body]),
+      );
+      const socket = await gate.connectTls(host, 443);
+      const answers = receive(socket, (text) => bodies.every((body) => text.includes(digestOf(body))));
+      const bytes = Buffer.concat(wire);
+      const cut = 1 + ((index * 97) % 5000);
+      socket.write(bytes.subarray(0, cut));
+      await new Promise((resolve) => setImmediate(resolve));
+      socket.end(bytes.subarray(cut));
+      const text = await answers;
+      const places = bodies.map((body) => text.indexOf(digestOf(body)));
+      assert.ok(!places.includes(-1), `client ${index}`);
+      assert.deepEqual(
+        places,
+        places.toSorted((one, other) => one - other),
+      );
+    });
+    await Promise.all(clients);
   });
 
   test('a client that leaves in the middle sends nothing', async () => {

@@ -55,6 +55,8 @@ export class ClientConnection {
   readonly repeats = new RepeatedFields();
   /** A dial that failed while the connection was opened, told to the first request. */
   failedDial: { readonly failure: DialFailure; readonly atMs: number } | null = null;
+  /** Whether any byte of a request has come. */
+  hasReceived = false;
   #context: GateContext;
   #deadlineMs: number;
   #waiting: Waiting = 'head';
@@ -221,6 +223,7 @@ export class ClientConnection {
 
   /** @param chunk may be read over afterwards. */
   #onData(chunk: Buffer): void {
+    this.hasReceived = true;
     if (this.#lingeredBytes >= 0) {
       this.#lingeredBytes += chunk.length;
       if (this.#lingeredBytes > MAX_LINGER_BYTES) this.socket.destroy();

@@ -363,12 +363,14 @@ export class Gate {
     const secure = terminateTls(socket, secureContext, protocol);
     const refused = purpose.kind === 'refuse' ? purpose.problem : null;
     let isSettled = false;
-    // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
-    secure.once(refused !== null && http2 === null ? 'data' : 'secure', () => {
-      isSettled = true;
+    let client: ClientConnection | null = null;
+    secure.once('secure', () => {
+      // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
+      isSettled ||= refused === null || http2 !== null;
     });
     // Later failures are a way of leaving, and what was under way records its own end.
     const fail = (): void => {
+      isSettled ||= client?.hasReceived === true;
       if (!isSettled && (refused !== null || !this.#closed)) {
         this.#context.record.connection({
           ...connectionOf({ host: purpose.origin.host, port: purpose.origin.port }),
@@ -382,7 +384,10 @@ export class Gate {
     };
     secure.on('_tlsError', fail);
     secure.on('close', fail);
-    if (http2 === null) return this.#serve(secure, phase, purpose);
+    if (http2 === null) {
+      client = this.#serve(secure, phase, purpose);
+      return client;
+    }
     secure.on('error', () => socket.destroy());
     secure.once('secure', () => {
       phase.client = new http2.Http2ClientConnection(secure, this.#context, purpose);

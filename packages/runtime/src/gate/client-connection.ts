@@ -77,10 +77,13 @@ export class ClientConnection {
     this.purpose = purpose;
     this.#deadlineMs = context.clock.nowMs + context.timeLimits.headMs;
     const input = new SharedInput(CLIENT_MEMORY);
-    input.receive = (bytes) => this.#onData(bytes);
+    input.receive = (bytes) => this.#onData(bytes, false);
     input.take(socket);
     // Makes the socket flow; with an input it tells only what came while it did not.
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('data', (chunk: Buffer) => {
+      noteChunk(chunk.length);
+      this.#onData(chunk, true);
+    });
     socket.on('drain', () => {
       if (this.#awaitsDrain) {
         this.#awaitsDrain = false;
@@ -221,18 +224,18 @@ export class ClientConnection {
     });
   }
 
-  /** @param chunk may be read over afterwards. */
-  #onData(chunk: Buffer): void {
+  /** @param isOurs whether it is kept as it lies; else it is read over afterwards. */
+  #onData(chunk: Buffer, isOurs: boolean): void {
     this.hasReceived = true;
     if (this.#lingeredBytes >= 0) {
       this.#lingeredBytes += chunk.length;
       if (this.#lingeredBytes > MAX_LINGER_BYTES) this.socket.destroy();
       return;
     }
-    this.#read(chunk, false);
+    this.#read(chunk, isOurs);
   }
 
-  /** @param isOurs whether what is not a head can be kept as it lies. */
+  /** @param isOurs as in `#onData`; else what is not a head is copied, which nobody keeps otherwise. */
   #read(received: Buffer, isOurs: boolean): void {
     let chunk = received;
     let isKept = isOurs;

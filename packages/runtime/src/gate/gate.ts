@@ -364,10 +364,12 @@ export class Gate {
     const refused = purpose.kind === 'refuse' ? purpose.problem : null;
     let isSettled = false;
     let client: ClientConnection | null = null;
-    secure.once('secure', () => {
-      // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
-      isSettled ||= refused === null || http2 !== null;
-    });
+    // Who is to be refused may leave when the handshake is done, without a request that would tell of it.
+    if (refused === null || http2 !== null) {
+      secure.once('secure', () => {
+        isSettled = true;
+      });
+    }
     // Later failures are a way of leaving, and what was under way records its own end.
     const fail = (): void => {
       isSettled ||= client?.hasReceived === true;

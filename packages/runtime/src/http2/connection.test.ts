@@ -230,6 +230,13 @@ describe('a client', () => {
     ]);
   });
 
+  const longHint = (): Buffer => {
+    const fields = [
+      [':status', '103'],
+      ['link', 'v'.repeat(15_000)],
+    ] as const;
+    return headers(1, fields, FLAG.endHeaders);
+  };
   const MALFORMED_RESPONSES: Readonly<Record<string, readonly Buffer[]>> = {
     'no :status': [headers(1, [['x-a', 'b']])],
     'two :status': [headers(1, [...OK, ...OK])],
@@ -249,28 +256,7 @@ describe('a client', () => {
     'a body with 204': [headers(1, [[':status', '204']], FLAG.endHeaders), data(1, 'x')],
     'trailers that do not end': [headers(1, OK, FLAG.endHeaders), headers(1, [['x-t', '1']], FLAG.endHeaders)],
     'interim heads without end': [times(33, () => headers(1, [[':status', '100']], FLAG.endHeaders))],
-    'interim heads that are long together': [
-      times(3, () =>
-        headers(
-          1,
-          [
-            [':status', '103'],
-            ['link', 'v'.repeat(15_000)],
-          ],
-          FLAG.endHeaders,
-        ),
-      ),
-      times(2, () =>
-        headers(
-          1,
-          [
-            [':status', '103'],
-            ['link', 'v'.repeat(15_000)],
-          ],
-          FLAG.endHeaders,
-        ),
-      ),
-    ],
+    'interim heads that are long together': [times(3, longHint), times(2, longHint)],
   };
   for (const [name, frames] of Object.entries(MALFORMED_RESPONSES)) {
     test(`refuses a response with ${name}`, () => {

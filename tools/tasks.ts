@@ -13,6 +13,8 @@ const REAL_CLIENTS = join('e2e', 'real-clients');
 /** How long `npm run ci` may take in all, and what it keeps of that for the real clients, whose first set-up is the longest part. */
 const CI_BUDGET_MS = 80 * 60 * 1000;
 const CLIENTS_SHARE_MS = 30 * 60 * 1000;
+/** A file of unit tests takes seconds. */
+const UNIT_FILE_TIMEOUT_MS = 5 * 60 * 1000;
 /** How long `npm test` gives a fuzz target, and those in which much can go wrong. */
 const FUZZ_SECONDS = 3;
 const LONGER_FUZZ_SECONDS = 5;
@@ -77,13 +79,13 @@ function unitSteps(): Step[] {
   const steps: Step[] = [
     {
       name: `unit and property tests, Node ${process.versions.node}`,
-      run: () => runTests({ node, files, concurrency }),
+      run: () => runTests({ node, files, concurrency, fileTimeoutMs: UNIT_FILE_TIMEOUT_MS }),
     },
   ];
   if (older !== undefined) {
     steps.push({
       name: 'unit and property tests, Node 24',
-      run: () => runTests({ node: older, files, concurrency, reporter: 'dot' }),
+      run: () => runTests({ node: older, files, concurrency, reporter: 'dot', fileTimeoutMs: UNIT_FILE_TIMEOUT_MS }),
     });
   }
   return steps;

@@ -48,6 +48,20 @@ test('runTests() counts real runs, and crashes, empty files and absent files as 
     assert.deepEqual(await run(), { passed: 0, failed: 1, skipped: 0 });
     const good = file('good.mjs', "test('a', () => {});");
     assert.deepEqual(await run(good, file('empty.mjs', '')), { passed: 1, failed: 1, skipped: 0 });
+    const loop = file('loop.mjs', "test('a', () => {}); test('b', () => { for (;;); });");
+    const open = file('open.mjs', "test('a', () => {}); setInterval(() => {}, 1000);");
+    for (const hung of [loop, open]) {
+      const files = [hung, good];
+      const counts = await runTests({
+        node: process.execPath,
+        files,
+        concurrency: 2,
+        reporter: 'none',
+        fileTimeoutMs: 3000,
+      });
+      assert.equal(counts.failed, 1, `${hung}: a process that does not end is a failure, and the others go on`);
+      assert.ok(counts.passed >= 1);
+    }
     assert.deepEqual(await runTests({ node: join(directory, 'no-node'), files: [good], concurrency: 1 }), {
       passed: 0,
       failed: 1,

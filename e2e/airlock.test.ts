@@ -77,6 +77,27 @@ test('the addresses of a room are all there from the start', async () => {
   }
 });
 
+test(
+  'an airlock answers after the kernel has forgotten the neighbors that it may forget',
+  { timeout: 60_000 },
+  async () => {
+    const airlock = await openAirlock({ ports: [80] });
+    try {
+      answerWithDestination(airlock);
+      const talk = 'talk 1.2.3.4 80; talk 2606:2800::1 80; ';
+      await inRoom(airlock, talk);
+      // On the gate's side alone, as a kernel does that has many neighbors to remember: the room does not ask anew then.
+      const flush = airlock.enter(['ip', 'neigh', 'flush', 'dev', 'gate'], { stdio: 'ignore' });
+      assert.deepEqual(await once(flush, 'close'), [0, null]);
+      // The room's program ends by itself where the answer does not come.
+      const { stdout } = await inRoom(airlock, `export -f talk; timeout 3 bash -c '${talk}'`);
+      assert.equal(stdout, '1.2.3.4 80\n2606:2800::1 80\n');
+    } finally {
+      await airlock.close();
+    }
+  },
+);
+
 test('an airlock lets nothing through but its ports and its DNS', async (t) => {
   const host = createServer().listen(0, '127.0.0.1');
   t.after(() => host.close());

@@ -10,6 +10,10 @@ export const GATE_V6 = 'fd00::1';
 export const ROOM_V4 = '10.0.2.15';
 export const ROOM_V6 = 'fd00::15';
 
+/** The two ends' own addresses on their link, of the range for local use; no link has any third end. */
+const GATE_LINK_ADDRESS = '02:00:00:00:00:01';
+const ROOM_LINK_ADDRESS = '02:00:00:00:00:15';
+
 /** The largest that a veth carries: fewer, larger segments between the sandbox and the gate. */
 const LINK_MTU_BYTES = 65_520;
 
@@ -81,14 +85,16 @@ rm /run/netns/made /run/netns/kept
  * them arrives at a listener there. The two ends have no subnet in common, or its other addresses would be looked for as
  * neighbors for seconds instead of being refused by the gate at once. There is no interface out. Echo requests are ignored, or the airlock itself would
  * answer pings on behalf of the world. The ends make no link-local addresses: the kernel checks such an address for a second or two, and a browser
- * that is loading a page when it is done gives up, since its network has changed.
+ * that is loading a page when it is done gives up, since its network has changed. Without one the gate could not ask for the room's link address
+ * either (RFC 4861, 7.2.2: from an address of its own, and it answers from those of the world), once the kernel has forgotten it, as it does where
+ * the sandboxes of a host have more than 128 neighbors together. So both ends know each other for good.
  */
 export function networkProgram(
   tools: { readonly ip: string; readonly mount: string },
   ipv6: boolean,
   lasting?: LastingRoom,
 ): string {
-  const onlyV6 = (line: string) => (ipv6 ? `${line}\n` : '');
+  const onlyV6 = (...lines: readonly string[]) => (ipv6 ? `${lines.join('\n')}\n` : '');
   return `
 ${tools.mount} -t proc -o nosuid,nodev,noexec proc /proc
 ${tools.mount} -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run
@@ -98,19 +104,30 @@ echo ${STAGE_READY}
 ${lasting === undefined ? `${tools.ip} netns add room` : lastingRoomProgram(lasting)}
 ${tools.ip} -batch - <<'END'
 link set lo up
-link add gate type veth peer name eth0 netns room
+link add gate address ${GATE_LINK_ADDRESS} type veth peer name eth0 address ${ROOM_LINK_ADDRESS} netns room
 ${onlyV6('link set gate addrgenmode none')}link set gate up mtu ${LINK_MTU_BYTES}
 addr add ${GATE_V4}/32 dev gate
 route add ${ROOM_V4} dev gate
-${onlyV6(`addr add ${GATE_V6}/128 dev gate nodad`)}${onlyV6(`route add ${ROOM_V6} dev gate`)}route add local 0.0.0.0/0 dev lo table main
+neigh add ${ROOM_V4} lladdr ${ROOM_LINK_ADDRESS} dev gate nud permanent
+${onlyV6(
+  `addr add ${GATE_V6}/128 dev gate nodad`,
+  `route add ${ROOM_V6} dev gate`,
+  `neigh add ${ROOM_V6} lladdr ${ROOM_LINK_ADDRESS} dev gate nud permanent`,
+)}route add local 0.0.0.0/0 dev lo table main
 ${onlyV6('route add local ::/0 dev lo table main')}END
 ${tools.ip} -n room -batch - <<'END'
 link set lo up
 ${onlyV6('link set eth0 addrgenmode none')}link set eth0 up mtu ${LINK_MTU_BYTES}
 addr add ${ROOM_V4}/32 dev eth0
 route add ${GATE_V4} dev eth0
+neigh add ${GATE_V4} lladdr ${GATE_LINK_ADDRESS} dev eth0 nud permanent
 route add default via ${GATE_V4}
-${onlyV6(`addr add ${ROOM_V6}/128 dev eth0 nodad`)}${onlyV6(`route add ${GATE_V6} dev eth0`)}${onlyV6(`route add default via ${GATE_V6}`)}END
+${onlyV6(
+  `addr add ${ROOM_V6}/128 dev eth0 nodad`,
+  `route add ${GATE_V6} dev eth0`,
+  `neigh add ${GATE_V6} lladdr ${GATE_LINK_ADDRESS} dev eth0 nud permanent`,
+  `route add default via ${GATE_V6}`,
+)}END
 echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all
 ${onlyV6('echo 1 > /proc/sys/net/ipv6/icmp/echo_ignore_all')}echo ${NETWORK_READY}
 `;

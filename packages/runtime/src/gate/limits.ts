@@ -8,8 +8,8 @@ export const CONNECT_TIMEOUT_MS = 10_000;
 export const DIAL_TIMEOUT_MS = 20_000;
 /** Addresses of one name that are tried in turn. */
 export const MAX_ADDRESSES_TRIED = 6;
-/** Idle upstream connections kept for one authority. */
-export const MAX_IDLE_PER_AUTHORITY = 64;
+/** Idle upstream connections kept for one authority: a client with more of its own at work would have some dialed anew for each request. */
+export const MAX_IDLE_PER_AUTHORITY = 256;
 /** Idle upstream connections kept for one sandbox. */
 export const MAX_IDLE_UPSTREAMS = 512;
 /** TLS sessions remembered for resumption, one for each authority. */

@@ -14,7 +14,7 @@ export type Lease =
 
 /** The idle upstream connections of one sandbox, by authority. Nothing is shared between sandboxes. */
 export class UpstreamPool {
-  readonly #dialer: Dialer;
+  readonly #dialer: Pick<Dialer, 'dial'>;
   readonly #clock: CoarseClock;
   readonly #idleLimitMs: number;
   readonly #idle = new Map<string, UpstreamConnection[]>();
@@ -28,7 +28,7 @@ export class UpstreamPool {
   #ended = false;
 
   /** A connection that has rested for `idleLimitMs` is closed. */
-  constructor(dialer: Dialer, clock: CoarseClock, idleLimitMs: number) {
+  constructor(dialer: Pick<Dialer, 'dial'>, clock: CoarseClock, idleLimitMs: number) {
     this.#dialer = dialer;
     this.#clock = clock;
     this.#idleLimitMs = idleLimitMs;

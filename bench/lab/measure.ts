@@ -46,18 +46,12 @@ export async function measureClient(
 }
 
 /** Reads what `clients/report.lua` prints. @throws Error where requests failed, or there were none. */
-export function readWrk(result: ClientResult): Work {
-  const work = readIdleWrk(result);
-  if (work.count === 0) throw new Error('no request was answered in time');
-  return work;
-}
-
-/** As {@link readWrk}, for one of many clients, who need not all get a turn. @throws Error where requests failed. */
-export function readIdleWrk({ output }: ClientResult): Work {
+export function readWrk({ output }: ClientResult): Work {
   const line = output.split('\n').findLast((each) => each.startsWith('{'));
   const report = JSON.parse(line ?? '{}') as Record<string, number>;
   const { count = 0, durationUs = 1, failures = 0, p50Us = 0, p99Us = 0 } = report;
   if (line === undefined || failures > 0) throw new Error(`${failures} of ${count} requests failed`);
+  if (count === 0) throw new Error('no request was answered in time');
   return { count, figures: { rate: count / (durationUs / 1e6), p50Us, p99Us } };
 }
 

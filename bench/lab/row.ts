@@ -48,14 +48,10 @@ export interface Row {
 export class GateYard {
   readonly #lab: Lab;
   readonly #gates = new Map<GateKind, Promise<RunningGate>>();
+  readonly #ofRow: (() => Promise<void>)[] = [];
 
   constructor(lab: Lab) {
     this.#lab = lab;
-  }
-
-  /** Whether it was started. */
-  isOpen(kind: GateKind | undefined): boolean {
-    return kind !== undefined && this.#gates.has(kind);
   }
 
   /** @throws Error where it cannot be had, each time anew. */
@@ -68,11 +64,17 @@ export class GateYard {
     return opening;
   }
 
-  /** Ends all gates but those that other rows need. */
+  /** Something else that only this row needs, to be ended when it is over. */
+  onRowEnd(close: () => Promise<void>): void {
+    this.#ofRow.push(close);
+  }
+
+  /** Ends what a row has started: all gates but those that other rows need. */
   async closeAllBut(kept: readonly GateKind[]): Promise<void> {
     const ended = [...this.#gates].filter(([kind]) => !kept.includes(kind));
     for (const [kind] of ended) this.#gates.delete(kind);
-    await Promise.allSettled(ended.map(async ([, opened]) => (await opened).close()));
+    const gates = ended.map(async ([, opened]) => (await opened).close());
+    await Promise.allSettled([...gates, ...this.#ofRow.splice(0).map(async (close) => close())]);
   }
 }
 

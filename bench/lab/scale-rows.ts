@@ -2,16 +2,17 @@ import { spawn, spawnSync } from 'node:child_process';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from './agent.ts';
+import { DaemonScene, SCENE_ORIGIN } from './daemon-scene.ts';
 import { DIRECT } from './direct.ts';
-import type { GateKind, RunningGate } from './gate.ts';
+import type { GateKind } from './gate.ts';
 import { sleep } from './lab.ts';
 import type { Lab } from './lab.ts';
-import { readConnections, readIdleWrk, measureClient } from './measure.ts';
+import { readConnections, readWrk, measureClient } from './measure.ts';
 import type { Figures } from './measure.ts';
 import { COSTS, GATE_COSTS, P50, P99, RATE } from './metrics.ts';
-import { childrenCpuMs, cpuMsOf, peakBytesOf, residentBytesOf, resetPeaks } from './processes.ts';
+import { childrenCpuMs, residentBytesOf } from './processes.ts';
 import { gateContenders } from './row.ts';
-import type { Contender, GateYard, Row, Setting } from './row.ts';
+import type { Contender, Row, Setting } from './row.ts';
 import { connectionsCommand, JSON_HEADERS, measureJson } from './small-rows.ts';
 import { CONNECTIONS_PROGRAM } from './setup.ts';
 import { quantile } from './statistics.ts';
@@ -20,11 +21,10 @@ import { quantile } from './statistics.ts';
 const SETTLE_MS = 1500;
 /** Connections of all sandboxes together. */
 const TOTAL_CONNECTIONS = 100;
-const SANDBOXES_STARTED_AT_ONCE = 4;
-/** Until the last of a hundred gates on one core has made its connections. */
-const MIN_SANDBOXES_SECONDS = 10;
-/** What a sandbox's gate may need; a machine with less for all of them leaves the row out. */
-const BYTES_PER_SANDBOX = 160 * 1024 * 1024;
+/** So that starting a hundred clients on one core is a small part of it. */
+const MIN_SANDBOXES_SECONDS = 5;
+/** Most of it for the program on the host that follows a sandbox's client; a machine with less for all of them leaves the row out. */
+const BYTES_PER_SANDBOX = 100 * 1024 * 1024;
 const ECHO_PORT = 7777;
 
 /** Memory of idle connections: a gate of its own each time, because memory that was used once stays with its process. */
@@ -93,79 +93,49 @@ function growth(id: 'secrets' | 'rules', title: string, unit: string, numbers: r
   };
 }
 
-/** Sandboxes that work at once, as many connections in all. */
+/** Sandboxes of one daemon that work at once, as many connections in all; a daemon of its own for each number, so that its memory is that of so many. */
 function sandboxes(numbers: readonly number[]): Row {
   const nameOf = (number: number): string => (number === 1 ? '1 sandbox' : `${number} sandboxes`);
   return {
     id: 'sandboxes',
-    title: `Small JSON, ${TOTAL_CONNECTIONS} connections in all, shared out among sandboxes`,
+    title: `Small JSON, ${TOTAL_CONNECTIONS} connections in all, shared out among all sandboxes of a daemon without workers`,
     metrics: [RATE, P50, ...GATE_COSTS],
     baseline: nameOf(1),
     isQuick: false,
     maxRounds: 3,
     contenders: (setting) =>
       numbers.map((number): Contender => {
-        const kinds = Array.from({ length: number }, (_, index) => setting.ours.variant?.(`sandbox ${index}`, {}));
+        let scene: Promise<DaemonScene> | undefined;
         return {
           name: nameOf(number),
           measure: async (seconds) =>
-            measureSandboxes(
-              setting,
-              kinds.filter((kind) => kind !== undefined),
-              seconds,
-            ),
+            measureSandboxes(await (scene ??= openSandboxes(setting, number)), number, seconds),
         };
       }),
   };
 }
 
-/** A gate's first requests load and compile what requests need: of a hundred at once on one core, nothing else would be measured. */
-async function openWarm(yard: GateYard, kind: GateKind): Promise<RunningGate> {
-  const isWarm = yard.isOpen(kind);
-  const gate = await yard.open(kind);
-  if (!isWarm) await gate.client.run(sandboxLoad(gate, 2, 1));
-  return gate;
+async function openSandboxes(setting: Setting, number: number): Promise<DaemonScene> {
+  if (freemem() < BYTES_PER_SANDBOX * number) throw new Error(`${number} sandboxes need more memory than is free`);
+  const { gate, client } = setting.lab.cores;
+  return DaemonScene.open(setting, { workers: 0, sandboxes: number, daemonCores: gate, clientCores: client });
 }
 
-function sandboxLoad(gate: RunningGate, connections: number, seconds: number): string {
-  // wrk counts an answer that comes later than its timeout as a failure; here it is only late.
-  const load = `-t1 -c${connections} -d${seconds}s --timeout 30s -s report.lua`;
-  return `wrk ${load} ${JSON_HEADERS} ${gate.origin('api')}/json`;
-}
-
-async function measureSandboxes({ yard }: Setting, kinds: readonly GateKind[], seconds: number): Promise<Figures> {
-  const gates: RunningGate[] = [];
-  for (let first = 0; first < kinds.length; first += SANDBOXES_STARTED_AT_ONCE) {
-    if (!yard.isOpen(kinds[first]) && freemem() < BYTES_PER_SANDBOX * (kinds.length - first)) {
-      throw new Error(`${kinds.length} sandboxes need more memory than is free`);
-    }
-    const some = kinds.slice(first, first + SANDBOXES_STARTED_AT_ONCE);
-    gates.push(...(await Promise.all(some.map(async (kind) => openWarm(yard, kind)))));
-  }
-  const pids = gates.flatMap((gate) => gate.processes());
-  resetPeaks(pids);
-  const before = cpuMsOf(pids);
-  const connections = Math.max(1, Math.round(TOTAL_CONNECTIONS / gates.length));
+async function measureSandboxes(scene: DaemonScene, number: number, seconds: number): Promise<Figures> {
+  const connections = Math.max(1, Math.round(TOTAL_CONNECTIONS / number));
   const duration = Math.max(seconds, MIN_SANDBOXES_SECONDS);
-  // All have to come back, or the next measurement would find clients still at work.
-  const settled = await Promise.allSettled(
-    gates.map(async (gate) => readIdleWrk(await gate.client.run(sandboxLoad(gate, connections, duration)))),
-  );
-  const results = settled.map((each) => {
-    if (each.status === 'rejected') throw each.reason;
-    return each.value;
-  });
-  const count = results.reduce((total, work) => total + work.count, 0);
-  if (count === 0) throw new Error('no request was answered in time');
-  const rate = results.reduce((total, { figures }) => total + (figures['rate'] ?? 0), 0);
+  // wrk counts an answer that comes later than its timeout as a failure; here it is only late.
+  const load = `-t1 -c${connections} -d${duration}s --timeout 30s -s report.lua`;
+  // wrk spins while it waits for its TLS handshake: where a hundred of them do until an upstream connection is made, nginx gets a hundredth of their core.
+  await scene.warm();
+  const command = `wrk ${load} ${JSON_HEADERS} ${SCENE_ORIGIN}/json`;
+  const { figures, works } = await scene.measure(command, readWrk);
   return {
-    rate,
+    ...figures,
     p50Us: quantile(
-      results.flatMap((work) => (work.count === 0 ? [] : (work.figures['p50Us'] ?? []))),
+      works.map((work) => work.figures['p50Us'] ?? Number.NaN),
       0.5,
     ),
-    gateCpuUs: ((cpuMsOf(pids) - before) * 1000) / count,
-    peakMb: peakBytesOf(pids) / 1e6,
   };
 }
 

@@ -55,13 +55,13 @@ export function readWrk({ output }: ClientResult): Work {
   return { count, figures: { rate: count / (durationUs / 1e6), p50Us, p99Us } };
 }
 
-/** Reads the end of h2load's report. @throws Error where requests failed. */
-export function readH2load({ output }: ClientResult): Work {
+/** Reads the end of h2load's report. @throws Error where requests failed, or another protocol was spoken. */
+export function readH2load({ output }: ClientResult, protocol: 'h2' | 'http/1.1' = 'h2'): Work {
   const rate = Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(output)?.[1]);
   const [, succeeded = '0', failed = '0'] = /(\d+) succeeded, (\d+) failed/.exec(output) ?? [];
   const allFine = / 0 3xx, 0 4xx, 0 5xx$/m.test(output);
   if (Number(failed) > 0 || !allFine) throw new Error(`${failed} requests failed, or not all were answered with 200`);
-  if (!/^Application protocol: h2$/m.test(output)) throw new Error('HTTP/2 was not spoken');
+  if (!output.split('\n').includes(`Application protocol: ${protocol}`)) throw new Error(`${protocol} was not spoken`);
   return { count: Number(succeeded), figures: { rate, meanUs: readH2Duration(output) } };
 }
 

@@ -41,7 +41,7 @@ export const WORKER_ROWS: readonly Row[] = [
     'small JSON, HTTP/2, 10 streams each',
     RATE,
     (seconds) => `h2load -t1 -c1 -m10 -D${seconds} ${JSON_HEADERS} ${SCENE_ORIGIN}/json`,
-    readH2load,
+    (result) => readH2load(result),
   ),
   workers(
     'workers-down',

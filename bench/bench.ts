@@ -12,7 +12,7 @@ import { measureRow } from './lab/campaign.ts';
 import type { MeasuredRow } from './lab/campaign.ts';
 import { DIRECT } from './lab/direct.ts';
 import type { GateKind } from './lab/gate.ts';
-import { HAPROXY } from './lab/haproxy.ts';
+import { HAPROXY, HAPROXY_IN_ROOM } from './lab/haproxy.ts';
 import { CORES, Lab, pinToClients } from './lab/lab.ts';
 import { fillDocumentFile, mergeWithWritten, writeReport } from './lab/document.ts';
 import { describeMachine } from './lab/machine.ts';
@@ -27,7 +27,7 @@ import { SQUID } from './lab/squid.ts';
 import { formatTable } from './lab/table.ts';
 
 const OURS = sallyport();
-const GATES: readonly GateKind[] = [DIRECT, HAPROXY, SQUID, MITMPROXY, MOCKTTP, OURS];
+const GATES: readonly GateKind[] = [DIRECT, HAPROXY, HAPROXY_IN_ROOM, SQUID, MITMPROXY, MOCKTTP, OURS];
 const QUICK_GATES: readonly GateKind[] = [DIRECT, HAPROXY, OURS];
 const DOCUMENTS = join(import.meta.dirname, '..', 'docs');
 /** A load above this is somebody else's. */

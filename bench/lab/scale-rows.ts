@@ -1,7 +1,6 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { freemem } from 'node:os';
-import { join } from 'node:path';
-import { Agent } from './agent.ts';
+import type { Agent } from './agent.ts';
 import { DaemonScene, SCENE_ORIGIN } from './daemon-scene.ts';
 import { DIRECT } from './direct.ts';
 import type { GateKind } from './gate.ts';
@@ -12,6 +11,7 @@ import type { Figures } from './measure.ts';
 import { COSTS, GATE_COSTS, MEAN, P50, P99, RATE } from './metrics.ts';
 import { childrenCpuMs, residentBytesOf } from './processes.ts';
 import { gateContenders } from './row.ts';
+import { openRoom } from './room.ts';
 import type { Contender, Row, Setting } from './row.ts';
 import { connectionsCommand, JSON_HEADERS, measureJson } from './small-rows.ts';
 import { CONNECTIONS_PROGRAM } from './setup.ts';
@@ -162,22 +162,8 @@ const ROOM: Row = {
 };
 
 async function openEcho(lab: Lab): Promise<{ readonly room: Agent; readonly pid: number; readonly port: number }> {
-  const program = join(import.meta.dirname, '..', 'echo-server.ts');
-  const { gate, client } = lab.cores;
-  const argv = [
-    '-c',
-    String(gate),
-    process.execPath,
-    '--conditions=sallyport-source',
-    program,
-    String(ECHO_PORT),
-    String(client),
-  ];
-  const child = spawn('taskset', argv, { cwd: lab.clientDirectory, stdio: 'pipe' });
-  const room = new Agent(child, 'the room');
-  lab.onClose(async () => room.close());
-  const port = Number(/port (\d+)/.exec(await room.ready())?.[1]);
-  return { room, pid: child.pid ?? 0, port };
+  const { agent, pid, said } = await openRoom(lab, [ECHO_PORT]);
+  return { room: agent, pid, port: Number(/port (\d+)/.exec(said)?.[1]) };
 }
 
 /** Start-up from nothing, on both cores; `bench/startup.ts` tells the phases. */

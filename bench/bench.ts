@@ -15,6 +15,7 @@ import type { GateKind } from './lab/gate.ts';
 import { HAPROXY, HAPROXY_IN_ROOM } from './lab/haproxy.ts';
 import { CORES, Lab, pinToClients } from './lab/lab.ts';
 import { fillDocumentFile, mergeWithWritten, writeReport } from './lab/document.ts';
+import type { Report } from './lab/document.ts';
 import { describeMachine } from './lab/machine.ts';
 import { MITMPROXY } from './lab/mitmproxy.ts';
 import { MOCKTTP } from './lab/mockttp.ts';
@@ -51,6 +52,16 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
+function write(report: Report): void {
+  if (options.output !== undefined) writeReport(report, options.output);
+  if (!options.docs) return;
+  const charts = join(DOCUMENTS, 'charts');
+  const order = ROWS.map(({ id }) => id);
+  const merged = mergeWithWritten(report, charts, order);
+  writeReport(merged, charts);
+  fillDocumentFile(join(DOCUMENTS, 'performance.md'), merged, 'charts');
+}
+
 async function main(): Promise<void> {
   const effort = options.quick ? QUICK_EFFORT : FULL_EFFORT;
   const rounds = Number(options.rounds ?? effort.rounds);
@@ -77,32 +88,25 @@ async function main(): Promise<void> {
     const machine = describeMachine();
     process.stdout.write(`${machine.summary}; gate on core ${CORES.gate}, clients and nginx on core ${CORES.client}\n`);
     process.stdout.write(`${rounds} rounds, medians (quartiles)\n\n`);
+    const versions = Object.fromEntries(
+      gates.filter((kind) => kind.missing() === undefined).map((kind) => [kind.name, kind.version()]),
+    );
     for (const row of rows) {
       const result = await measureRow(row, setting, { rounds, seconds, warmUps: effort.warmUps }, say);
       measured.push(result);
       await setting.yard.closeAllBut(gates);
       process.stdout.write(`${formatTable(result)}\n`);
-    }
-    const versions = Object.fromEntries(
-      gates.filter((kind) => kind.missing() === undefined).map((kind) => [kind.name, kind.version()]),
-    );
-    const report = {
-      startedAt: startedAt.toISOString(),
-      machine,
-      loadAtStart,
-      versions,
-      cores: CORES,
-      rounds,
-      seconds,
-      rows: measured,
-    };
-    if (options.output !== undefined) writeReport(report, options.output);
-    if (options.docs) {
-      const charts = join(DOCUMENTS, 'charts');
-      const order = ROWS.map(({ id }) => id);
-      const merged = mergeWithWritten(report, charts, order);
-      writeReport(merged, charts);
-      fillDocumentFile(join(DOCUMENTS, 'performance.md'), merged, 'charts');
+      // After each row: whatever ends a long run leaves what was measured.
+      write({
+        startedAt: startedAt.toISOString(),
+        machine,
+        loadAtStart,
+        versions,
+        cores: CORES,
+        rounds,
+        seconds,
+        rows: measured,
+      });
     }
     say(`took ${((Date.now() - startedAt.getTime()) / 1000).toFixed(0)} s`);
   } finally {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent } from './agent.ts';
-import { CREDENTIAL, HOSTS } from './lab.ts';
+import { BODY_CREDENTIAL, CREDENTIAL, HOSTS } from './lab.ts';
 import type { Lab } from './lab.ts';
 
 /** Any address in the world is the airlock's; clients that know names take IPv6 first, as in a sandbox. */
@@ -32,7 +32,7 @@ export async function openRoom(lab: Lab, ports: readonly number[], program: read
   const child = spawn('taskset', ['-c', String(gate), ...node], {
     cwd: lab.clientDirectory,
     stdio: 'pipe',
-    env: { ...process.env, ROOM_HOSTS: hosts, TOKEN: CREDENTIAL },
+    env: { ...process.env, ROOM_HOSTS: hosts, TOKEN: CREDENTIAL, BODY_TOKEN: BODY_CREDENTIAL },
   });
   const agent = new Agent(child, 'the room');
   lab.onClose(async () => agent.close());

@@ -4,6 +4,7 @@ import type { Agent } from './agent.ts';
 import { DaemonScene, SCENE_ORIGIN } from './daemon-scene.ts';
 import { DIRECT } from './direct.ts';
 import type { GateKind } from './gate.ts';
+import { HAPROXY_IN_ROOM } from './haproxy.ts';
 import { sleep } from './lab.ts';
 import type { Lab } from './lab.ts';
 import { readConnections, readH2load, measureClient } from './measure.ts';
@@ -45,7 +46,8 @@ function idle(count: number): Row {
     warmsUp: false,
     contenders: ({ lab, kinds }) =>
       kinds
-        .filter((kind) => kind !== DIRECT)
+        // The way that clients come costs HAProxy no memory.
+        .filter((kind) => kind !== DIRECT && kind !== HAPROXY_IN_ROOM)
         .map((kind) => ({ name: kind.name, measure: async () => measureIdle(lab, kind, count) })),
   };
 }

@@ -7,6 +7,7 @@ import { Agent, agentProgram } from './agent.ts';
 import type { ClientResult } from './agent.ts';
 import { CREDENTIAL, HOSTS } from './lab.ts';
 import type { Lab } from './lab.ts';
+import { BYTES_PER_MB } from './measure.ts';
 import type { Figures, Work } from './measure.ts';
 import { cpuMsOf, peakBytesOf, resetPeaks } from './processes.ts';
 import type { Setting } from './row.ts';
@@ -16,7 +17,6 @@ const LAUNCHER = join(import.meta.dirname, '..', '..', 'sallyport');
 const ROOM_DIRECTORY = '/bench';
 /** More at a time would only wait for each other. */
 const SANDBOXES_MADE_AT_ONCE = 4;
-const BYTES_PER_MB = 1_000_000;
 
 /** What clients in a scene's sandboxes ask. */
 export const SCENE_ORIGIN = `https://${HOSTS.api}`;

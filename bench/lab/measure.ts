@@ -7,7 +7,8 @@ import { cpuMsOf, peakBytesOf, resetPeaks } from './processes.ts';
 /** Figures by metric, of one contender in one round. */
 export type Figures = Readonly<Record<string, number>>;
 
-const BYTES_PER_MB = 1_000_000;
+/** Megabytes as tables count them. */
+export const BYTES_PER_MB = 1_000_000;
 
 /** What a client found out: how much was done, and figures of its own. */
 export interface Work {

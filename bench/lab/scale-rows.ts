@@ -46,7 +46,7 @@ function idle(count: number): Row {
     warmsUp: false,
     contenders: ({ lab, kinds }) =>
       kinds
-        // The way that clients come costs HAProxy no memory.
+        // Idle connections that came through a room showed no memory of HAProxy's, for a reason that is not known.
         .filter((kind) => kind !== DIRECT && kind !== HAPROXY_IN_ROOM)
         .map((kind) => ({ name: kind.name, measure: async () => measureIdle(lab, kind, count) })),
   };

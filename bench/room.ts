@@ -51,8 +51,8 @@ const end = program.length === 0 ? await serveEcho(airlock) : serveByProgram(air
 const mark = `cd '${process.cwd()}' && {\n${agentProgram(Number(clientCore))}\n}`;
 const names = process.env['ROOM_HOSTS'];
 const command = names === undefined ? mark : `mount --bind '${names}' /etc/hosts && ${mark}`;
-const { PATH = '', TOKEN = '', BODY_TOKEN = '' } = process.env;
-const env = { PATH, TOKEN, BODY_TOKEN, SCRATCH: '/tmp' };
+const { PATH = '', TOKEN = '', BODY_TOKEN = '', SCRATCH = '' } = process.env;
+const env = { PATH, TOKEN, BODY_TOKEN, SCRATCH };
 const shell = ['nsenter', `--net=${airlock.roomNetworkNamespace}`, 'sh', '-c', command];
 const agent = airlock.enter(shell, { stdio: 'inherit', env });
 await once(agent, 'exit');

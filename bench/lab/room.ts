@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent } from './agent.ts';
 import { BODY_CREDENTIAL, CREDENTIAL, HOSTS } from './lab.ts';
@@ -26,13 +26,16 @@ export async function openRoom(lab: Lab, ports: readonly number[], program: read
   const hosts = lab.path('room-hosts');
   const names = Object.values(HOSTS).flatMap((host) => ADDRESSES.map((address) => `${address} ${host}`));
   writeFileSync(hosts, ['127.0.0.1 localhost', ...names, ''].join('\n'));
+  // The room's users are none of the host's.
+  const scratch = mkdtempSync(lab.path('room-'));
+  chmodSync(scratch, 0o777);
   const file = join(import.meta.dirname, '..', 'room.ts');
   const { gate, client } = lab.cores;
   const node = [process.execPath, '--conditions=sallyport-source', file, String(client), ports.join(','), ...program];
   const child = spawn('taskset', ['-c', String(gate), ...node], {
     cwd: lab.clientDirectory,
     stdio: 'pipe',
-    env: { ...process.env, ROOM_HOSTS: hosts, TOKEN: CREDENTIAL, BODY_TOKEN: BODY_CREDENTIAL },
+    env: { ...process.env, ROOM_HOSTS: hosts, SCRATCH: scratch, TOKEN: CREDENTIAL, BODY_TOKEN: BODY_CREDENTIAL },
   });
   const agent = new Agent(child, 'the room');
   lab.onClose(async () => agent.close());

@@ -4,7 +4,6 @@ import type { Agent } from './agent.ts';
 import { DaemonScene, SCENE_ORIGIN } from './daemon-scene.ts';
 import { DIRECT } from './direct.ts';
 import type { GateKind } from './gate.ts';
-import { HAPROXY_IN_ROOM } from './haproxy.ts';
 import { sleep } from './lab.ts';
 import type { Lab } from './lab.ts';
 import { readConnections, readH2load, measureClient } from './measure.ts';
@@ -46,8 +45,7 @@ function idle(count: number): Row {
     warmsUp: false,
     contenders: ({ lab, kinds }) =>
       kinds
-        // Idle connections that came through a room showed no memory of HAProxy's, for a reason that is not known.
-        .filter((kind) => kind !== DIRECT && kind !== HAPROXY_IN_ROOM)
+        .filter((kind) => kind !== DIRECT)
         .map((kind) => ({ name: kind.name, measure: async () => measureIdle(lab, kind, count) })),
   };
 }

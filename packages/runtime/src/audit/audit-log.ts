@@ -8,6 +8,7 @@ import type { AuditLock } from './audit-lock.ts';
 import type { AuditRecord } from './audit-record.ts';
 import type { AuditHead, AuditHeadFile } from './audit-state.ts';
 import { LineSealer, SEAL_ROOM_BYTES } from './chain.ts';
+import { CyclePace } from './cycle-pace.ts';
 import { LineQueue } from './line-queue.ts';
 import { RecordWriter } from './record-writer.ts';
 
@@ -21,6 +22,8 @@ const MAX_TURN_LINES = 128;
 const MAX_WRITE_LENGTH = 1024 * 1024;
 /** Under load one write follows another no sooner, in ms: with its head each costs some 0.3 ms of a core. Nobody waits for it. */
 const MIN_CYCLE_MS = 50;
+/** Of all logs of this thread. */
+const PACE = new CyclePace();
 /** What a power failure can take, in ms. */
 const SYNC_INTERVAL_MS = 1000;
 
@@ -49,9 +52,9 @@ interface Waiter {
 /**
  * The audit log of one sandbox: JSON lines, each with a mac over it and the line before.
  *
- * Durability: a line is in the file, and the head knows it, before {@link AuditLog.drain} resolves, and some ms after
- * {@link AuditLog.record} in any case; then the end of this process does not lose it. The disk has it within a second, and at
- * {@link AuditLog.close}; a power failure can take the last second, which `verify` then reports as truncated.
+ * Durability: a line is in the file, and the head knows it, before {@link AuditLog.drain} resolves, and in any case some ms after
+ * {@link AuditLog.record}, or half a second where hundreds of logs write; then the end of this process does not lose it. The disk has it a
+ * second later, and at {@link AuditLog.close}; a power failure can take what came since, which `verify` then reports as truncated.
  *
  * When a write fails the log stays failed: {@link AuditLog.failure} is set, what is recorded from then on is lost, and the gate
  * lets nothing through any more.
@@ -137,6 +140,7 @@ export class AuditLog {
       return false;
     }
     this.#pump ??= this.#writeBehind();
+    if (this.#backlog.length >= MAX_WRITE_LENGTH) this.#hurry?.();
     return backlogLength <= HIGH_WATER_LENGTH;
   }
 
@@ -195,7 +199,8 @@ export class AuditLog {
     // What is recorded in the same turn of the event loop goes out together.
     await new Promise((next) => setImmediate(next));
     while (!this.#backlog.isEmpty && this.#failure === null) {
-      const waitMs = this.#lastCycleMs + MIN_CYCLE_MS - performance.now();
+      const nowMs = performance.now();
+      const waitMs = PACE.take(nowMs, this.#lastCycleMs + MIN_CYCLE_MS) - nowMs;
       const isFull = this.#backlog.length >= MAX_WRITE_LENGTH;
       if (waitMs > 0 && !isFull && this.#waiters.length === 0 && this.#closing === undefined) {
         await this.#pause(waitMs);

@@ -101,11 +101,11 @@ export class Exchange implements UpstreamListener, ResponseListener {
   }
 
   /** HTTP/1.0 clients get their answer on a connection of its own: they know no chunks. */
-  get #keepsAlive(): boolean {
+  #keepsAlive(): boolean {
     return this.#head.minor === 1 && (this.#forward?.repeated?.keepsAlive ?? keepsAlive(this.#head));
   }
 
-  get #isRepetition(): boolean {
+  #isRepetition(): boolean {
     return this.#round?.isRepetition === true;
   }
 
@@ -140,12 +140,12 @@ export class Exchange implements UpstreamListener, ResponseListener {
     if (verdict.rule !== null) this.#rule = verdict.rule;
     this.#forward = verdict;
     // Of a request that is sent once more, what it had at first counts as well.
-    this.#released = this.#isRepetition ? mergeNames(this.#released, verdict.released) : verdict.released;
-    this.#stray = this.#isRepetition ? mergeNames(this.#stray, verdict.stray) : verdict.stray;
+    this.#released = this.#isRepetition() ? mergeNames(this.#released, verdict.released) : verdict.released;
+    this.#stray = this.#isRepetition() ? mergeNames(this.#stray, verdict.stray) : verdict.stray;
     this.#outgoing = verdict.head;
     this.#framing = verdict.framing;
     this.#offer = verdict.offer;
-    if (this.#isRepetition) {
+    if (this.#isRepetition()) {
       if (this.#body === null) this.#sign(verdict, null);
       else repeatRequestBody(this.#context, verdict.authority, verdict.body, this.#body);
       return;
@@ -384,7 +384,7 @@ export class Exchange implements UpstreamListener, ResponseListener {
       upstream,
       method: this.#head.method,
       minor: this.#head.minor,
-      keepAlive: this.#keepsAlive,
+      keepAlive: this.#keepsAlive(),
       redactor: this.#context.redactor,
       offer: this.#offer,
       listener: this,

@@ -17,6 +17,9 @@ import { connectionsCommand, JSON_HEADERS, measureJson } from './small-rows.ts';
 import { CONNECTIONS_PROGRAM } from './setup.ts';
 import { quantile } from './statistics.ts';
 
+/** Work before connections are opened, so that memory which a program takes once, a young generation say, is not counted as theirs. */
+const WARM_SECONDS = 3;
+const WARM_CONNECTIONS = 16;
 /** Time for a gate's memory to settle. */
 const SETTLE_MS = 1500;
 /** Connections of all sandboxes together. */
@@ -56,7 +59,7 @@ async function measureIdle(lab: Lab, kind: GateKind, count: number): Promise<Fig
   const gate = await kind.open(lab);
   try {
     const origin = gate.origin('api') ?? '';
-    await measureJson(lab, gate, origin, 1, 1);
+    await measureJson(lab, gate, origin, WARM_SECONDS, WARM_CONNECTIONS);
     await sleep(SETTLE_MS);
     const before = residentBytesOf(gate.processes());
     const hold = connectionsCommand('hold', origin, String(count));

@@ -88,6 +88,30 @@ async function assertRefused(): Promise<void> {
   await assert.rejects(open(), (error) => error instanceof SallyportError && error.code === 'AUDIT_REFUSED');
 }
 
+test('lines wait for more to be written with them, but not once there is enough', async (context) => {
+  const log = await open();
+  log.record(RECORD);
+  await log.drain();
+  const written = statSync(file).size;
+  // Time stands still: what waits for a while waits for good.
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  log.record(RECORD);
+  await turns(200);
+  assert.equal(statSync(file).size, written);
+  const recorded = 8000;
+  for (let index = 0; index < recorded; index++) log.record(RECORD);
+  for (let round = 0; round < 10_000 && statSync(file).size <= 1024 * 1024; round++) await turns(10);
+  assert.ok(statSync(file).size > 1024 * 1024, `${statSync(file).size} bytes`);
+  context.mock.timers.reset();
+  await log.close();
+  assert.equal(lines().length, 2 + recorded);
+});
+
+/** Lets the event loop go round so many times. */
+async function turns(wanted: number): Promise<void> {
+  for (let turn = 0; turn < wanted; turn++) await new Promise((next) => setImmediate(next));
+}
+
 test('record() writes events that fit the contract', async () => {
   const log = await AuditLog.open({
     file,

@@ -88,6 +88,11 @@ async function assertRefused(): Promise<void> {
   await assert.rejects(open(), (error) => error instanceof SallyportError && error.code === 'AUDIT_REFUSED');
 }
 
+/** Lets the event loop go round so many times. */
+async function turns(wanted: number): Promise<void> {
+  for (let turn = 0; turn < wanted; turn++) await new Promise((next) => setImmediate(next));
+}
+
 test('lines wait for more to be written with them, but not once there is enough', async (context) => {
   const log = await open();
   log.record(RECORD);
@@ -106,11 +111,6 @@ test('lines wait for more to be written with them, but not once there is enough'
   await log.close();
   assert.equal(lines().length, 2 + recorded);
 });
-
-/** Lets the event loop go round so many times. */
-async function turns(wanted: number): Promise<void> {
-  for (let turn = 0; turn < wanted; turn++) await new Promise((next) => setImmediate(next));
-}
 
 test('record() writes events that fit the contract', async () => {
   const log = await AuditLog.open({

@@ -140,8 +140,13 @@ export class AuditLog {
       return false;
     }
     this.#pump ??= this.#writeBehind();
-    if (this.#backlog.length >= MAX_WRITE_LENGTH) this.#hurry?.();
+    if (this.#isFull()) this.#hurry?.();
     return backlogLength <= HIGH_WATER_LENGTH;
+  }
+
+  /** Whether what waits is enough to be written at once. */
+  #isFull(): boolean {
+    return this.#backlog.length >= MAX_WRITE_LENGTH;
   }
 
   /**
@@ -201,8 +206,7 @@ export class AuditLog {
     while (!this.#backlog.isEmpty && this.#failure === null) {
       const nowMs = performance.now();
       const waitMs = PACE.take(nowMs, this.#lastCycleMs + MIN_CYCLE_MS) - nowMs;
-      const isFull = this.#backlog.length >= MAX_WRITE_LENGTH;
-      if (waitMs > 0 && !isFull && this.#waiters.length === 0 && this.#closing === undefined) {
+      if (waitMs > 0 && !this.#isFull() && this.#waiters.length === 0 && this.#closing === undefined) {
         await this.#pause(waitMs);
       }
       this.#lastCycleMs = performance.now();

@@ -98,26 +98,13 @@ export class Redactor {
     if (filter === undefined) return false;
     if (hasByte(bytes, PERCENT, start, end) || hasByte(bytes, BACKSLASH, start, end)) return false;
     if (plus && hasByte(bytes, PLUS, start, end)) return false;
-    const { byteOffset } = bytes;
-    return filter.find(viewOf(bytes.buffer), byteOffset + start, byteOffset + end) === -1;
+    return filter.find(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), start, end) === -1;
   }
 
   /** Starts a body that comes in chunks. */
   stream(): RedactionStream {
     return new RedactionStream(this);
   }
-}
-
-let viewedMemory: ArrayBufferLike = new ArrayBuffer(0);
-let memoryView: DataView = new DataView(viewedMemory);
-
-/** Over all of it. Upstreams are read into the same memory again and again, and making a view takes a third of looking at a small response. */
-function viewOf(memory: ArrayBufferLike): DataView {
-  if (memory !== viewedMemory) {
-    viewedMemory = memory;
-    memoryView = new DataView(memory);
-  }
-  return memoryView;
 }
 
 /**
